@@ -28,6 +28,10 @@ WARN    += -Wformat-signedness -Wlogical-op -Wduplicated-cond
 endif
 
 HARDEN  := -fstack-protector-strong -fstack-clash-protection -ftrivial-auto-var-init=zero -fPIE
+ifneq ($(findstring clang,$(CC)),)
+# clang 14 wants to be told twice.
+HARDEN  += -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang
+endif
 ifeq ($(SAN),1)
 OPT     := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LDSAN   := -fsanitize=address,undefined
