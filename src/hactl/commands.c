@@ -1,0 +1,232 @@
+/* The tables of options and commands: everything that the command line has is a line here. */
+#include "hactl/commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "hactl/args.h"
+
+static const struct opt_def opts[OPT_COUNT] = {
+    [OPT_KUBECONFIG] = {"kubeconfig", 0, ARG_FILE, "FILE", NULL,
+                        "kubeconfig (default: $KUBECONFIG, ~/.kube/config, in a pod its account)",
+                        false},
+    [OPT_CONTEXT] = {"context", 0, ARG_TEXT, "NAME", NULL, "context of the kubeconfig", false},
+    [OPT_NAMESPACE] = {"namespace", 'n', ARG_TEXT, "NS", NULL, "namespace of the cluster", false},
+    [OPT_CLUSTER] = {"cluster", 'c', ARG_TEXT, "NAME", NULL,
+                     "cluster (default: $PGHA_CLUSTER, else the only one in the namespace)", false},
+    [OPT_OUTPUT] = {"output", 'o', ARG_WORD, "FORMAT", "table|wide|json|yaml|name",
+                    "how results are written", false},
+    [OPT_SOCKET] = {"socket", 0, ARG_FILE, "PATH", NULL,
+                    "ask the agent on this unix socket instead of the Kubernetes API (read only)",
+                    false},
+    [OPT_TIMEOUT] = {"timeout", 0, ARG_SECONDS, "TIME", NULL,
+                     "give up after this time, as 30, 30s or 2m", false},
+    [OPT_NO_COLOR] = {"no-color", 0, ARG_NONE, NULL, NULL,
+                      "no colour, also on a terminal (as NO_COLOR)", false},
+    [OPT_HELP] = {"help", 'h', ARG_NONE, NULL, NULL, "help on the command", false},
+    [OPT_WATCH] = {"watch", 'w', ARG_NONE, NULL, NULL, "keep showing, until interrupted", false},
+    [OPT_TO] = {"to", 0, ARG_MEMBER, "POD", NULL, "the member that shall be primary", false},
+    [OPT_FORCE] = {"force", 0, ARG_NONE, NULL, NULL,
+                   "do not ask, and skip soft refusals such as lag; never a safety rule", false},
+    [OPT_DRY_RUN] = {"dry-run", 0, ARG_NONE, NULL, NULL, "check and say what would be done", false},
+    [OPT_ACCEPT_DATA_LOSS] = {"accept-data-loss", 0, ARG_NONE, NULL, NULL,
+                              "promote although acknowledged writes may be missing", false},
+    [OPT_WAIT] = {"wait", 0, ARG_NONE, NULL, NULL, "wait until it is done", false},
+    [OPT_SET] = {"set", 's', ARG_TEXT, "KEY=VALUE", NULL,
+                 "set one key (dotted path); KEY= alone removes it; may be repeated", true},
+    [OPT_APPLY] = {"apply", 0, ARG_FILE, "FILE", NULL, "take the settings from FILE, - for stdin",
+                   false},
+    [OPT_FOR] = {"for", 0, ARG_WORD, "STATE", "primary|replica|synced", "what to wait for", false},
+    [OPT_ROLE] = {"role", 'r', ARG_WORD, "ROLE", "primary|replica|any",
+                  "which members to connect to (default: primary)", false},
+    [OPT_USER] = {"user", 'U', ARG_TEXT, "NAME", NULL, "database user", false},
+    [OPT_DBNAME] = {"dbname", 'd', ARG_TEXT, "NAME", NULL, "database (default: postgres)", false},
+    [OPT_DNS] = {"dns", 0, ARG_NONE, NULL, NULL,
+                 "names of the headless Service instead of pod addresses", false},
+    [OPT_CLUSTER_WIDE] = {"cluster-wide", 0, ARG_NONE, NULL, NULL,
+                          "check FILE as cluster-wide settings, as edit-config does", false},
+};
+
+const enum opt_id global_opts[] = {
+    OPT_KUBECONFIG, OPT_CONTEXT, OPT_NAMESPACE, OPT_CLUSTER, OPT_OUTPUT,
+    OPT_SOCKET,     OPT_TIMEOUT, OPT_NO_COLOR,  OPT_HELP,    OPT_NONE,
+};
+
+static const struct command commands[] = {
+    {.name = "list",
+     .alias = "status",
+     .operands = "",
+     .help = "members with role, state, timeline and lag",
+     .text = "Exits with 3 when the cluster is degraded: no primary, a member that is not running "
+             "or not streaming, or a sealed primary. LAG is the WAL that the member has not "
+             "received yet; numbers come from the members themselves when they can be reached, "
+             "else from the last status they published, marked with ~ and its age. With --watch "
+             "the view is renewed until interrupted.",
+     .opts = {OPT_WATCH},
+     .run = cmd_list},
+    {.name = "topology",
+     .operands = "",
+     .help = "members as a tree of who streams from whom",
+     .text = "Exit codes as for list.",
+     .run = cmd_topology},
+    {.name = "switchover",
+     .operands = "",
+     .help = "planned change of the primary, without loss",
+     .text = "Without --to the best standby is taken. Shows the topology, asks, hands the order to "
+             "the primary, streams its progress, and ends with a verdict: done or failed with the "
+             "milliseconds of each phase, or refused with the reason (exit code 5, nothing was "
+             "changed). --dry-run checks what can be seen from here and orders nothing.",
+     .opts = {OPT_TO, OPT_FORCE, OPT_DRY_RUN},
+     .run = cmd_switchover},
+    {.name = "failover",
+     .alias = "promote",
+     .operands = "",
+     .help = "make a member primary when the primary is gone",
+     .text = "For a cluster without a primary that answers; where there is one, this is a "
+             "switchover that does not insist on its help. The target is promoted only with "
+             "sufficient reports of the other members. --accept-data-loss promotes without them: "
+             "acknowledged writes may be lost, and it asks for the name of the cluster unless "
+             "--force is given.",
+     .opts = {OPT_TO, OPT_FORCE, OPT_DRY_RUN, OPT_ACCEPT_DATA_LOSS},
+     .run = cmd_failover},
+    {.name = "pause",
+     .operands = "",
+     .help = "no automatic failover until resume",
+     .text = "The primary keeps its Lease and serves; nobody is promoted, also when it dies. "
+             "Fencing stays in force.",
+     .opts = {OPT_WAIT},
+     .run = cmd_pause},
+    {.name = "resume",
+     .operands = "",
+     .help = "automatic failover again",
+     .text = "Ends what pause began.",
+     .opts = {OPT_WAIT},
+     .run = cmd_resume},
+    {.name = "restart",
+     .operands = "[POD]",
+     .operand_kind = ARG_MEMBER,
+     .max = 1,
+     .help = "restart postgres of a member, or of all one by one",
+     .text = "Without POD the replicas are restarted one after the other, each streaming again "
+             "before the next, and the primary last. With POD the command ends when the member has "
+             "accepted; --wait stays until it serves again.",
+     .opts = {OPT_WAIT, OPT_FORCE},
+     .run = cmd_restart},
+    {.name = "reload",
+     .operands = "[POD]",
+     .operand_kind = ARG_MEMBER,
+     .max = 1,
+     .help = "read the settings again",
+     .text = "Without POD every member reloads.",
+     .run = cmd_reload},
+    {.name = "reinit",
+     .operands = "POD",
+     .operand_kind = ARG_MEMBER,
+     .min = 1,
+     .max = 1,
+     .help = "replace a replica's data directory by a new copy",
+     .text = "Refused for the primary and where the member may hold the last copy of an "
+             "acknowledged write.",
+     .opts = {OPT_WAIT, OPT_FORCE},
+     .run = cmd_reinit},
+    {.name = "history",
+     .operands = "",
+     .help = "changes of the primary: when, why, how long, what was lost",
+     .text = "Oldest first. GAP is the time in which no write was acknowledged.",
+     .run = cmd_history},
+    {.name = "explain",
+     .operands = "[POD]",
+     .operand_kind = ARG_MEMBER,
+     .max = 1,
+     .help = "the rule in force on each member and its last decisions",
+     .text = "The rule and its reason are what each member published. The recent decisions are "
+             "asked from POD (default: the primary), which must be reachable from here.",
+     .run = cmd_explain},
+    {.name = "show-config",
+     .operands = "",
+     .help = "the cluster-wide settings",
+     .text = "As kept in the ConfigMap; with -o json as an object with that text.",
+     .run = cmd_show_config},
+    {.name = "edit-config",
+     .operands = "",
+     .help = "change the cluster-wide settings",
+     .text = "Opens $VISUAL, $EDITOR or vi. The text is checked against the option table before "
+             "anything is written; the difference is shown and confirmed. It is written only if "
+             "nobody changed the settings in the meantime.",
+     .opts = {OPT_SET, OPT_APPLY, OPT_FORCE, OPT_DRY_RUN},
+     .run = cmd_edit_config},
+    {.name = "config",
+     .operands = "check [FILE]",
+     .operand_kind = ARG_FILE,
+     .min = 1,
+     .max = 2,
+     .help = "check a settings file",
+     .text = "`config check` reads FILE (default: /etc/pghad/pghad.yaml) as the daemon does and "
+             "names file, line, key and what is allowed. Exit code 2 for a faulty file.",
+     .opts = {OPT_CLUSTER_WIDE},
+     .run = cmd_config},
+    {.name = "wait",
+     .operands = "",
+     .help = "wait until the cluster has a primary, a replica, or is synced",
+     .text = "primary: a member that holds the Lease and is writable. replica: also a replica that "
+             "streams. synced: every commit has the copies that the settings ask for. For init "
+             "containers and scripts; default timeout 5m.",
+     .opts = {OPT_FOR},
+     .run = cmd_wait},
+    {.name = "dsn",
+     .operands = "",
+     .help = "a libpq connection string that finds the right member",
+     .text = "All members with target_session_attrs: libpq tries them until one fits.",
+     .opts = {OPT_ROLE, OPT_USER, OPT_DBNAME, OPT_DNS},
+     .run = cmd_dsn},
+    {.name = "psql",
+     .operands = "[-- ARGUMENTS]",
+     .max = ARGS_OPERANDS_MAX,
+     .pass = true,
+     .help = "psql on the primary, or on a replica with --role",
+     .text = "Runs psql from PATH with the connection string of dsn; what follows -- goes to psql.",
+     .opts = {OPT_ROLE, OPT_USER, OPT_DBNAME, OPT_DNS},
+     .run = cmd_psql},
+    {.name = "completion",
+     .operands = "bash|zsh|fish",
+     .operand_kind = ARG_WORD,
+     .min = 1,
+     .max = 1,
+     .help = "completion script for a shell",
+     .text = "For example: source <(hactl completion bash)",
+     .run = cmd_completion},
+    {.name = "version",
+     .operands = "",
+     .help = "version of hactl and of the members",
+     .text = "Members are listed when a cluster can be found.",
+     .run = cmd_version},
+    {.name = "help",
+     .operands = "[COMMAND]",
+     .operand_kind = ARG_TEXT,
+     .max = 1,
+     .help = "this help, or help on a command",
+     .text = "`help --output=name` lists the commands.",
+     .run = cmd_help},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+const struct opt_def *opt_def(enum opt_id id)
+{
+    return &opts[id];
+}
+
+const struct command *command_at(size_t i)
+{
+    return i < COUNT(commands) ? &commands[i] : NULL;
+}
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        if (str_eq(commands[i].name, name) || (commands[i].alias && str_eq(commands[i].alias, name)))
+            return &commands[i];
+    }
+    return NULL;
+}
