@@ -68,26 +68,37 @@ enum effect {
     X(BUDGET, "enough of it is left to begin a promotion")                                         \
     X(WRITABLE, "postgres may be writable")                                                        \
     X(DEPOSED, "the Lease has moved on: another holder or a newer epoch")                          \
+    X(COUNTED, "the Lease has not changed for its whole duration by our own count")                \
     X(BUSY, "a lease write is pending or its outcome unknown")                                     \
     X(NEW_TIMELINE, "the allocated timeline was not used by this data directory yet")              \
     X(FROZEN, "detached for this epoch, position final")                                           \
     X(SUFFICIENT, "sufficient reports are in")                                                     \
     X(GREATEST, "no sufficient report is greater than our own")                                    \
+    X(REFUSED, "a member has a durable epoch that is not older than ours")                         \
     X(BYPASS, "named successor that holds all WAL of the releaser")                                \
     X(MAY_ACQUIRE, "every condition of an acquisition holds")                                      \
     X(VOTE, "a vote for a newer epoch is asked for and may be given")                              \
     X(CLUSTER_NEW, "the cluster has no state: bootstrap or adoption")                              \
     X(BOOT_READY, "bootstrap or adoption may create or take the Lease")                            \
+    X(RESUMABLE, "own WAL reaches the recorded position and too few others could elect")           \
+    X(WRONG_TIMELINE, "the promotion took another timeline than the allocated one")                \
     X(PREPARED, "setting, hba and state are in place for a promotion")                             \
     X(ADMISSIBLE, "enough members hold the end of local WAL")                                      \
     X(ADMITTED, "clients are admitted")                                                            \
     X(TERMINATE, "SIGTERM was received")                                                           \
     X(HANDOVER, "a planned hand-over is under way")                                                \
+    X(STOPPING, "the hand-over has passed the point of no return")                                 \
     X(HANDED_SAFE, "the target holds the whole WAL, or nobody has to")                             \
     X(CRASH_HANDOVER, "a crashed primary should be replaced rather than restarted")                \
+    X(CRASH_PENDING, "what to do after the crash depends on the end of its WAL")                   \
+    X(LISTED, "the last known record lists this member")                                           \
+    X(ACCOUNTED, "all local WAL is in our position")                                               \
     X(LEFTOVERS, "processes of an older server hold the volume lock")                              \
     X(DIVERGED, "own WAL is not part of the writer's history, or the writer lacks what we need")   \
     X(LAST_COPY_SAFE, "others hold what this directory holds")                                     \
+    X(CLONE_NEEDED, "rewinding cannot or must not be used")                                        \
+    X(RESTART, "the operator asked to restart this server")                                        \
+    X(REINIT, "the operator asked to clone this member anew")                                      \
     X(OVERDUE, "the stop or the election took longer than it may")
 
 enum fact_bit {

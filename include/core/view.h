@@ -96,7 +96,8 @@ struct pg {
     enum tri closed;       /* hba refuses clients, proved by a refused probe */
     enum tri open;         /* clients are admitted */
     uint64_t promoted_end_lsn; /* end of WAL just after recovery ended, 0 = not known */
-    bool checkpointed;     /* a CHECKPOINT has completed since the promotion */
+    int64_t promoted_ms;   /* when this process saw recovery end, 0 = not since its start */
+    int64_t checkpoint_ms; /* when the last CHECKPOINT that has completed began */
     enum pg_op op;
     enum op_state op_state;
     uint8_t op_failures;   /* of this kind in a row */
@@ -171,6 +172,7 @@ struct view {
     uint8_t n_peers;
     struct peer peer[HA_MEMBERS_MAX]; /* without self */
     struct inbox in;
+    enum ha_role label;    /* role label of our own pod as last confirmed; ROLE_UNKNOWN = none */
     struct intent intent;  /* kind INTENT_NONE when there is none for now */
     bool intent_expired;
 };

@@ -1,0 +1,168 @@
+/* One turn: account for what happened, derive the facts, take the first rule, fill in its effects. */
+#include "internal.h"
+
+_Static_assert(FACT_COUNT <= 64, "facts are one 64-bit word");
+
+static size_t first_match(uint64_t facts)
+{
+    size_t i = 0;
+    for (; i + 1 < core_rule_count; i++) {
+        const struct rule *r = &core_rules[i];
+        if ((facts & r->all) == r->all && (r->any == 0 || (facts & r->any) != 0) &&
+            (facts & r->none) == 0)
+            break;
+    }
+    return i;
+}
+
+/* The highest epoch that this member must remember before it does anything else. */
+static void plan_store(struct turn *t, struct verdict *out)
+{
+    const struct view *v = t->v;
+    uint64_t epoch = v->self.durable_epoch;
+    if ((out->effects & EFF_DETACH) != 0 && out->epoch > epoch)
+        epoch = out->epoch;
+    if ((out->effects & (EFF_FOLLOW | EFF_CLONE | EFF_PROMOTE | EFF_INITDB)) != 0 &&
+        t->lease->epoch > epoch)
+        epoch = t->lease->epoch;
+    if ((t->mine || t->writer_me) && t->lease->epoch > epoch)
+        epoch = t->lease->epoch;
+    if (epoch != v->self.durable_epoch)
+        out->store_epoch = epoch;
+    out->store_record =
+        t->lease->exists && t->lease->has_record && t->lease->epoch >= v->self.durable_epoch &&
+        (!v->self.has_record || record_cmp(t->rec, &v->self.record) > 0);
+}
+
+static void plan_upstream(struct turn *t, struct verdict *out)
+{
+    const struct record_member *w = record_find(t->rec, t->rec->writer);
+    out->upstream = t->rec->writer;
+    if (w != NULL)
+        out->upstream_name = w->name;
+}
+
+static void put_text(char *dst, size_t size, const char *a, const char *b)
+{
+    size_t n = 0;
+    for (; *a != '\0' && n + 1 < size; a++)
+        dst[n++] = *a;
+    for (; *b != '\0' && n + 1 < size; b++)
+        dst[n++] = *b;
+    dst[n] = '\0';
+}
+
+/* Names the members of V that have not reported: people must see whom the cluster waits for. */
+static void name_missing(struct turn *t, struct verdict *out)
+{
+    char *dst = out->waits_for;
+    size_t size = sizeof out->waits_for, used = 0;
+    for (uint8_t i = 0; i < t->rec->n; i++) {
+        const struct record_member *line = &t->rec->m[i];
+        const struct peer *p = peer_of_volume(t, line->volume);
+        if (!line->in_v || line->volume == t->v->self.volume || (p != NULL && peer_fresh(t, p)))
+            continue;
+        put_text(dst + used, size - used, used > 0 ? " " : "", line->name.s);
+        while (dst[used] != '\0')
+            used++;
+    }
+}
+
+static void fill(struct turn *t, const struct rule *r)
+{
+    struct verdict *out = t->out;
+    out->epoch = t->lease->epoch;
+    if ((out->facts & FACT(VOTE)) != 0 && (r->all & FACT(VOTE)) != 0)
+        out->epoch = t->v->in.vote_req.epoch;
+    if ((out->effects & (EFF_FOLLOW | EFF_CLONE | EFF_REWIND)) != 0)
+        plan_upstream(t, out);
+    struct change c = replication_plan(t);
+    out->ssn = c.ssn;
+    if ((out->effects & EFF_SSN) != 0 && !t->lease->has_record)
+        out->effects &= ~(uint32_t)EFF_SSN;
+    out->timeline = t->rec->timeline;
+    out->target = t->m->handover_target;
+    /* A replica admits readers only while it follows; before that it may show unconfirmed rows. */
+    if ((r->effects & EFF_FOLLOW) != 0 && !t->v->pg.streaming && t->v->pg.open != TRI_YES)
+        out->effects &= ~(uint32_t)EFF_OPEN;
+    /* The label goes only when the checkpoint is done: until then we serve. */
+    if ((r->effects & (EFF_CHECKPOINT | EFF_UNLABEL)) == (EFF_CHECKPOINT | EFF_UNLABEL) &&
+        t->v->pg.checkpoint_ms < t->m->handover_ms)
+        out->effects &= ~(uint32_t)EFF_UNLABEL;
+    if ((r->effects & EFF_CHECKPOINT) != 0 && (r->effects & EFF_UNLABEL) == 0 &&
+        t->v->pg.checkpoint_ms >= t->v->pg.promoted_ms && t->v->pg.promoted_ms > 0)
+        out->effects &= ~(uint32_t)EFF_CHECKPOINT;
+    if ((r->effects & EFF_CHECKPOINT) != 0 && (r->effects & EFF_UNLABEL) != 0 &&
+        t->v->pg.checkpoint_ms >= t->m->handover_ms)
+        out->effects &= ~(uint32_t)EFF_CHECKPOINT;
+    out->serving = (out->facts & (FACT(PG_PRIMARY) | FACT(ADMITTED) | FACT(RIGHT) |
+                                  FACT(WRITER_ME))) ==
+                   (FACT(PG_PRIMARY) | FACT(ADMITTED) | FACT(RIGHT) | FACT(WRITER_ME));
+    if (out->failsafe)
+        out->effects |= EFF_PROMISES;
+    name_missing(t, out);
+}
+
+static bool writes_by(const struct record *r, const struct view *v, uint64_t epoch)
+{
+    return r->writer != 0 && r->writer == v->self.volume && r->writer_epoch == epoch && epoch > 0;
+}
+
+static void setup(struct turn *t, const struct view *v, struct verdict *out)
+{
+    static const struct record no_record;
+    *t = (struct turn){.v = v, .m = &out->memo, .out = out, .now = v->now_ms};
+    t->lease = &v->lv.lease;
+    t->rec = t->lease->exists && t->lease->has_record ? &t->lease->record : &no_record;
+    t->mine = v->lv.known && t->lease->exists && identity_eq(&t->lease->holder, &v->self.id);
+    t->writer_me = t->lease->exists && writes_by(t->rec, v, t->lease->epoch);
+    /* A Lease that was deleted, emptied or re-applied by somebody says nothing against a live
+     * right: our own durable copy of the record stands until another holder is seen. */
+    bool lost = !t->lease->exists || !t->lease->has_record ||
+                (v->self.has_record && record_cmp(t->rec, &v->self.record) < 0);
+    bool other = t->lease->exists && !name_empty(&t->lease->holder.name) && !t->mine;
+    if (lost && !other && v->self.has_record && out->memo.deadline_ms > t->now &&
+        writes_by(&v->self.record, v, v->self.durable_epoch)) {
+        t->rec = &v->self.record;
+        t->writer_me = true;
+    }
+    t->me = record_find(t->rec, v->self.volume);
+    t->lease_ms = (int64_t)t->lease->duration_s * 1000;
+    if (t->lease_ms < v->set.lease_ms)
+        t->lease_ms = v->set.lease_ms;
+}
+
+void decide(const struct view *v, const struct memo *m, struct verdict *out)
+{
+    struct turn t;
+    *out = (struct verdict){0};
+    out->memo = *m;
+    out->wake_at_ms = v->now_ms + v->set.retry_ms;
+    setup(&t, v, out);
+    right_account(&t);
+    right_answer_promise(&t);
+    replication_track(&t);
+    handover_track(&t);
+    bool down = v->pg.process == PG_DOWN && v->pg.crashed;
+    out->memo.pg_fault_ms = !down ? 0 : out->memo.pg_fault_ms != 0 ? out->memo.pg_fault_ms
+                                                                    : v->now_ms;
+    if (v->pg.process == PG_RUNNING && v->pg.in_recovery == TRI_NO)
+        out->memo.rolled_back = false;
+    out->facts = facts_of(&t);
+    size_t row = first_match(out->facts);
+    const struct rule *r = &core_rules[row];
+    out->rule = (uint32_t)row;
+    out->memo.last_rule = (uint32_t)row;
+    out->effects = r->effects;
+    fill(&t, r);
+    lease_plan(&t, r->write);
+    if ((r->effects & EFF_FENCE) != 0 && (out->facts & FACT(DEPOSED)) != 0)
+        out->memo.deadline_ms = 0;
+    if ((r->all & FACT(RESTART)) != 0 && v->pg.process == PG_STOPPING)
+        out->memo.dead_intent = v->intent.id;
+    plan_store(&t, out);
+    out->alarm = (out->effects & EFF_ALARM) != 0;
+    out->deadline_ms = out->memo.deadline_ms;
+    if (out->deadline_ms > v->now_ms && out->deadline_ms < out->wake_at_ms)
+        out->wake_at_ms = out->deadline_ms;
+}

@@ -1,0 +1,271 @@
+/* Who may try, who goes first, and whether enough reports are in. */
+#include "internal.h"
+
+bool peer_fresh(const struct turn *t, const struct peer *p)
+{
+    return p->received_ms > 0 && t->now - p->sent_ms <= FRESH_MS;
+}
+
+const struct peer *peer_of_volume(const struct turn *t, uint64_t volume)
+{
+    for (uint8_t i = 0; volume != 0 && i < t->v->n_peers; i++)
+        if (t->v->peer[i].received_ms > 0 && t->v->peer[i].state.volume == volume)
+            return &t->v->peer[i];
+    return NULL;
+}
+
+const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name)
+{
+    for (uint8_t i = 0; i < t->v->n_peers; i++)
+        if (name_eq(&t->v->peer[i].name, name))
+            return &t->v->peer[i];
+    return NULL;
+}
+
+/* A report below the position last recorded for that volume comes from a rolled-back volume. */
+static bool report_counts(const struct turn *t, const struct peer *p,
+                          const struct record_member *line)
+{
+    return p->state.data == DATA_OK && p->state.system_id == t->v->self.system_id &&
+           position_cmp(p->state.position, line->flushed) >= 0;
+}
+
+struct tally election_tally(const struct turn *t, const struct record *rec, uint64_t epoch)
+{
+    struct tally r = {.needed = record_needed(rec), .greatest = true};
+    struct position best = t->v->pg.position;
+    r.timeline = t->v->pg.local_timeline > best.timeline ? t->v->pg.local_timeline : best.timeline;
+    bool async = t->v->set.mode == REPL_ASYNC;
+    if (rec->sealed != 0)
+        r.needed = rec->sealed == t->v->self.volume ? 1 : HA_MEMBERS_MAX + 1;
+    if (async)
+        r.needed = 1;
+    const struct record_member *own = record_find(rec, t->v->self.volume);
+    if (own != NULL && own->in_v && position_cmp(t->v->pg.position, own->flushed) >= 0) {
+        r.answering = 1;
+        r.reports = 1;
+    }
+    for (uint8_t i = 0; i < rec->n; i++) {
+        const struct record_member *line = &rec->m[i];
+        const struct peer *p = line->in_v ? peer_of_volume(t, line->volume) : NULL;
+        if (p == NULL || line->volume == t->v->self.volume)
+            continue;
+        if (peer_fresh(t, p) && p->state.data == DATA_OK)
+            r.answering++;
+        if (p->state.refused_epoch > r.refused && p->state.refused_epoch >= epoch)
+            r.refused = p->state.refused_epoch;
+        if (p->state.frozen_epoch != epoch || epoch == 0 || !report_counts(t, p, line))
+            continue;
+        r.reports++;
+        if (p->state.position.timeline > r.timeline)
+            r.timeline = p->state.position.timeline;
+        if (position_cmp(p->state.position, best) > 0) {
+            best = p->state.position;
+            r.best = line->volume;
+            r.greatest = false;
+        }
+    }
+    r.sufficient = r.reports >= r.needed;
+    if (async && t->now - t->m->elected_ms < t->v->set.retry_ms && r.reports < r.answering)
+        r.sufficient = false; /* a short while for those who answer */
+    return r;
+}
+
+bool election_counted(const struct turn *t)
+{
+    int64_t from = t->v->lv.changed_ms;
+    if (t->m->count_from_ms > from)
+        from = t->m->count_from_ms;
+    return t->v->lv.known && from > 0 && t->now - from >= t->lease_ms;
+}
+
+/* The highest copy of the record that this member can show: Lease, ConfigMap or its own disk. */
+const struct record *highest_copy(const struct turn *t)
+{
+    const struct record *best = NULL;
+    if (t->lease->exists && t->lease->has_record)
+        best = &t->lease->record;
+    if (t->v->st.has_record && (best == NULL || record_cmp(&t->v->st.record, best) > 0))
+        best = &t->v->st.record;
+    if (t->v->self.has_record && (best == NULL || record_cmp(&t->v->self.record, best) > 0))
+        best = &t->v->self.record;
+    return best;
+}
+
+static bool ranks_before(const struct turn *t, const struct peer *p)
+{
+    int c = position_cmp(p->state.position, t->v->pg.position);
+    if (c != 0)
+        return c > 0;
+    if (p->state.priority != t->v->set.priority)
+        return p->state.priority > t->v->set.priority;
+    for (size_t i = 0; i < HA_NAME_SIZE; i++)
+        if (p->name.s[i] != t->v->self.id.name.s[i])
+            return p->name.s[i] < t->v->self.id.name.s[i];
+    return false;
+}
+
+static uint8_t own_rank(const struct turn *t, const struct record *rec)
+{
+    uint8_t rank = 0;
+    for (uint8_t i = 0; i < t->v->n_peers; i++) {
+        const struct peer *p = &t->v->peer[i];
+        const struct record_member *line = record_find(rec, p->state.volume);
+        if (peer_fresh(t, p) && line != NULL && line->in_v && !p->state.nofailover &&
+            !p->state.paused && p->state.data == DATA_OK && ranks_before(t, p))
+            rank++;
+    }
+    return rank;
+}
+
+static void wake(struct turn *t, int64_t at)
+{
+    if (at > t->now && at < t->out->wake_at_ms)
+        t->out->wake_at_ms = at;
+}
+
+/* When an acquisition may begin: proof of death, or the count. 0 = not now. */
+static int64_t open_since(struct turn *t, bool *successor)
+{
+    const struct lease *l = t->lease;
+    const struct lease_view *lv = &t->v->lv;
+    *successor = false;
+    int64_t counted = (lv->changed_ms > t->m->count_from_ms ? lv->changed_ms : t->m->count_from_ms) +
+                      t->lease_ms;
+    if (l->exists && name_empty(&l->holder.name) && l->release.valid &&
+        l->release.epoch == l->epoch) {
+        if (name_eq(&l->release.successor, &t->v->self.id.name)) {
+            *successor = true;
+            return lv->changed_ms;
+        }
+        return name_empty(&l->release.successor) ? lv->changed_ms
+                                                 : lv->changed_ms + 2 * t->v->set.renew_ms;
+    }
+    return counted;
+}
+
+bool election_may_acquire(struct turn *t)
+{
+    const struct view *v = t->v;
+    if (!v->lv.known || !t->lease->exists || t->mine || v->set.nofailover || v->st.paused ||
+        v->self.data != DATA_OK || v->pg.process != PG_RUNNING || v->pg.in_recovery != TRI_YES ||
+        v->pg.accounted != TRI_YES || promise_binds(t) || v->self.terminate > 0)
+        return false;
+    const struct record *rec = t->rec;
+    if (!t->lease->has_record) {
+        rec = highest_copy(t); /* the Lease lost it: restored by the acquisition */
+        if (rec == NULL)
+            return false;
+    }
+    const struct record *copy = highest_copy(t);
+    bool restored = copy != NULL && record_cmp(copy, rec) > 0;
+    if (restored)
+        rec = copy;
+    const struct record_member *own = record_find(rec, v->self.volume);
+    if (own == NULL || !own->in_v || position_cmp(v->pg.position, own->flushed) < 0)
+        return false;
+    if (rec->sealed != 0 && rec->sealed != v->self.volume)
+        return false;
+    bool successor;
+    int64_t since = open_since(t, &successor);
+    if (!successor)
+        since += (int64_t)own_rank(t, rec) * STAGGER_MS;
+    wake(t, since);
+    if (t->now < since)
+        return false;
+    struct tally tally = election_tally(t, rec, 0);
+    uint8_t needed = restored || !t->lease->has_record ? record_votes(rec) : tally.needed;
+    if (!successor && tally.answering < needed)
+        return false;
+    return v->lv.got_ms >= since || (v->lv.got_ms >= v->lv.changed_ms && successor);
+}
+
+static bool boot_before(const struct turn *t, const struct peer *p)
+{
+    const struct peer_state *s = &p->state;
+    if (s->data != DATA_OK)
+        return false;
+    if (t->v->self.data != DATA_OK)
+        return true;
+    if (s->durable_epoch != t->v->self.durable_epoch)
+        return s->durable_epoch > t->v->self.durable_epoch &&
+               position_cmp(s->position, t->v->pg.position) >= 0;
+    return ranks_before(t, p);
+}
+
+/* Every expected member answers; with data anywhere it is an adoption and the greatest goes first,
+ * with none the first ordinal initialises. */
+bool election_boot_ready(const struct turn *t)
+{
+    const struct view *v = t->v;
+    uint8_t answer = 1;
+    bool data = v->self.data == DATA_OK;
+    if (v->self.data != DATA_OK && v->self.data != DATA_EMPTY)
+        return false;
+    if (data && (v->pg.accounted != TRI_YES || v->pg.in_recovery != TRI_YES))
+        return false;
+    const struct record *copy = v->self.has_record ? &v->self.record : NULL;
+    for (uint8_t i = 0; i < v->n_peers; i++) {
+        const struct peer *p = &v->peer[i];
+        if (!peer_fresh(t, p) || (p->state.data != DATA_OK && p->state.data != DATA_EMPTY))
+            continue;
+        if (p->state.data == DATA_OK &&
+            (p->state.position.lsn == 0 || (data && p->state.system_id != v->self.system_id)))
+            return false;
+        if (boot_before(t, p))
+            return false;
+        data = data || p->state.data == DATA_OK;
+        answer++;
+    }
+    for (uint8_t i = 0; copy != NULL && i < copy->n; i++) {
+        if (copy->m[i].in_v && copy->m[i].volume != v->self.volume &&
+            peer_of_volume(t, copy->m[i].volume) == NULL)
+            return false; /* a voter of the last record is missing */
+    }
+    if (!data && v->self.ordinal != 0)
+        return false;
+    return answer >= v->set.members;
+}
+
+/* The standby to hand over to: the named one, or the best by rank. 0 with the reason otherwise. */
+uint64_t best_standby(const struct turn *t, const struct ha_name *named, const char **why)
+{
+    const struct record_member *best = NULL;
+    const struct peer *best_peer = NULL;
+    *why = "no standby is streaming and electable";
+    for (uint8_t i = 0; i < t->rec->n; i++) {
+        const struct record_member *line = &t->rec->m[i];
+        if (line->volume == t->v->self.volume)
+            continue;
+        bool is_named = !name_empty(named);
+        if (is_named && !name_eq(&line->name, named))
+            continue;
+        const struct peer *p = peer_of_volume(t, line->volume);
+        const char *no = NULL;
+        if (!line->in_v)
+            no = "the member has no vote yet: it has not caught up";
+        else if (p == NULL || !peer_fresh(t, p))
+            no = "the member does not answer";
+        else if (p->state.nofailover)
+            no = "the member is tagged nofailover";
+        else if (p->state.data != DATA_OK || p->state.process != PG_RUNNING)
+            no = "the member's server is not running";
+        if (no != NULL) {
+            if (is_named)
+                *why = no;
+            continue;
+        }
+        bool better = best_peer == NULL;
+        if (!better) {
+            int c = position_cmp(p->state.position, best_peer->state.position);
+            better = p->state.priority != best_peer->state.priority
+                         ? p->state.priority > best_peer->state.priority
+                         : c > 0;
+        }
+        if (better) {
+            best = line;
+            best_peer = p;
+        }
+    }
+    return best == NULL ? 0 : best->volume;
+}

@@ -1,0 +1,272 @@
+/* From the view to facts: named predicates, one bit each. */
+#include "internal.h"
+
+static uint64_t lease_facts(const struct turn *t)
+{
+    const struct lease *l = t->lease;
+    if (!t->v->lv.known)
+        return FACT(LEASE_UNKNOWN);
+    if (!l->exists)
+        return FACT(LEASE_ABSENT);
+    if (identity_eq(&l->holder, &t->v->self.id))
+        return FACT(LEASE_MINE);
+    if (name_empty(&l->holder.name))
+        return l->release.valid && l->release.epoch == l->epoch ? FACT(LEASE_RELEASED)
+                                                                : FACT(LEASE_EMPTY);
+    return identity_same_pod(&l->holder, &t->v->self.id) ? FACT(LEASE_MY_POD) : FACT(LEASE_OTHER);
+}
+
+static uint64_t pg_facts(const struct turn *t)
+{
+    const struct pg *pg = &t->v->pg;
+    if (pg->process == PG_DOWN)
+        return FACT(PG_DOWN);
+    if (pg->process == PG_RUNNING && pg->in_recovery == TRI_YES)
+        return FACT(PG_STANDBY);
+    if (pg->process == PG_RUNNING && pg->in_recovery == TRI_NO)
+        return FACT(PG_PRIMARY);
+    return FACT(PG_MOVING);
+}
+
+static uint64_t data_facts(const struct turn *t)
+{
+    switch (t->v->self.data) {
+    case DATA_OK:
+        if (t->v->st.system_id != 0 && t->v->self.system_id != 0 &&
+            t->v->st.system_id != t->v->self.system_id)
+            return FACT(DATA_BAD);
+        return FACT(DATA_GOOD);
+    case DATA_EMPTY:
+    case DATA_PARTIAL:
+        return FACT(DATA_NONE);
+    case DATA_FOREIGN:
+    case DATA_BROKEN:
+        return FACT(DATA_BAD);
+    case DATA_UNKNOWN:
+        break;
+    }
+    return FACT(DATA_UNKNOWN);
+}
+
+static uint64_t writer_facts(const struct turn *t)
+{
+    if (t->writer_me)
+        return FACT(WRITER_ME);
+    bool other = t->lease->exists && t->lease->has_record && t->rec->writer != 0 &&
+                 t->rec->writer_epoch == t->lease->epoch && t->lease->epoch > 0;
+    return other ? FACT(WRITER_OTHER) : 0;
+}
+
+static bool deposed(const struct turn *t)
+{
+    const struct lease *l = t->lease;
+    if (!t->v->lv.known || !l->exists)
+        return false;
+    if (!name_empty(&l->holder.name))
+        return !identity_eq(&l->holder, &t->v->self.id);
+    return l->epoch > t->v->self.durable_epoch && t->v->self.durable_epoch > 0;
+}
+
+static bool resumable(const struct turn *t)
+{
+    const struct pg *pg = &t->v->pg;
+    const struct record_member *line = t->me;
+    if (!t->writer_me || pg->accounted != TRI_YES || line == NULL ||
+        position_cmp(pg->position, line->flushed) < 0)
+        return false;
+    if (!t->v->self.fenced || t->mine == false)
+        return true;
+    /* Fenced: the others have waited long; if they can elect, they do. */
+    struct tally tally = election_tally(t, t->rec, 0);
+    uint8_t others = tally.answering > 0 ? (uint8_t)(tally.answering - 1) : 0;
+    return others < tally.needed || t->v->st.paused;
+}
+
+static bool prepared(const struct turn *t)
+{
+    const struct view *v = t->v;
+    struct ssn want = ssn_of_record(t->rec, v->self.volume, false, v->set.mode);
+    return v->pg.closed == TRI_YES && ssn_eq(&v->pg.ssn, &want) && v->st.known &&
+           v->st.epoch >= t->lease->epoch && v->self.durable_epoch >= t->lease->epoch &&
+           v->self.has_record && record_cmp(&v->self.record, t->rec) >= 0;
+}
+
+/* Others hold what this directory holds: W other members of V follow the writer's timeline. */
+static bool last_copy_safe(const struct turn *t)
+{
+    uint8_t n = 0;
+    for (uint8_t i = 0; i < t->rec->n; i++) {
+        const struct record_member *line = &t->rec->m[i];
+        if (line->in_v && line->volume != t->v->self.volume && line->volume != t->rec->writer &&
+            line->flushed.timeline == t->rec->timeline)
+            n++;
+    }
+    if (t->v->set.mode == REPL_ASYNC)
+        return true;
+    if (t->me == NULL || !t->me->in_v)
+        return t->rec->w >= 1 && t->rec->sealed == 0;
+    return t->rec->w >= 1 && n >= t->rec->w;
+}
+
+static uint64_t follower_facts(const struct turn *t)
+{
+    const struct pg *pg = &t->v->pg;
+    uint64_t f = 0;
+    if (pg->diverged == TRI_YES || pg->wal_missing)
+        f |= FACT(DIVERGED);
+    bool safe = last_copy_safe(t);
+    if (safe)
+        f |= FACT(LAST_COPY_SAFE);
+    if (pg->wal_missing || !safe || (pg->op == OP_REWIND && pg->op_failures >= 2))
+        f |= FACT(CLONE_NEEDED);
+    const struct intent *in = &t->v->intent;
+    bool for_me = in->id != 0 && in->id != t->m->dead_intent && !t->v->intent_expired &&
+                  in->epoch == t->lease->epoch && name_eq(&in->target, &t->v->self.id.name);
+    if (for_me && in->kind == INTENT_RESTART && pg->process != PG_DOWN)
+        f |= FACT(RESTART);
+    if (for_me && in->kind == INTENT_REINIT && !t->mine)
+        f |= FACT(REINIT);
+    return f;
+}
+
+static bool vote_due(const struct turn *t)
+{
+    const struct view *v = t->v;
+    const struct peer_request *q = &v->in.vote_req;
+    t->out->refused_epoch = 0;
+    if (!v->in.vote)
+        return false;
+    if (q->epoch <= v->self.durable_epoch) {
+        if (v->pg.frozen_epoch != q->epoch)
+            t->out->refused_epoch = v->self.durable_epoch;
+        return false;
+    }
+    if (promise_binds(t) && !name_eq(&t->m->promised_to, &q->from.name))
+        return false;
+    return !(t->mine && t->lease->epoch >= q->epoch);
+}
+
+static uint64_t election_facts(struct turn *t)
+{
+    struct memo *m = t->m;
+    uint64_t f = 0;
+    if (!t->mine || t->writer_me) {
+        m->elected_epoch = 0;
+        return election_may_acquire(t) ? FACT(MAY_ACQUIRE) : 0;
+    }
+    if (m->elected_epoch != t->lease->epoch) {
+        m->elected_epoch = t->lease->epoch;
+        m->elected_ms = t->now;
+        m->refused_max = 0;
+    }
+    struct tally tally = election_tally(t, t->rec, t->lease->epoch);
+    if (tally.refused > m->refused_max)
+        m->refused_max = tally.refused;
+    if (tally.sufficient)
+        f |= FACT(SUFFICIENT);
+    if (tally.greatest)
+        f |= FACT(GREATEST);
+    if (m->refused_max >= t->lease->epoch)
+        f |= FACT(REFUSED);
+    if (m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 &&
+        position_cmp(t->v->pg.position, m->bypass_end) >= 0)
+        f |= FACT(BYPASS);
+    if (t->now - m->elected_ms > 2 * t->lease_ms || promise_binds(t))
+        f |= FACT(OVERDUE);
+    return f;
+}
+
+static uint64_t writer_stage_facts(struct turn *t)
+{
+    const struct view *v = t->v;
+    const struct memo *m = t->m;
+    uint64_t f = 0;
+    if (t->writer_me && t->rec->timeline > v->pg.local_timeline && v->pg.local_timeline > 0)
+        f |= FACT(NEW_TIMELINE);
+    if (t->writer_me && v->pg.in_recovery == TRI_NO && v->pg.process == PG_RUNNING &&
+        v->pg.local_timeline > 0 && v->pg.local_timeline != t->rec->timeline)
+        f |= FACT(WRONG_TIMELINE);
+    if (resumable(t))
+        f |= FACT(RESUMABLE);
+    if (t->writer_me && prepared(t))
+        f |= FACT(PREPARED);
+    if (t->writer_me && replication_admissible(t))
+        f |= FACT(ADMISSIBLE);
+    if (v->pg.open == TRI_YES)
+        f |= FACT(ADMITTED);
+    if (m->handover_intent != 0)
+        f |= FACT(HANDOVER);
+    if (m->handover_intent != 0 && m->stop_ms > 0) {
+        f |= FACT(STOPPING);
+        if (t->now - m->stop_ms > v->set.stop_ms)
+            f |= FACT(OVERDUE);
+    }
+    if (m->handover_intent != 0 && handover_safe(t))
+        f |= FACT(HANDED_SAFE);
+    bool pending = false;
+    if (t->mine && t->writer_me && crash_handover(t, &pending))
+        f |= FACT(CRASH_HANDOVER);
+    if (pending)
+        f |= FACT(CRASH_PENDING);
+    return f;
+}
+
+uint64_t facts_of(struct turn *t)
+{
+    const struct view *v = t->v;
+    uint64_t f = lease_facts(t) | pg_facts(t) | data_facts(t) | writer_facts(t);
+    if (right_is_live(t)) {
+        f |= FACT(RIGHT);
+        if (t->m->deadline_ms - t->now > v->set.kill_ms)
+            f |= FACT(BUDGET);
+    }
+    if (v->pg.maybe_writable)
+        f |= FACT(WRITABLE);
+    if (deposed(t))
+        f |= FACT(DEPOSED);
+    if (lease_busy(t))
+        f |= FACT(BUSY);
+    if (election_counted(t))
+        f |= FACT(COUNTED);
+    if (t->lease->exists && t->lease->epoch > 0 && v->pg.frozen_epoch == t->lease->epoch &&
+        v->pg.accounted == TRI_YES)
+        f |= FACT(FROZEN);
+    if (v->pg.accounted == TRI_YES)
+        f |= FACT(ACCOUNTED);
+    bool has_writer = t->lease->exists && t->lease->has_record && t->rec->writer != 0;
+    if (v->st.known && v->st.system_id == 0 && v->lv.known && !has_writer) {
+        f |= FACT(CLUSTER_NEW);
+        if (election_boot_ready(t))
+            f |= FACT(BOOT_READY);
+    }
+    const struct record *copy = highest_copy(t);
+    if (copy != NULL && record_find(copy, v->self.volume) != NULL)
+        f |= FACT(LISTED);
+    if (v->self.terminate > 0)
+        f |= FACT(TERMINATE);
+    if (v->self.server_lock == TRI_NO && v->pg.process == PG_DOWN)
+        f |= FACT(LEFTOVERS);
+    if (vote_due(t))
+        f |= FACT(VOTE);
+    return f | election_facts(t) | writer_stage_facts(t) | follower_facts(t);
+}
+
+const char *fact_name(enum fact_bit bit)
+{
+    static const char *const names[] = {
+#define X(name, text) #name,
+        FACTS(X)
+#undef X
+    };
+    return bit < FACT_COUNT ? names[bit] : "?";
+}
+
+const char *fact_text(enum fact_bit bit)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        FACTS(X)
+#undef X
+    };
+    return bit < FACT_COUNT ? texts[bit] : "?";
+}

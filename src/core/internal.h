@@ -1,0 +1,79 @@
+/* Shared between the files of the core only. */
+#ifndef PGHAD_CORE_INTERNAL_H
+#define PGHAD_CORE_INTERNAL_H
+
+#include "core/core.h"
+#include "core/record.h"
+
+/* A peer's answer older than this says nothing about now. */
+#define FRESH_MS 1500
+/* Between the ranks of candidates: longer than a GET and a PUT usually take. */
+#define STAGGER_MS 120
+
+/* One turn in work: the view, the memo being rewritten, and what several facts share. */
+struct turn {
+    const struct view *v;
+    struct memo *m;
+    struct verdict *out;
+    const struct lease *lease;
+    const struct record *rec;   /* the Lease's record */
+    const struct record_member *me; /* our line in it, or NULL */
+    int64_t now;
+    int64_t lease_ms;           /* larger of own and the Lease's duration */
+    bool mine;                  /* this incarnation holds the Lease */
+    bool writer_me;
+};
+
+/* right.c: what write results and promises do to the deadline. Must run before any fact. */
+void right_account(struct turn *t);
+bool right_is_live(const struct turn *t);
+void right_answer_promise(struct turn *t);
+bool promise_binds(const struct turn *t);
+
+/* election.c */
+struct tally {
+    uint8_t needed;      /* R */
+    uint8_t answering;   /* valid reports or, before detaching, members of V that answer; self included */
+    uint8_t reports;
+    bool sufficient;
+    bool greatest;
+    uint64_t best;       /* volume of the greatest other report, 0 = ours is greatest */
+    uint32_t timeline;   /* greatest timeline reported */
+    uint64_t refused;    /* highest durable epoch that refuses ours */
+};
+struct tally election_tally(const struct turn *t, const struct record *rec, uint64_t epoch);
+bool election_counted(const struct turn *t);
+bool election_may_acquire(struct turn *t);
+bool election_boot_ready(const struct turn *t);
+const struct record *highest_copy(const struct turn *t);
+bool peer_fresh(const struct turn *t, const struct peer *p);
+const struct peer *peer_of_volume(const struct turn *t, uint64_t volume);
+const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name);
+uint64_t best_standby(const struct turn *t, const struct ha_name *named, const char **why);
+
+/* replication.c: V, W and the seal */
+enum change_kind { CHANGE_NONE, CHANGE_RECORD, CHANGE_SETTING };
+struct change {
+    enum change_kind kind; /* RECORD: write it now. SETTING: set first, record when proved */
+    struct record record;  /* what the record will be */
+    struct ssn ssn;        /* what the setting is to be now */
+    bool proved;           /* SETTING: in force and flushed by W members of the new setting */
+};
+void replication_track(struct turn *t);
+struct change replication_plan(const struct turn *t);
+bool replication_admissible(const struct turn *t);
+uint8_t senders_flushed(const struct turn *t, const struct record *rec, uint64_t lsn);
+
+/* handover.c */
+void handover_track(struct turn *t);
+bool handover_safe(const struct turn *t);
+bool crash_handover(const struct turn *t, bool *pending);
+
+/* lease.c: the content of lease writes and when they are due */
+void lease_plan(struct turn *t, enum write_kind kind);
+bool lease_busy(const struct turn *t);
+
+/* facts.c */
+uint64_t facts_of(struct turn *t);
+
+#endif

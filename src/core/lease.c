@@ -1,0 +1,271 @@
+/* What a lease write contains, and when it is due.
+ *
+ * Every write is a full PUT under the resourceVersion of the Lease in the view, so it fails when
+ * anything has changed since. Every acquisition clears successor and shutdown position. */
+#include "internal.h"
+
+bool lease_busy(const struct turn *t)
+{
+    const struct lease_view *lv = &t->v->lv;
+    if (lv->outcome == OUTCOME_PENDING)
+        return true;
+    return lv->outcome == OUTCOME_UNKNOWN && lv->got_ms < lv->write_done_ms;
+}
+
+static void hold(struct turn *t, struct lease *l)
+{
+    l->exists = true;
+    l->fresh = false;
+    l->holder = t->v->self.id;
+    l->release = (struct release){0};
+    l->duration_s = (int32_t)((t->v->set.lease_ms + 999) / 1000);
+}
+
+static void refresh_positions(const struct turn *t, struct record *r)
+{
+    for (uint8_t i = 0; i < r->n; i++) {
+        struct record_member *line = &r->m[i];
+        struct position now = line->flushed;
+        if (line->volume == t->v->self.volume)
+            now = t->v->pg.position;
+        for (uint8_t s = 0; s < t->v->pg.n_senders; s++)
+            if (t->v->pg.sender[s].volume == line->volume && t->v->pg.sender[s].streaming)
+                now = (struct position){t->v->pg.position.timeline,
+                                        t->v->pg.sender[s].flushed_lsn};
+        if (position_cmp(now, line->flushed) > 0)
+            line->flushed = now;
+    }
+}
+
+static bool renew_due(const struct turn *t)
+{
+    const struct lease_view *lv = &t->v->lv;
+    if (!t->m->proven || !right_is_live(t))
+        return lv->outcome != OUTCOME_OK || t->now - lv->write_sent_ms >= t->v->set.retry_ms / 4;
+    int64_t every = lv->outcome == OUTCOME_OK ? t->v->set.renew_ms : t->v->set.retry_ms;
+    return t->now - lv->write_sent_ms >= every;
+}
+
+static void wake_for_renewal(struct turn *t)
+{
+    int64_t every = t->v->lv.outcome == OUTCOME_OK ? t->v->set.renew_ms : t->v->set.retry_ms;
+    int64_t at = t->v->lv.write_sent_ms + every;
+    if (at > t->now && at < t->out->wake_at_ms)
+        t->out->wake_at_ms = at;
+}
+
+static bool plan_renew(struct turn *t, struct lease *l)
+{
+    const struct pg *pg = &t->v->pg;
+    bool due = renew_due(t);
+    hold(t, l);
+    if (!l->has_record && t->rec->n > 0) { /* somebody stripped it from under us */
+        l->record = *t->rec;
+        l->has_record = true;
+    }
+    bool primary = pg->process == PG_RUNNING && pg->in_recovery == TRI_NO;
+    if (t->writer_me && primary) {
+        struct change c = replication_plan(t);
+        if (c.kind == CHANGE_RECORD || (c.kind == CHANGE_SETTING && c.proved)) {
+            l->record = c.record;
+            due = true;
+        }
+        refresh_positions(t, &l->record);
+    } else if (t->writer_me && pg->in_recovery == TRI_YES &&
+               l->record.timeline <= pg->local_timeline && (t->out->facts & FACT(RESUMABLE)) != 0) {
+        l->record.timeline = pg->local_timeline + 1;
+        l->record.rev++;
+        l->record.epoch = t->lease->epoch;
+        due = true;
+    }
+    return due;
+}
+
+static uint64_t max3(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t m = a > b ? a : b;
+    return m > c ? m : c;
+}
+
+static void begin_list(struct turn *t, struct record *r, uint64_t epoch)
+{
+    *r = (struct record){.epoch = epoch, .rev = 1};
+    struct record_member *m = record_add(r, t->v->self.volume, &t->v->self.id.name);
+    if (m != NULL) {
+        m->in_v = true;
+        m->flushed = t->v->pg.position;
+    }
+}
+
+static bool plan_acquire(struct turn *t, struct lease *l)
+{
+    const struct view *v = t->v;
+    uint64_t epoch = 1 + max3(t->lease->epoch, v->st.epoch, v->self.durable_epoch);
+    const struct record *copy = highest_copy(t);
+    bool boot = (t->out->facts & FACT(CLUSTER_NEW)) != 0;
+    for (uint8_t i = 0; boot && i < v->n_peers; i++)
+        if (peer_fresh(t, &v->peer[i]) && v->peer[i].state.durable_epoch >= epoch)
+            epoch = v->peer[i].state.durable_epoch + 1;
+    if (t->m->refused_max >= epoch)
+        epoch = t->m->refused_max + 1;
+    if (boot && t->v->lv.lease.has_record && t->rec->n > 0 && t->mine)
+        ; /* an election already under way keeps its record */
+    else if (boot)
+        begin_list(t, &l->record, epoch);
+    else if (copy != NULL && (!l->has_record || record_cmp(copy, &l->record) > 0))
+        l->record = *copy;
+    /* Named successor of the recorded writer of the epoch just before this one: its reports are
+     * by-passed if we hold all of its WAL. */
+    t->m->bypass_epoch = 0;
+    const struct release *rel = &t->lease->release;
+    if (rel->valid && rel->epoch == t->lease->epoch && t->lease->epoch + 1 == epoch &&
+        name_eq(&rel->successor, &v->self.id.name) && rel->volume == t->rec->writer &&
+        t->rec->writer_epoch == t->lease->epoch && rel->end.lsn > 0) {
+        t->m->bypass_epoch = epoch;
+        t->m->bypass_end = rel->end;
+    }
+    hold(t, l);
+    l->has_record = true;
+    l->epoch = epoch;
+    t->m->deadline_ms = 0; /* a new epoch: the right of an older one is over */
+    return true;
+}
+
+static bool plan_takeover(struct turn *t, struct lease *l)
+{
+    const struct pg *pg = &t->v->pg;
+    hold(t, l);
+    if (t->writer_me) {
+        uint32_t least = pg->local_timeline > l->record.timeline ? pg->local_timeline
+                                                                  : l->record.timeline;
+        l->record.timeline = least + 1;
+        l->record.rev++;
+        l->record.epoch = l->epoch;
+    }
+    return true;
+}
+
+static bool plan_writer(struct turn *t, struct lease *l)
+{
+    struct tally tally = election_tally(t, t->rec, t->lease->epoch);
+    hold(t, l);
+    uint32_t used = tally.timeline > l->record.timeline ? tally.timeline : l->record.timeline;
+    l->record.writer = t->v->self.volume;
+    l->record.writer_epoch = l->epoch;
+    l->record.timeline = used + 1;
+    l->record.epoch = l->epoch;
+    l->record.rev++;
+    return true;
+}
+
+static bool plan_adopt(struct turn *t, struct lease *l)
+{
+    const struct record *copy = highest_copy(t);
+    uint64_t epoch = max3(t->lease->epoch, t->v->self.durable_epoch, 0);
+    if (copy != NULL && (!l->has_record || record_cmp(copy, &l->record) >= 0)) {
+        l->record = *copy;
+        l->has_record = true;
+    }
+    l->epoch = epoch;
+    hold(t, l);
+    return l->has_record;
+}
+
+static const struct ha_name *member_name(const struct turn *t, uint64_t volume)
+{
+    static const struct ha_name nobody;
+    const struct record_member *m = record_find(t->rec, volume);
+    return m == NULL ? &nobody : &m->name;
+}
+
+static bool plan_release(struct turn *t, struct lease *l)
+{
+    static const struct ha_name anybody;
+    struct memo *m = t->m;
+    const char *why;
+    uint64_t successor = 0;
+    if (t->writer_me && m->handover_intent != 0)
+        successor = handover_safe(t) && m->handover_target != 0 &&
+                            peer_of_volume(t, m->handover_target) != NULL
+                        ? m->handover_target
+                        : 0;
+    else if (t->writer_me && (t->out->facts & FACT(CRASH_HANDOVER)) != 0)
+        successor = best_standby(t, &anybody, &why);
+    else if (!t->writer_me && (t->out->facts & FACT(SUFFICIENT)) != 0)
+        successor = election_tally(t, t->rec, t->lease->epoch).best;
+    l->holder = (struct identity){0};
+    l->exists = true;
+    l->release = (struct release){
+        .valid = true,
+        .epoch = l->epoch,
+        .releaser = t->v->self.id.name,
+        .volume = t->v->self.volume,
+        .end = t->v->pg.accounted == TRI_YES ? t->v->pg.position : (struct position){0},
+        .successor = *member_name(t, successor),
+    };
+    m->forfeit_ms = t->now; /* before the release can be sent: forfeit */
+    m->deadline_ms = 0;
+    return true;
+}
+
+/* Fills verdict.write when the write of this kind is due. */
+void lease_plan(struct turn *t, enum write_kind kind)
+{
+    if (kind == WRITE_NONE)
+        return;
+    if (kind == WRITE_RENEW && (t->out->facts & FACT(LEASE_MINE)) == 0)
+        return;
+    if (lease_busy(t)) {
+        if (t->v->lv.outcome == OUTCOME_UNKNOWN && !t->v->lv.get_pending)
+            t->out->effects |= EFF_LEASE_GET;
+        return;
+    }
+    /* After a failure the next try keeps its distance, whatever it is for. */
+    bool failed = t->v->lv.outcome == OUTCOME_UNKNOWN || t->v->lv.outcome == OUTCOME_REFUSED;
+    if (failed && t->now - t->v->lv.write_sent_ms < t->v->set.retry_ms / 4) {
+        int64_t at = t->v->lv.write_sent_ms + t->v->set.retry_ms / 4;
+        if (at < t->out->wake_at_ms)
+            t->out->wake_at_ms = at;
+        return;
+    }
+    struct lease l = *t->lease;
+    bool due = false;
+    switch (kind) {
+    case WRITE_CREATE:
+        l = (struct lease){.exists = true, .fresh = true};
+        l.duration_s = (int32_t)((t->v->set.lease_ms + 999) / 1000);
+        due = true;
+        break;
+    case WRITE_RENEW:
+        due = plan_renew(t, &l);
+        wake_for_renewal(t);
+        break;
+    case WRITE_ACQUIRE:
+        due = plan_acquire(t, &l);
+        break;
+    case WRITE_TAKEOVER:
+        due = plan_takeover(t, &l);
+        break;
+    case WRITE_WRITER:
+        due = plan_writer(t, &l);
+        break;
+    case WRITE_ADOPT:
+        due = plan_adopt(t, &l);
+        break;
+    case WRITE_RELEASE:
+        due = plan_release(t, &l);
+        break;
+    case WRITE_NONE:
+        break;
+    }
+    if (!due)
+        return;
+    int64_t shorter = t->now + t->v->set.fence_ms;
+    if (l.duration_s < t->lease->duration_s && t->m->deadline_ms > shorter)
+        t->m->deadline_ms = shorter; /* a PUT that shortens the duration binds us first */
+    t->m->pending = l.record;
+    t->m->has_pending = true;
+    t->out->write.kind = kind;
+    t->out->write.want = l;
+    t->out->effects |= EFF_LEASE_WRITE;
+}

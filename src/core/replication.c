@@ -1,0 +1,252 @@
+/* V, W and the seal: which change of the record is next, and in which order with the setting.
+ *
+ * A larger V, a smaller W and a seal are recorded first, then set. A smaller V, a larger W and the
+ * lifting of a seal are set first and recorded only when (a) every walsender uses the new setting
+ * and (b) W members of the new setting have flushed the position read after (a). One change at a
+ * time; each turn computes the next one anew, so that an interrupted change is simply found again. */
+#include "internal.h"
+
+static const struct walsender *sender_of(const struct turn *t, uint64_t volume)
+{
+    for (uint8_t i = 0; i < t->v->pg.n_senders; i++)
+        if (t->v->pg.sender[i].volume == volume && t->v->pg.sender[i].streaming)
+            return &t->v->pg.sender[i];
+    return NULL;
+}
+
+uint8_t senders_flushed(const struct turn *t, const struct record *rec, uint64_t lsn)
+{
+    uint8_t n = 0;
+    for (uint8_t i = 0; i < rec->n; i++) {
+        const struct record_member *line = &rec->m[i];
+        const struct walsender *s = line->in_v ? sender_of(t, line->volume) : NULL;
+        if (s != NULL && line->volume != t->v->self.volume && s->flushed_lsn >= lsn)
+            n++;
+    }
+    return n;
+}
+
+/* Standbys of V that stream, without the writer. */
+static uint8_t streaming_of_v(const struct turn *t)
+{
+    uint8_t n = 0;
+    for (uint8_t i = 0; i < t->rec->n; i++)
+        if (t->rec->m[i].in_v && t->rec->m[i].volume != t->v->self.volume &&
+            sender_of(t, t->rec->m[i].volume) != NULL)
+            n++;
+    return n;
+}
+
+/* Standbys of V that stream or answer as followers of this election: they are about to stream. */
+static uint8_t hopeful_of_v(const struct turn *t)
+{
+    uint8_t n = 0;
+    for (uint8_t i = 0; i < t->rec->n; i++) {
+        const struct record_member *line = &t->rec->m[i];
+        if (!line->in_v || line->volume == t->v->self.volume)
+            continue;
+        const struct peer *p = peer_of_volume(t, line->volume);
+        if (sender_of(t, line->volume) != NULL ||
+            (p != NULL && peer_fresh(t, p) && p->state.data == DATA_OK))
+            n++;
+    }
+    return n;
+}
+
+static int64_t gone_since(const struct turn *t, uint64_t volume)
+{
+    for (size_t i = 0; i < HA_MEMBERS_MAX; i++)
+        if (t->m->gone[i].volume == volume)
+            return t->m->gone[i].since_ms;
+    return 0;
+}
+
+/* Keeps, for each volume of the record, since when it does not stream. */
+void replication_track(struct turn *t)
+{
+    struct memo *m = t->m;
+    bool serving = t->mine && t->writer_me && t->v->pg.process == PG_RUNNING &&
+                   t->v->pg.in_recovery == TRI_NO;
+    if (!serving) {
+        m->unsat_since_ms = 0;
+        for (size_t i = 0; i < HA_MEMBERS_MAX; i++)
+            m->gone[i].volume = 0;
+        return;
+    }
+    for (uint8_t i = 0; i < HA_MEMBERS_MAX; i++) {
+        uint64_t volume = i < t->rec->n ? t->rec->m[i].volume : 0;
+        bool gone = volume != 0 && volume != t->v->self.volume && sender_of(t, volume) == NULL;
+        int64_t since = gone_since(t, volume);
+        m->gone[i].since_ms = !gone ? 0 : since != 0 && m->gone[i].volume == volume ? since : t->now;
+        m->gone[i].volume = volume;
+    }
+    bool unsat = t->v->set.mode != REPL_ASYNC && t->rec->sealed == 0 &&
+                 streaming_of_v(t) < t->rec->w;
+    if (!unsat)
+        m->unsat_since_ms = 0;
+    else if (m->unsat_since_ms == 0)
+        m->unsat_since_ms = t->now;
+}
+
+static struct change record_first(const struct turn *t, struct record next)
+{
+    struct change c = {.kind = CHANGE_RECORD, .record = next};
+    c.record.rev = t->rec->rev + 1;
+    c.record.epoch = t->lease->epoch;
+    c.ssn = ssn_of_record(t->rec, t->v->self.volume, true, t->v->set.mode);
+    return c;
+}
+
+static struct change setting_first(const struct turn *t, struct record next)
+{
+    struct change c = {.kind = CHANGE_SETTING, .record = next};
+    c.record.rev = t->rec->rev + 1;
+    c.record.epoch = t->lease->epoch;
+    c.ssn = ssn_of_record(&c.record, t->v->self.volume, true, t->v->set.mode);
+    const struct pg *pg = &t->v->pg;
+    c.proved = ssn_eq(&pg->ssn, &c.ssn) && pg->ssn_in_force && pg->ssn_proof_lsn > 0 &&
+               senders_flushed(t, &c.record, pg->ssn_proof_lsn) >= c.record.w;
+    return c;
+}
+
+static bool set_vote(struct record *r, uint64_t volume, bool vote)
+{
+    for (uint8_t i = 0; i < r->n; i++) {
+        if (r->m[i].volume == volume) {
+            r->m[i].in_v = vote;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Members that stream and are not listed are listed; those that caught up get a vote. */
+static bool plan_growth(const struct turn *t, struct change *c)
+{
+    const struct pg *pg = &t->v->pg;
+    for (uint8_t i = 0; i < pg->n_senders; i++) {
+        const struct walsender *s = &pg->sender[i];
+        if (!s->streaming || !s->caught_up || s->volume == 0)
+            continue;
+        const struct record_member *line = record_find(t->rec, s->volume);
+        if (line != NULL && line->in_v)
+            continue;
+        const struct peer *p = peer_of_volume(t, s->volume);
+        if (p == NULL)
+            continue; /* a stranger: no name, no vote */
+        struct record next = *t->rec;
+        /* The same name with another volume is a replaced member: its old line stays until it
+         * leaves V by the barrier. */
+        struct record_member *m = record_add(&next, s->volume, &p->name);
+        if (m == NULL)
+            continue;
+        m->in_v = true;
+        m->flushed = (struct position){.timeline = t->rec->timeline, .lsn = s->flushed_lsn};
+        *c = record_first(t, next);
+        return true;
+    }
+    return false;
+}
+
+/* A member that has not streamed for long leaves V by the barrier, then the list. */
+static bool plan_leave(const struct turn *t, struct change *c)
+{
+    for (uint8_t i = 0; i < t->rec->n; i++) {
+        const struct record_member *line = &t->rec->m[i];
+        int64_t since = gone_since(t, line->volume);
+        if (line->volume == t->v->self.volume || since == 0)
+            continue;
+        const struct peer *p = peer_of_name(t, &line->name);
+        bool replaced = p != NULL && peer_fresh(t, p) && p->state.volume != line->volume &&
+                        p->state.volume != 0;
+        if (t->now - since < t->v->set.leave_ms && !replaced)
+            continue;
+        struct record next = *t->rec;
+        if (!line->in_v) {
+            record_remove(&next, line->volume);
+            *c = record_first(t, next);
+            return true;
+        }
+        if (t->v->set.mode == REPL_ASYNC) {
+            set_vote(&next, line->volume, false);
+            *c = record_first(t, next);
+            return true;
+        }
+        if (t->rec->sealed != 0 || streaming_of_v(t) < t->rec->w || t->rec->w == 0)
+            continue; /* its copy may still be needed */
+        set_vote(&next, line->volume, false);
+        *c = setting_first(t, next);
+        return true;
+    }
+    return false;
+}
+
+static bool plan_degrade(const struct turn *t, struct change *c)
+{
+    const struct memo *m = t->m;
+    if (t->v->set.strict || m->unsat_since_ms == 0)
+        return false;
+    bool promoting = t->v->pg.open != TRI_YES;
+    bool hopeless = promoting && hopeful_of_v(t) < t->rec->w;
+    if (!hopeless && t->now - m->unsat_since_ms < t->v->set.degrade_ms)
+        return false;
+    struct record next = *t->rec;
+    next.w = streaming_of_v(t);
+    if (next.w == 0)
+        next.sealed = t->v->self.volume;
+    *c = record_first(t, next);
+    return true;
+}
+
+static bool plan_strengthen(const struct turn *t, struct change *c)
+{
+    uint8_t k = t->v->set.mode == REPL_ASYNC ? 0 : t->v->set.k;
+    uint8_t streaming = streaming_of_v(t);
+    uint8_t want = k < streaming ? k : streaming;
+    if (t->v->set.strict && t->rec->w > k)
+        want = k;
+    struct record next = *t->rec;
+    if (t->rec->w > k) { /* the operator lowered k */
+        next.w = k;
+        *c = record_first(t, next);
+        return true;
+    }
+    if (want <= t->rec->w)
+        return false;
+    next.w = want;
+    next.sealed = 0;
+    *c = setting_first(t, next);
+    return true;
+}
+
+struct change replication_plan(const struct turn *t)
+{
+    struct change c = {.kind = CHANGE_NONE};
+    bool primary = t->mine && t->writer_me && t->v->pg.process == PG_RUNNING &&
+                   t->v->pg.in_recovery == TRI_NO;
+    c.record = *t->rec;
+    c.ssn = ssn_of_record(t->rec, t->v->self.volume, primary, t->v->set.mode);
+    if (!primary || t->out->failsafe)
+        return c;
+    if (lease_busy(t)) {
+        if (t->v->pg.ssn.kind != SSN_UNKNOWN && t->m->has_pending)
+            c.ssn = t->v->pg.ssn; /* the record in force is not known: leave the setting alone */
+        return c;
+    }
+    if (plan_degrade(t, &c) || plan_growth(t, &c) || plan_strengthen(t, &c) || plan_leave(t, &c))
+        return c;
+    return c;
+}
+
+bool replication_admissible(const struct turn *t)
+{
+    const struct record *r = t->rec;
+    if (t->v->set.mode == REPL_ASYNC)
+        return true;
+    if (t->v->set.strict && r->w < t->v->set.k)
+        return false;
+    if (r->sealed == t->v->self.volume || r->w == 0)
+        return true;
+    return t->v->pg.promoted_end_lsn > 0 &&
+           senders_flushed(t, r, t->v->pg.promoted_end_lsn) >= r->w;
+}
