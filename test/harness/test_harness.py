@@ -1,0 +1,234 @@
+"""The harness must see what it is there to see: proved on plain PostgreSQL, without the product."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import checker
+import netns
+import sandbox
+import wait
+
+BIN = os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
+WRITER = os.environ.get("HA_WRITER", "build/gcc/ha-writer")
+
+
+class Server:
+    """A PostgreSQL server without a supervisor in a network namespace."""
+
+    def __init__(self, node, directory):
+        self.node, self.dir = node, directory
+        self.proc = None
+
+    def run(self, *cmd):
+        user = sandbox.postgres_user()
+        if user:
+            prefix = ["setpriv", f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups"]
+        else:
+            prefix = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
+        subprocess.run([*prefix, *map(str, cmd)], check=True, capture_output=True, cwd="/")
+
+    def prefix(self):
+        user = sandbox.postgres_user()
+        if user:
+            return [*self.node.prefix(), "setpriv", f"--reuid={user[0]}", f"--regid={user[1]}",
+                    "--clear-groups"]
+        return [*self.node.prefix(), "unshare", "-U", "--map-user=1000", "--map-group=1000"]
+
+    def init(self):
+        os.makedirs(self.dir)
+        user = sandbox.postgres_user()
+        if user:
+            shutil.chown(self.dir, *user)
+        self.run(f"{BIN}/initdb", "-D", f"{self.dir}/data", "--no-sync", "-A", "trust", "-U",
+                 "postgres")
+        self.finish()
+        return self
+
+    def clone(self, of):
+        os.makedirs(self.dir)
+        user = sandbox.postgres_user()
+        if user:
+            shutil.chown(self.dir, *user)
+        self.run(f"{BIN}/pg_basebackup", "-D", f"{self.dir}/data", "-h", of.node.ip, "-U",
+                 "postgres", "-R", "--no-sync", "-c", "fast")
+        return self
+
+    def finish(self):
+        with open(f"{self.dir}/data/pg_hba.conf", "a") as f:
+            f.write("host all,replication all 10.87.0.0/16 trust\n")
+
+    def start(self):
+        with open(f"{self.dir}/log", "a") as log:
+            self.proc = subprocess.Popen(
+                [*self.prefix(), f"{BIN}/postgres", "-D", f"{self.dir}/data", "-c",
+                 f"listen_addresses={self.node.ip}", "-c", f"unix_socket_directories={self.dir}",
+                 "-c", "wal_receiver_timeout=2s", "-c", "wal_retrieve_retry_interval=100ms"],
+                stdout=log, stderr=log)
+        wait.until(lambda: checker.query(self.node.ip, "SELECT 1"), 20, "server up")
+        return self
+
+    def crash(self):
+        self.proc.kill()
+        self.proc.wait()
+
+    def stop(self):
+        if self.proc and self.proc.poll() is None:
+            self.proc.terminate()
+            try:
+                self.proc.wait(5)
+            except subprocess.TimeoutExpired:
+                self.crash()
+
+
+@pytest.fixture(scope="module")
+def net():
+    n = netns.Network()
+    for i in range(2):
+        n.add_node(f"pg-{i}", i)
+    return n
+
+
+@pytest.fixture
+def servers(net, request):
+    root = os.path.join(sandbox.inside(), request.node.name)
+    os.makedirs(root)
+    made = []
+
+    def make(i, clone_of=None):
+        s = Server(net.nodes[f"pg-{i}"], f"{root}/{i}")
+        s = (s.clone(clone_of) if clone_of else s.init()).start()
+        made.append(s)
+        return s
+
+    yield make
+    net.heal()
+    for s in made:
+        s.stop()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def writer(net, request):
+    log = os.path.join(sandbox.inside(), request.node.name + ".log")
+    w = checker.Writer(WRITER, log, [f"{n.ip}:5432" for n in net.nodes.values()], every_ms=5)
+    yield w.start()
+    w.kill()
+
+
+def test_partitions_are_silent_and_directed(net):
+    a, b = net.nodes["pg-0"], net.nodes["pg-1"]
+    listener = subprocess.Popen([*b.prefix(), "python3", "-m", "http.server", "80", "-b", b.ip],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def fetch(node):
+        prefix = node.prefix() if node else []
+        return subprocess.run([*prefix, "curl", "-so", "/dev/null", "-m", "0.5",
+                               f"http://{b.ip}/"]).returncode
+
+    try:
+        wait.until(lambda: fetch(None) == 0, 10, "listener up")
+        assert fetch(a) == 0
+        for cut in (lambda: net.cut("pg-0", "pg-1"), lambda: net.drop("pg-1", "pg-0"),
+                    lambda: net.cut_peers("pg-0"), lambda: net.cut_all("pg-0")):
+            cut()
+            assert fetch(a) == 28, "a cut is a silence (curl: timeout), not a refusal"
+            assert fetch(None) == 0, "others are not affected"
+            net.heal()
+            assert fetch(a) == 0
+        net.cut_all("pg-1")
+        assert fetch(None) == 28
+        net.heal()
+        assert fetch(None) == 0
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def test_failover_gap_is_measured_and_nothing_is_lost(servers, writer):
+    primary = servers(0)
+    standby = servers(1, clone_of=primary)
+    writer.wait_writes(10)
+    checker.query(primary.node.ip, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    checker.query(primary.node.ip, "SELECT pg_reload_conf()")
+    wait.until(lambda: checker.query(primary.node.ip, "SELECT count(*) FROM pg_stat_replication "
+                                     "WHERE sync_state = 'sync'")[0][0] == 1, 10, "sync standby")
+    writer.wait_writes(5)
+    fault = wait.boot_us()
+    primary.crash()
+    checker.query(standby.node.ip, "ALTER SYSTEM SET synchronous_standby_names = ''")
+    checker.query(standby.node.ip, "SELECT pg_promote()", timeout=20)
+    writer.wait_writes(10)
+    end = wait.boot_us()
+    writer.stop()
+    h = checker.History(writer.log)
+    verdict = h.against(checker.table_ids(standby.node.ip))
+    assert verdict["lost"] == [] and verdict["phantom"] == [] and verdict["not_failed"] == []
+    assert verdict["acknowledged"] >= 10 and h.overlaps() == []
+    assert [(s, tl) for s, tl, _, _ in h.writers()] == [(primary.node.ip, 1), (standby.node.ip, 2)]
+    gap = h.gap_us(fault, end)
+    assert 1000 < gap < 10_000_000
+    assert writer.summary["longest_gap_us"] >= gap
+
+
+def test_two_writers_are_caught(servers, writer):
+    primary = servers(0)
+    standby = servers(1, clone_of=primary)
+    writer.wait_writes(10)
+    checker.query(standby.node.ip, "SELECT pg_promote()", timeout=20)
+    wait.until(lambda: checker.query(standby.node.ip, "SELECT NOT pg_is_in_recovery()")[0][0], 10,
+               "second primary")
+    writer.wait_writes(10, count=50)
+    writer.stop()
+    h = checker.History(writer.log)
+    assert any(o["kind"] == "proved" for o in h.overlaps())
+    verdict = h.against(checker.table_ids(standby.node.ip))
+    assert verdict["lost"], "rows of the first primary after the fork are lost"
+
+
+def test_cut_off_server_gives_unknown_not_ack(net, servers, writer):
+    primary = servers(0)
+    writer.wait_writes(10)
+    net.cut_all("pg-0")
+    cut = wait.boot_us()
+    wait.until(lambda: any(r["i"] > cut - 1_000_000
+                           for r in checker.History(writer.log).unknowns), 15,
+               "the open row to become unknown")
+    net.heal()
+    writer.wait_writes(15)
+    writer.stop()
+    h = checker.History(writer.log)
+    verdict = h.against(checker.table_ids(primary.node.ip))
+    assert verdict["lost"] == [] and verdict["phantom"] == [] and verdict["unknown"] >= 1
+
+
+def test_cancelled_sync_wait_is_unknown(servers, writer):
+    primary = servers(0)
+    writer.wait_writes(10)
+    checker.query(primary.node.ip, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    checker.query(primary.node.ip, "SELECT pg_reload_conf()")
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    pid = wait.until(lambda: checker.query(primary.node.ip, waiting), 10, "a waiting commit")[0][0]
+    checker.query(primary.node.ip, "SELECT pg_cancel_backend(%s)", (pid,))
+    wait.until(lambda: any(r["state"] == "01000"
+                           for r in checker.History(writer.log).unknowns), 10, "doubtful answer")
+    writer.stop()
+
+
+def test_checker_judges_synthetic_histories(tmp_path):
+    def row(op, id_, server, timeline, sent, answered):
+        return ('{"op":"%s","id":%d,"m":0,"i":%d,"a":%d,"s":"%s","tl":%d,"state":""}\n'
+                % (op, id_, sent, answered, server, timeline))
+
+    log = tmp_path / "log"
+    log.write_text(row("ack", 1, "a", 1, 0, 10) + row("ack", 2, "a", 1, 20, 30) +
+                   row("ack", 3, "b", 2, 500, 600) + row("unknown", 4, "", 0, 25, 700) +
+                   row("ack", 5, "a", 1, 590, 650) + row("ack", 6, "a", 1, 610, 660) +
+                   row("ack", 7, "b", 2, 700, 900))
+    h = checker.History(str(log))
+    assert [(o["id"], o["kind"]) for o in h.overlaps()] == [(5, "late"), (6, "proved")]
+    assert h.gap_us() == 570 and h.gap_us(640, 700) == 240 and h.gap_us(950) is None
+    verdict = h.against([1, 3, 4, 6, 7, 99])
+    assert verdict["lost"] == [2, 5] and verdict["phantom"] == [99]
+    assert verdict["unknown_present"] == 1

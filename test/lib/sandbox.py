@@ -1,0 +1,253 @@
+"""Runs a command where nothing it does can leak: own network, PID and mount namespaces.
+
+    python3 test/lib/sandbox.py [--disk] [--uplink FILE] -- COMMAND...
+
+As root the namespaces are made directly, otherwise inside a user namespace (the command then sees
+itself as uid 0 without rights outside). Everything below the command ends with it, whichever way it
+ends: the command's init is PID 1 of its namespace, and it dies with this launcher. Bridges, member
+networks, firewall rules and the tmpfs that holds data directories vanish with their namespaces, so
+two runs side by side cannot collide and an interrupted run leaves nothing behind.
+
+Inside, PGHA_SANDBOX names the run directory (tmpfs; with --disk a directory of the disk that the
+launcher removes). --uplink connects the sandbox to the caller's network by a veth pair on a free
+10.87.N.0/24 (root only) and writes what the caller needs to reach it as JSON to FILE.
+"""
+import argparse
+import ctypes
+import fcntl
+import glob
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
+    0x00020000, 0x10000000, 0x20000000, 0x40000000)
+MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV, MS_NOEXEC = 16384, 1 << 18, 2, 4, 8
+PR_SET_PDEATHSIG = 1
+GRACE_S = 20  # from SIGTERM to SIGKILL of the command
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(ret, what):
+    if ret != 0:
+        err = ctypes.get_errno()
+        raise OSError(err, f"{what}: {os.strerror(err)}")
+
+
+def _mount(source, target, fstype, flags, data=None):
+    _check(_libc.mount(source.encode(), target.encode(), fstype.encode() if fstype else None,
+                       ctypes.c_ulong(flags), data.encode() if data else None),
+           f"mount {target}")
+
+
+def _die_with_parent(parent):
+    """parent: the pid expected, or 0 where it lies outside our PID namespace."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def inside():
+    """The run directory if this process runs in a sandbox, else None."""
+    return os.environ.get("PGHA_SANDBOX")
+
+
+def rootless():
+    return os.environ.get("PGHA_SANDBOX_ROOTLESS") == "1"
+
+
+def _sweep(base):
+    """Removes run directories of launchers that were killed: their lock is free."""
+    for path in glob.glob(os.path.join(base, "pghad-*")):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            if os.fstat(fd).st_uid == os.geteuid() and os.path.exists(path + "/.sandbox"):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+
+
+def _map_self(uid, gid):
+    with open("/proc/self/setgroups", "w") as f:
+        f.write("deny")
+    with open("/proc/self/uid_map", "w") as f:
+        f.write(f"0 {uid} 1")
+    with open("/proc/self/gid_map", "w") as f:
+        f.write(f"0 {gid} 1")
+
+
+def _init(run_dir, disk, argv, ready_r):
+    """PID 1 of the sandbox: mounts, starts the command, reaps, passes SIGTERM and SIGINT on."""
+    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if not disk:
+        _mount("tmpfs", run_dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    os.read(ready_r, 1)  # the launcher has made the uplink
+    os.close(ready_r)
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execvp(argv[0], argv)
+        except OSError as e:
+            print(f"sandbox: {argv[0]}: {e}", file=sys.stderr)
+        os._exit(127)
+
+    def forward(sig, _frame):
+        try:
+            os.kill(child, sig)
+        except ProcessLookupError:
+            pass
+
+    # An interrupt from the terminal reaches the whole foreground group by itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, forward)
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            os._exit(os.waitstatus_to_exitcode(status) & 0xff if os.WIFEXITED(status)
+                     else 128 + os.WTERMSIG(status))
+
+
+def _keeper(launcher, run_dir, disk, argv, ready_r, pid_w, as_root):
+    """Makes the namespaces; its child is their init. Lives only to hand on the exit code."""
+    _die_with_parent(launcher)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    uid, gid = os.geteuid(), os.getegid()
+    if as_root:
+        _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET), "unshare")
+    else:
+        _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET),
+               "unshare (are user namespaces allowed here?)")
+        _map_self(uid, gid)
+        os.environ["PGHA_SANDBOX_ROOTLESS"] = "1"
+    init = os.fork()
+    if init == 0:
+        try:
+            os.close(pid_w)
+            _die_with_parent(0)
+            _init(run_dir, disk, argv, ready_r)
+        except BaseException as e:  # an init that ends without a word helps nobody
+            print(f"sandbox: {e}", file=sys.stderr)
+        os._exit(125)
+    os.close(ready_r)
+    os.write(pid_w, f"{init}\n".encode())
+    os.close(pid_w)
+    signal.signal(signal.SIGTERM, lambda s, f: os.kill(init, s))
+    while True:
+        pid, status = os.wait()
+        if pid == init:
+            os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
+def _free_subnet():
+    used = subprocess.run(["ip", "-4", "addr"], capture_output=True, text=True, check=True).stdout
+    for n in range(100, 250):
+        if f" 10.87.{n}." not in used:
+            return n
+    raise RuntimeError("no free 10.87.N.0/24")
+
+
+def _make_uplink(init_pid, path, run_dir):
+    """Host side of the veth pair; it disappears with the sandbox's network namespace."""
+    info = {"pid": init_pid, "dir": run_dir, "subnet": None, "interface": None}
+    if os.geteuid() == 0:
+        n = _free_subnet()
+        host = f"pgha{n}"
+        for cmd in (["ip", "link", "add", host, "type", "veth", "peer", "name", "uplink",
+                     "netns", str(init_pid)],
+                    ["ip", "addr", "add", f"10.87.{n}.254/24", "dev", host],
+                    ["ip", "link", "set", host, "up"]):
+            subprocess.run(cmd, check=True)
+        info.update(subnet=n, interface=host)
+    with open(path, "w") as f:
+        json.dump(info, f)
+
+
+def run(argv, disk=False, uplink=None, env=None):
+    """Runs argv in a sandbox and returns its exit code."""
+    base = os.environ.get("TMPDIR", "/tmp")
+    _sweep(base)
+    run_dir = tempfile.mkdtemp(prefix="pghad-", dir=base)
+    os.chmod(run_dir, 0o755)
+    open(os.path.join(run_dir, ".sandbox"), "w").close()
+    lock = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.environ.update(env or {})
+    os.environ["PGHA_SANDBOX"] = run_dir
+    os.environ.pop("PGHA_SANDBOX_ROOTLESS", None)
+    ready_r, ready_w = os.pipe()
+    pid_r, pid_w = os.pipe()
+    launcher = os.getpid()
+    keeper = os.fork()
+    if keeper == 0:
+        try:
+            os.close(ready_w)
+            os.close(pid_r)
+            _keeper(launcher, run_dir, disk, argv, ready_r, pid_w, os.geteuid() == 0)
+        except BaseException as e:
+            print(f"sandbox: {e}", file=sys.stderr)
+        os._exit(125)
+    os.close(ready_r)
+    os.close(pid_w)
+
+    def stop(_sig, _frame):
+        os.kill(keeper, signal.SIGTERM)
+        signal.alarm(GRACE_S)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda s, f: os.kill(keeper, signal.SIGKILL))
+    try:
+        line = os.read(pid_r, 32)
+        if line:
+            if uplink:
+                _make_uplink(int(line), uplink, run_dir)
+            os.write(ready_w, b"g")
+        os.close(ready_w)
+        _, status = os.waitpid(keeper, 0)
+    finally:
+        signal.alarm(0)
+        shutil.rmtree(run_dir, ignore_errors=True)
+        os.close(lock)
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def postgres_user():
+    """(uid, gid) of the user that runs PostgreSQL, or None where it is ourselves."""
+    if rootless() or os.geteuid() != 0:
+        return None
+    entry = pwd.getpwnam("postgres")
+    return entry.pw_uid, entry.pw_gid
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    p.add_argument("--disk", action="store_true", help="data directories on disk, not on tmpfs")
+    p.add_argument("--uplink", metavar="FILE", help="make the sandbox reachable from outside")
+    p.add_argument("command", nargs=argparse.REMAINDER)
+    a = p.parse_args()
+    argv = a.command[1:] if a.command[:1] == ["--"] else a.command
+    if not argv:
+        p.error("no command")
+    sys.exit(run(argv, disk=a.disk, uplink=a.uplink))
+
+
+if __name__ == "__main__":
+    # ip and nft live where an ordinary user's PATH does not look.
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    main()
