@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "core/view.h"
 
 #define CONFIG_FILE "/etc/pghad/pghad.yaml"
 #define CONFIG_TEXT_MAX (256 * 1024) /* bytes of YAML from one source */
@@ -25,9 +26,6 @@
 #define CONFIG_EPSILON_MS 100
 
 enum config_lease_profile { LEASE_PROFILE_FAST, LEASE_PROFILE_DEFAULT, LEASE_PROFILE_CALM };
-enum config_repl_mode { CONFIG_ASYNC, CONFIG_SYNC, CONFIG_QUORUM };
-enum config_crash_policy { CRASH_AUTO, CRASH_RESTART, CRASH_FAILOVER };
-enum config_log_level { CONFIG_LOG_DEBUG, CONFIG_LOG_INFO, CONFIG_LOG_WARNING, CONFIG_LOG_ERROR };
 
 /* All strings are owned by the configuration and never NULL ("" = not set). */
 struct config_list {
@@ -59,6 +57,7 @@ struct config {
     struct {
         int profile; /* enum config_lease_profile */
         int64_t duration_ms, renew_ms, retry_ms, fence_ms, kill_ms; /* T_L, _, _, T_S, T_K */
+        int64_t request_ms; /* total deadline of one request to the API */
         bool failsafe;
     } lease;
     struct {
@@ -71,7 +70,7 @@ struct config {
         char *replication_user, *replication_password_file;
     } postgres;
     struct {
-        int mode; /* enum config_repl_mode */
+        int mode; /* enum repl_mode */
         int64_t k;
         bool strict;
         int64_t degrade_after_ms, leave_after_ms;
@@ -85,10 +84,11 @@ struct config {
         struct config_map custom;
     } tags;
     struct {
-        int crash_policy; /* enum config_crash_policy */
+        int crash_policy; /* enum crash_policy */
         bool rewind;
         int64_t restart_timeout_ms; /* crash restart in place must be writable within this */
         int64_t stop_timeout_ms;    /* planned: fast stop until SIGKILL */
+        int64_t switchover_max_lag_bytes;
     } failover;
     struct {
         char *database, *initdb_args, *host_auth_method, *init_dir, *wal_dir;
@@ -100,7 +100,7 @@ struct config {
         char *server, *token_file, *ca_file, *kubeconfig, *context;
     } kube;
     struct {
-        int level; /* enum config_log_level */
+        int level; /* enum log_level */
     } log;
 };
 
@@ -108,12 +108,16 @@ struct config_sources {
     const char *file;         /* NULL: CONFIG_FILE, which may be absent; named files must exist */
     const char *cluster_text; /* YAML from the ConfigMap, or NULL */
     char *const *env;         /* environ, or NULL: no environment */
+    bool check_only;          /* do not insist on what only a running member has (its name) */
 };
 
 /* Builds a whole configuration. On failure *e says what and where (ERR_INVALID; ERR_NOT_FOUND for an
  * absent named file) and c is untouched. c must be zeroed or hold a configuration, which is freed. */
 bool config_load(struct config *c, const struct config_sources *s, struct err *e);
 void config_done(struct config *c); /* accepts a zeroed one */
+
+/* What the decision core needs of it. */
+void config_settings(const struct config *c, struct settings *ret);
 
 /* Checks cluster-wide text alone, as `hactl edit-config` must before it writes. */
 bool config_check_cluster_text(const char *text, struct err *e);
@@ -147,7 +151,5 @@ bool config_to_json(const struct config *c, struct buf *ret);
 /* Generators from the option table. */
 void config_print_sample(FILE *f);    /* config/pghad.yaml */
 void config_print_reference(FILE *f); /* docs/reference/configuration.md */
-
-const char *config_repl_mode_name(enum config_repl_mode m);
 
 #endif
