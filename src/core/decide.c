@@ -78,7 +78,7 @@ static void fill(struct turn *t, const struct rule *r)
         plan_upstream(t, out);
     struct change c = replication_plan(t);
     out->ssn = c.ssn;
-    if ((out->effects & EFF_SSN) != 0 && !t->lease->has_record)
+    if ((out->effects & EFF_SSN) != 0 && (t->rec->n == 0 || c.ssn.kind == SSN_UNKNOWN))
         out->effects &= ~(uint32_t)EFF_SSN;
     out->timeline = t->rec->timeline;
     out->target = t->m->handover_target;
@@ -160,6 +160,9 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
         out->memo.deadline_ms = 0;
     if ((r->all & FACT(RESTART)) != 0 && v->pg.process == PG_STOPPING)
         out->memo.dead_intent = v->intent.id;
+    bool unread = lease_busy(&t) && v->lv.outcome == OUTCOME_UNKNOWN;
+    if ((t.need_get || unread) && (r->effects & EFF_FENCE) == 0)
+        out->effects |= EFF_LEASE_GET;
     plan_store(&t, out);
     out->alarm = (out->effects & EFF_ALARM) != 0;
     out->deadline_ms = out->memo.deadline_ms;

@@ -177,7 +177,9 @@ bool election_may_acquire(struct turn *t)
     uint8_t needed = restored || !t->lease->has_record ? record_votes(rec) : tally.needed;
     if (!successor && tally.answering < needed)
         return false;
-    return v->lv.got_ms >= since || (v->lv.got_ms >= v->lv.changed_ms && successor);
+    /* Compare-and-swap only on a version that a linearizable read has shown after the count ended. */
+    t->need_get = v->lv.got_ms < since;
+    return !t->need_get;
 }
 
 static bool boot_before(const struct turn *t, const struct peer *p)

@@ -22,6 +22,7 @@ struct turn {
     int64_t lease_ms;           /* larger of own and the Lease's duration */
     bool mine;                  /* this incarnation holds the Lease */
     bool writer_me;
+    bool need_get;              /* a linearizable read is all that is missing */
 };
 
 /* right.c: what write results and promises do to the deadline. Must run before any fact. */

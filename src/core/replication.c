@@ -226,11 +226,13 @@ struct change replication_plan(const struct turn *t)
                    t->v->pg.in_recovery == TRI_NO;
     c.record = *t->rec;
     c.ssn = ssn_of_record(t->rec, t->v->self.volume, primary, t->v->set.mode);
-    if (!primary || t->out->failsafe)
+    if (!primary)
         return c;
-    if (lease_busy(t)) {
-        if (t->v->pg.ssn.kind != SSN_UNKNOWN && t->m->has_pending)
-            c.ssn = t->v->pg.ssn; /* the record in force is not known: leave the setting alone */
+    /* A lease write whose outcome is open may be applied any time: until a later one has succeeded
+     * the record in force is not known, and the setting stays as it is. */
+    bool open = t->m->has_pending && t->v->lv.outcome != OUTCOME_OK;
+    if (open || t->out->failsafe || lease_busy(t)) {
+        c.ssn = t->v->pg.ssn;
         return c;
     }
     if (plan_degrade(t, &c) || plan_growth(t, &c) || plan_strengthen(t, &c) || plan_leave(t, &c))

@@ -17,12 +17,11 @@ static void account_write(struct turn *t)
 {
     const struct lease_view *lv = &t->v->lv;
     struct memo *m = t->m;
-    bool final = lv->outcome == OUTCOME_OK || lv->outcome == OUTCOME_REFUSED;
-    if (!final || lv->write_seq == m->right_seq)
+    if (lv->outcome != OUTCOME_OK || lv->write_seq == m->right_seq)
         return;
     m->right_seq = lv->write_seq;
     m->has_pending = false;
-    if (lv->outcome != OUTCOME_OK || !lv->write_holder)
+    if (!lv->write_holder)
         return;
     m->proven = true;
     if (lv->write_sent_ms <= m->forfeit_ms || promise_binds(t))
