@@ -1,0 +1,386 @@
+"""What all back ends of kubeapi.py have in common; the interface is documented there and here."""
+import atexit
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+import yaml
+
+import wait
+from kubeclient import ApiError
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+MANIFESTS = ("k8s/rbac.yaml", "k8s/services.yaml")
+PLURAL = {"ServiceAccount": "serviceaccounts", "Role": "roles", "RoleBinding": "rolebindings",
+          "Service": "services"}
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def utc_now():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def free_port(host):
+    with socket.socket() as s:
+        s.bind((host, 0))
+        return s.getsockname()[1]
+
+
+class Daemon:
+    """A server process that dies with the thread that started it, however that one ends."""
+
+    def __init__(self, argv, log, env=None):
+        parent = os.getpid()
+
+        def before_exec():
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            # An interrupt from the terminal is for the harness, which then stops its servers.
+            os.setpgid(0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        self.name, self.log = os.path.basename(argv[0]), log
+        with open(log, "ab") as out:
+            self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                         env=env, preexec_fn=before_exec)
+
+    def running(self):
+        return self.proc.poll() is None
+
+    def check(self):
+        """Raises if it has ended, with the end of its log."""
+        if not self.running():
+            raise RuntimeError(f"{self.name} ended with {self.proc.returncode}:\n{self.tail()}")
+
+    def tail(self, n=15):
+        with open(self.log, errors="replace") as f:
+            return "".join(f.readlines()[-n:])
+
+    def signal(self, sig):
+        if self.running():
+            self.proc.send_signal(sig)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        self.proc.wait()
+
+    def memory_kb(self):
+        with open(f"/proc/{self.proc.pid}/status") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+class Pod:
+    """A pod that the harness made: namespace, cluster, name, uid, ip, node, token."""
+
+    def __init__(self, namespace, cluster, name, uid, ip, node, token):
+        self.namespace, self.cluster, self.name, self.uid = namespace, cluster, name, uid
+        self.ip, self.node, self.token = ip, node, token
+
+
+def _rename(value, old, new):
+    """Replaces the cluster's name wherever a manifest has it: "pg", "pg-rw", "pg-state"."""
+    if isinstance(value, dict):
+        return {k: _rename(v, old, new) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rename(v, old, new) for v in value]
+    if isinstance(value, str) and (value == old or value.startswith(old + "-")):
+        return new + value[len(old):]
+    return value
+
+
+def manifests(namespace, cluster):
+    """The shipped objects for one cluster, as (plural, object) in the order to create them."""
+    for path in MANIFESTS:
+        with open(os.path.join(ROOT, path)) as f:
+            for doc in yaml.safe_load_all(f):
+                obj = _rename(doc, "pg", cluster)
+                obj["metadata"]["namespace"] = namespace
+                for subject in obj.get("subjects", ()):
+                    subject["namespace"] = namespace
+                yield PLURAL[obj["kind"]], obj
+
+
+class Kube:
+    """One API server and what belongs to it. Subclasses say how it runs."""
+
+    backend = None     # "real" or "devkube"
+    enforces = False   # RBAC: requests beyond the Role get 403
+    faults = None      # means to inject faults, see the subclass
+
+    def __init__(self, host="127.0.0.1", directory=None):
+        """host: address that it listens on, reachable for the members. directory: kept if given."""
+        self.host = host
+        self.port = None
+        self.url = None      # https://host:port
+        self.ca_file = None  # None where the URL is plain http
+        self.admin = None    # Client with all rights
+        self._keep = directory is not None
+        self.dir = directory
+        self._started = False
+
+    # Life.
+
+    def start(self):
+        """Returns self when the server is ready for requests. Call it from a thread that lives on:
+        the servers die with the thread that started them."""
+        if not self.dir:
+            self.dir = tempfile.mkdtemp(prefix=f"pghad-{self.backend}-",
+                                        dir=os.environ.get("PGHA_SANDBOX"))
+        os.makedirs(self.dir, exist_ok=True)
+        atexit.register(self.stop)
+        self._started = True
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self):
+        """Ends the servers and removes the directory; harmless when done twice."""
+        if not self._started:
+            return
+        self._started = False
+        atexit.unregister(self.stop)
+        self._stop()
+        if not self._keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+            self.dir = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _start(self):
+        raise NotImplementedError
+
+    def _stop(self):
+        raise NotImplementedError
+
+    # Outages.
+
+    def pause(self):
+        """The server hangs: connections stay open or are accepted by the kernel, no answers."""
+        raise NotImplementedError
+
+    def resume(self):
+        raise NotImplementedError
+
+    def down(self):
+        """The server is gone without a word; connections are refused. Its objects survive."""
+        raise NotImplementedError
+
+    def up(self):
+        """Returns when it answers again, at the same address."""
+        raise NotImplementedError
+
+    # Identities.
+
+    def client(self, token, **options):
+        """A Client that is who the token says."""
+        raise NotImplementedError
+
+    def _token(self, pod_namespace, cluster, pod_name, pod_uid, seconds):
+        raise NotImplementedError
+
+    def write_credentials(self, pod, directory, seconds=3600):
+        """Writes token, ca.crt and namespace as the kubelet does: a second call rotates the token
+        by one atomic swap of the symbolic link ..data."""
+        pod.token = self._token(pod.namespace, pod.cluster, pod.name, pod.uid, seconds)
+        os.makedirs(directory, exist_ok=True)
+        data = tempfile.mkdtemp(prefix="..", dir=directory)
+        os.chmod(data, 0o755)
+        files = {"token": pod.token, "namespace": pod.namespace}
+        if self.ca_file:
+            with open(self.ca_file) as f:
+                files["ca.crt"] = f.read()
+        for name, text in files.items():
+            with open(os.path.join(data, name), "w") as f:
+                f.write(text)
+            os.chmod(f.name, 0o644)
+        link, old = os.path.join(directory, "..data"), None
+        if os.path.islink(link):
+            old = os.readlink(link)
+        os.symlink(os.path.basename(data), link + "_tmp")
+        os.rename(link + "_tmp", link)
+        for name in files:
+            path = os.path.join(directory, name)
+            if not os.path.islink(path):
+                os.symlink(os.path.join("..data", name), path)
+        if old:
+            shutil.rmtree(os.path.join(directory, old))
+
+    def member_env(self, pod, directory):
+        """Environment for pghad of this pod; writes the credentials into `directory` first."""
+        self.write_credentials(pod, directory)
+        env = {
+            "POD_NAME": pod.name, "POD_NAMESPACE": pod.namespace, "POD_UID": pod.uid,
+            "POD_IP": pod.ip, "NODE_NAME": pod.node,
+            "PGHA_CLUSTER_NAME": pod.cluster, "PGHA_CLUSTER_NAMESPACE": pod.namespace,
+            "PGHA_CLUSTER_SELECTOR": self.selector(pod.cluster),
+            "PGHA_KUBE_SERVER": self.url,
+            "PGHA_KUBE_TOKEN_FILE": os.path.join(directory, "token"),
+        }
+        if self.ca_file:
+            env["PGHA_KUBE_CA_FILE"] = os.path.join(directory, "ca.crt")
+        return env
+
+    def write_kubeconfig(self, path, namespace="default", token=None):
+        """kubeconfig of the administrator, or of a token; returns path."""
+        cluster = {"server": self.url}
+        if self.ca_file:
+            cluster["certificate-authority"] = self.ca_file
+        user = {"token": token} if token else self._admin_user()
+        config = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": user}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test",
+                                                      "namespace": namespace}}],
+        }
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+            yaml.safe_dump(config, f, sort_keys=False)
+        return path
+
+    def _admin_user(self):
+        raise NotImplementedError
+
+    # Clusters and pods.
+
+    @staticmethod
+    def labels(cluster):
+        """Labels of a member's pod from its template; the role label comes from the member."""
+        return {"app.kubernetes.io/name": "pghad", "app.kubernetes.io/instance": cluster}
+
+    @classmethod
+    def selector(cls, cluster):
+        return ",".join(f"{k}={v}" for k, v in cls.labels(cluster).items())
+
+    def install(self, namespace, cluster):
+        """Namespace, ServiceAccount, Role, RoleBinding and Services of one cluster. Idempotent."""
+        self.admin.ensure("namespaces", None, {"metadata": {"name": namespace}})
+        for kind, obj in manifests(namespace, cluster):
+            self.admin.ensure(kind, namespace, obj)
+
+    def uninstall(self, namespace, deadline_s=30):
+        """Removes the namespace with all its objects; returns when it is gone."""
+        self.admin.delete("namespaces", None, namespace, missing_ok=True)
+        wait.until(lambda: self.admin.find("namespaces", None, namespace) is None, deadline_s,
+                   f"namespace {namespace} to go")
+
+    def add_pod(self, namespace, cluster, name, ip, node=None, labels=None, ready=True):
+        """Makes the pod as StatefulSet controller, scheduler and kubelet would, and its Node.
+
+        A pod of that name must not exist; a new one gets a new uid. Returns a Pod with a token.
+        """
+        node = node or f"node-{name}"
+        self.admin.ensure("nodes", None, {"metadata": {
+            "name": node, "labels": {"kubernetes.io/hostname": node}}})
+        pod = self.admin.create("pods", namespace, {
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "labels": {
+                **self.labels(cluster), "statefulset.kubernetes.io/pod-name": name,
+                **(labels or {})}},
+            "spec": {
+                "nodeName": node, "serviceAccountName": cluster, "hostname": name,
+                "subdomain": f"{cluster}-pods", "terminationGracePeriodSeconds": 30,
+                "containers": [{"name": "postgres", "image": "pghad"}]},
+        })
+        made = Pod(namespace, cluster, name, pod["metadata"]["uid"], ip, node, None)
+        self.set_ready(made, ready)
+        made.token = self._token(namespace, cluster, name, made.uid, 3600)
+        return made
+
+    def set_ready(self, pod, ready):
+        """Reports the pod as running, with its address, ready or not."""
+        now = utc_now()
+        state = "True" if ready else "False"
+        self.admin.patch("pods", pod.namespace, pod.name, {"status": {
+            "phase": "Running", "podIP": pod.ip, "podIPs": [{"ip": pod.ip}], "startTime": now,
+            "conditions": [{"type": t, "status": state, "lastTransitionTime": now}
+                           for t in ("Ready", "ContainersReady")]}}, sub="status")
+
+    def delete_pod(self, pod, grace_s=0):
+        """grace_s > 0 marks it as going (deletionTimestamp), as an eviction does; call again with 0
+        when the member has ended, as the kubelet does."""
+        self.admin.delete("pods", pod.namespace, pod.name, grace_s=grace_s, missing_ok=True)
+
+    # Services.
+
+    def endpoints_of(self, namespace, service):
+        """Ready addresses behind a Service, sorted."""
+        raise NotImplementedError
+
+    def _endpoint_kind(self, namespace, service):
+        """(kind, selector) of the objects whose changes may change endpoints_of()."""
+        raise NotImplementedError
+
+    def follow_endpoints(self, namespace, service, callback):
+        """Calls callback(addresses) from a thread of its own: first at once, then on each change.
+        It outlives outages of the API server, as the rules of a node do. Returns a handle with
+        close()."""
+        return Follower(self, namespace, service, callback)
+
+    # What was asked of it.
+
+    def requests(self):
+        """All requests so far as dicts: user, verb, resource (with /subresource), namespace, name,
+        code, and time (seconds since the epoch). Watches appear when they begin."""
+        raise NotImplementedError
+
+    def denied(self):
+        """Requests of ServiceAccounts that were refused (403) or not authenticated (401)."""
+        return [r for r in self.requests()
+                if r["code"] in (401, 403) and
+                (r["code"] == 401 or r["user"].startswith("system:serviceaccount:"))]
+
+
+class Follower:
+    def __init__(self, kube, namespace, service, callback):
+        self._kube, self._ns, self._service, self._callback = kube, namespace, service, callback
+        self._watch = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True,
+                                        name=f"endpoints of {service}")
+        self._thread.start()
+
+    def _run(self):
+        last = None
+        kind, selector = self._kube._endpoint_kind(self._ns, self._service)
+        while not self._stop.is_set():
+            try:
+                with self._kube.admin.watch(kind, self._ns, selector=selector, idle_s=3600) as w:
+                    self._watch = w
+                    # The first answer is read after the watch began: no change falls between.
+                    for event in self._events(w):
+                        del event
+                        now = self._kube.endpoints_of(self._ns, self._service)
+                        if now != last:
+                            last = now
+                            self._callback(now)
+            except (OSError, ValueError, ApiError):
+                pass
+            # The server is away: the old addresses stay in force until it is back.
+            self._stop.wait(0.2)
+
+    def _events(self, w):
+        yield None
+        for event in w:
+            if self._stop.is_set():
+                return
+            yield event
+
+    def close(self):
+        self._stop.set()
+        if self._watch:
+            self._watch.close()
+        self._thread.join(5)
