@@ -1,0 +1,36 @@
+/* What PGDATA is, and the markers that keep a cut operation from looking like a data directory. */
+#ifndef PGHAD_PG_DATADIR_H
+#define PGHAD_PG_DATADIR_H
+
+#include "core/types.h"
+#include "pg/env.h"
+
+enum pg_marker { PG_MARK_INITDB, PG_MARK_CLONE, PG_MARK_REWIND, PG_MARKERS };
+
+struct pg_datadir {
+    enum data_state state;
+    uint32_t major;       /* PG_VERSION, 0 = none */
+    uint64_t system_id;   /* global/pg_control, 0 = none */
+    bool marker[PG_MARKERS];
+    bool standby_signal;
+    bool clean;           /* pg_control says shut down (as primary or in recovery) */
+    uint32_t timeline;    /* highest timeline that pg_wal has WAL or a history of, 0 = none */
+    char why[256];        /* in words, for states other than OK and EMPTY */
+};
+
+/* Looks at files only; the server may run. expected_system_id 0: any. Never changes anything.
+ * false: the file system refused, the state is DATA_UNKNOWN. */
+bool pg_datadir_look(const struct pg_env *env, uint64_t expected_system_id, struct pg_datadir *d,
+                     struct err *e);
+
+/* Markers are files in the state directory, synced before the operation begins and after it ended. */
+bool pg_marker_set(const struct pg_env *env, enum pg_marker m, const char *note, struct err *e);
+bool pg_marker_clear(const struct pg_env *env, enum pg_marker m, struct err *e);
+const char *pg_marker_name(enum pg_marker m);
+
+/* standby.signal, and no recovery.signal: before every start (the one way to become writable). */
+bool pg_standby_signal(const struct pg_env *env, struct err *e);
+/* Removes a tree; a missing one is fine. Blocking: for small trees only (jobs use a child). */
+bool pg_tree_remove(const char *path, struct err *e);
+
+#endif

@@ -1,0 +1,49 @@
+/* Timeline histories: the branch points that lead to a timeline. */
+#ifndef PGHAD_PG_HISTORY_H
+#define PGHAD_PG_HISTORY_H
+
+#include "base/err.h"
+#include "core/types.h"
+#include "pg/env.h"
+
+#define PG_HISTORY_MAX 64 /* branch points kept; more is an error */
+#define PG_HISTORY_TEXT_MAX 65536
+
+struct pg_branch {
+    uint32_t timeline; /* this timeline ... */
+    uint64_t end;      /* ... was left here */
+};
+
+/* n branches, ascending, then `timeline` itself without an end. */
+struct pg_history {
+    uint32_t timeline;
+    uint8_t n;
+    bool placeholder; /* a reason given is our placeholder's: not a real timeline */
+    struct pg_branch branch[PG_HISTORY_MAX];
+};
+
+/* Text of NNNNNNNN.history (NULL or "" for timeline 1). ERR_CORRUPT with the line. */
+bool pg_history_parse(struct pg_history *h, uint32_t timeline, const char *text, struct err *e);
+/* From <wal_dir>; timeline 1 needs no file. ERR_NOT_FOUND when it is absent. */
+bool pg_history_read(struct pg_history *h, const char *wal_dir, uint32_t timeline, struct err *e);
+
+/* Is WAL up to (tl, lsn) part of this history? Yes for lsn = the branch point itself. */
+bool pg_history_contains(const struct pg_history *h, uint32_t tl, uint64_t lsn);
+/* Timeline of the last record that ends at lsn. */
+uint32_t pg_history_timeline_of(const struct pg_history *h, uint64_t lsn);
+/* Where WAL of timeline tl ends in this history: UINT64_MAX for its own, 0 when it is not in it. */
+uint64_t pg_history_end_of(const struct pg_history *h, uint32_t tl);
+/* Where two histories part: the last common timeline and position. lsn UINT64_MAX: the same
+ * timeline. timeline 0: nothing in common. */
+struct position pg_history_fork(const struct pg_history *a, const struct pg_history *b);
+
+/* Placeholder history files: PostgreSQL takes the next number after the histories that it finds, so
+ * they make a promotion choose `timeline`. current is the server's own. Written just before the
+ * promotion, removed just after; both are idempotent. Existing files are never overwritten; a real
+ * history of `timeline` or above is ERR_INVALID: that number cannot be had. */
+bool pg_placeholders_write(const struct pg_env *env, uint32_t current, uint32_t timeline,
+                           struct err *e);
+/* Removes every file with our mark, whatever its number. */
+bool pg_placeholders_remove(const struct pg_env *env, struct err *e);
+
+#endif
