@@ -136,7 +136,7 @@ struct memo {
     uint64_t promise_epoch;   /* promise given */
     int64_t promise_until_ms;
     struct ha_name promised_to;
-    bool embargo_off;
+    uint64_t acquired_epoch;  /* by this agent process: a fence before it no longer matters */
     uint64_t bypass_epoch;    /* acquired as named successor of the preceding epoch's writer */
     struct position bypass_end;
     uint64_t refused_max;     /* highest durable epoch that refused our vote */

@@ -74,7 +74,8 @@ static bool resumable(const struct turn *t)
     if (!t->writer_me || pg->accounted != TRI_YES || line == NULL ||
         position_cmp(pg->position, line->flushed) < 0)
         return false;
-    if (!t->v->self.fenced || t->mine == false)
+    if (!t->v->self.fenced || !t->mine || t->m->acquired_epoch == t->lease->epoch ||
+        t->rec->sealed == t->v->self.volume)
         return true;
     /* Fenced: the others have waited long; if they can elect, they do. */
     struct tally tally = election_tally(t, t->rec, 0);

@@ -127,6 +127,7 @@ static bool plan_acquire(struct turn *t, struct lease *l)
     hold(t, l);
     l->has_record = true;
     l->epoch = epoch;
+    t->m->acquired_epoch = epoch;
     t->m->deadline_ms = 0; /* a new epoch: the right of an older one is over */
     return true;
 }

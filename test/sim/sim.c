@@ -983,7 +983,7 @@ static void fault(void)
         for (int i = 0; i < W.n; i++)
             if (W.m[i].proc == PG_RUNNING && !W.m[i].recovery)
                 m = &W.m[i];
-    int k = (int)between(0, 12);
+    int k = (int)between(0, 15);
     TRACE(m, "FAULT %d", k);
     switch (k) {
     case 0:
@@ -1026,6 +1026,23 @@ static void fault(void)
         break;
     case 11:
         m->terminate = m->container ? 1 : 0;
+        break;
+    case 13: /* somebody deletes the Lease */
+        W.lease_exists = false;
+        W.rv++;
+        break;
+    case 14: /* somebody empties it by hand */
+        if (W.lease_exists) {
+            W.lease.holder = (struct identity){0};
+            W.lease.release = (struct release){0};
+            W.rv++;
+        }
+        break;
+    case 15: /* a tool re-applies a bare one */
+        if (W.lease_exists) {
+            W.lease = (struct lease){.exists = true};
+            W.rv++;
+        }
         break;
     case 12: {
         struct intent in = {.id = rnd() | 2, .kind = INTENT_SWITCHOVER, .epoch = W.lease.epoch};
