@@ -2,6 +2,7 @@
  *
  * An intent lies in the ConfigMap (`intent`), its result beside it (`intent-result`). One intent
  * at a time: who gives a new one first looks whether the old one is still open (kube/intent.h).
+ * Members only write results; an intent stays until hactl withdraws or replaces it.
  *
  * Who acts and writes the result: SWITCHOVER, FAILOVER, RELOAD: the holder of the Lease (FAILOVER
  * without a holder that answers: the target); RESTART and REINIT: the member named. After a switch

@@ -95,13 +95,11 @@ static const struct command commands[] = {
      .help = "no automatic failover until resume",
      .text = "The primary keeps its Lease and serves; nobody is promoted, also when it dies. "
              "Fencing stays in force.",
-     .opts = {OPT_WAIT},
      .run = cmd_pause},
     {.name = "resume",
      .operands = "",
      .help = "automatic failover again",
      .text = "Ends what pause began.",
-     .opts = {OPT_WAIT},
      .run = cmd_resume},
     {.name = "restart",
      .operands = "[POD]",

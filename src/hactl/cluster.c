@@ -1,0 +1,332 @@
+/* From the objects of the API server to one picture of the cluster. Pure: no request here. */
+#include "hactl/cluster.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "hactl/jget.h"
+#include "kube/intent.h"
+
+#define STATUS_ANNOTATION "pghad.io/status"
+
+uint64_t cluster_lsn(const char *text)
+{
+    const char *slash = strchr(text, '/');
+    char hi[9];
+    uint64_t h, l;
+
+    if (!slash || slash - text > 8 || strlen(slash + 1) > 8)
+        return 0;
+    memcpy(hi, text, (size_t)(slash - text));
+    hi[slash - text] = '\0';
+    return str_to_hex64(hi, &h) && str_to_hex64(slash + 1, &l) ? h << 32 | l : 0;
+}
+
+/* LSNs are texts; a bare number is a byte position. */
+static uint64_t lsn_of(struct json_object *o)
+{
+    int64_t n;
+
+    if (json_object_is_type(o, json_type_string))
+        return cluster_lsn(json_object_get_string(o));
+    n = jint(o, 0);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+static enum ha_role role_of(const char *s)
+{
+    if (str_eq(s, "primary") || str_eq(s, "master"))
+        return ROLE_PRIMARY;
+    return str_eq(s, "replica") || str_eq(s, "standby") ? ROLE_REPLICA : ROLE_UNKNOWN;
+}
+
+static enum tri tri_of(struct json_object *o)
+{
+    if (!json_object_is_type(o, json_type_boolean))
+        return TRI_UNKNOWN;
+    return json_object_get_boolean(o) ? TRI_YES : TRI_NO;
+}
+
+static void take_tags(struct member_view *m, struct json_object *tags)
+{
+    size_t used = 0;
+
+    if (!json_object_is_type(tags, json_type_object))
+        return;
+    m->tags[0] = '\0';
+    const struct json_object_iterator end = json_object_iter_end(tags);
+    for (struct json_object_iterator it = json_object_iter_begin(tags);
+         !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+        const char *key = json_object_iter_peek_name(&it);
+        const char *value = json_object_get_string(json_object_iter_peek_value(&it));
+        int n = snprintf(m->tags + used, sizeof(m->tags) - used, "%s%s=%s", used ? ", " : "", key,
+                         value ? value : "");
+        if (n < 0 || (size_t)n >= sizeof(m->tags) - used) {
+            m->tags[used] = '\0';
+            return;
+        }
+        used += (size_t)n;
+        if (str_eq(key, "replicatefrom"))
+            jcopy(m->follows, sizeof(m->follows), json_object_iter_peek_value(&it));
+    }
+}
+
+/* Keys that the annotation and /status have in common. */
+static void take_common(struct member_view *m, struct json_object *st)
+{
+    static const char *const lsn_keys[][2] = {{"lsn", NULL},
+                                              {"xlog", "location"},
+                                              {"xlog", "received_location"},
+                                              {"write_lsn", NULL},
+                                              {"received_lsn", NULL}};
+
+    m->role = role_of(jtext(jget(st, "role", NULL)));
+    jcopy(m->state, sizeof(m->state), jget(st, "state", NULL));
+    m->streaming = tri_of(jget(st, "streaming", NULL));
+    m->timeline = jint(jget(st, "timeline", NULL), 0);
+    m->lsn = 0;
+    for (size_t i = 0; m->lsn == 0 && i < sizeof(lsn_keys) / sizeof(lsn_keys[0]); i++)
+        m->lsn = lsn_of(jget(st, lsn_keys[i][0], lsn_keys[i][1], NULL));
+    jcopy(m->rule, sizeof(m->rule), jget(st, "rule", NULL));
+    jcopy(m->reason, sizeof(m->reason), jget(st, "reason", NULL));
+    jcopy(m->volume, sizeof(m->volume), jget(st, "volume", NULL));
+    m->pending_restart = jbool(jget(st, "pending_restart", NULL), false);
+    take_tags(m, jget(st, "tags", NULL));
+}
+
+static void take_version(struct member_view *m, struct json_object *o)
+{
+    int64_t n = json_object_is_type(o, json_type_int) ? json_object_get_int64(o) : 0;
+
+    if (n >= 100000) /* server_version_num since PostgreSQL 10: major * 10000 + minor */
+        snprintf(m->version, sizeof(m->version), "%d.%d", (int)(n / 10000), (int)(n % 10000));
+    else if (n == 0)
+        jcopy(m->version, sizeof(m->version), o);
+}
+
+static void take_annotation(struct member_view *m, struct json_object *st, int64_t now_s)
+{
+    int64_t at = jint(jget(st, "at", NULL), 0);
+
+    take_common(m, st);
+    m->source = SOURCE_PUBLISHED;
+    m->age_s = at > 0 && at <= now_s ? now_s - at : -1;
+    m->lag_bytes = jint(jget(st, "lag", NULL), -1);
+    m->port = jint(jget(st, "port", NULL), m->port);
+    m->rest_port = jint(jget(st, "rest_port", NULL), m->rest_port);
+    jcopy(m->sync, sizeof(m->sync), jget(st, "sync", NULL));
+    take_version(m, jget(st, "version", NULL));
+}
+
+void cluster_take_status(struct member_view *m, struct json_object *st)
+{
+    struct json_object *o;
+
+    if (!json_object_is_type(st, json_type_object))
+        return;
+    take_common(m, st);
+    m->source = SOURCE_LIVE;
+    m->age_s = 0;
+    m->lag_bytes = -1; /* this member's own idea of it is older than the primary's position */
+    if ((o = jget(st, "sync", NULL)) && json_object_is_type(o, json_type_string))
+        jcopy(m->sync, sizeof(m->sync), o);
+    take_version(m, jget(st, "server_version", NULL));
+}
+
+static void holder_name(char *dst, size_t size, const char *identity)
+{
+    size_t n = strcspn(identity, "_");
+
+    if (n >= size)
+        n = size - 1;
+    memcpy(dst, identity, n);
+    dst[n] = '\0';
+}
+
+bool cluster_take_lease(struct cluster_view *v, struct json_object *lease, struct err *e)
+{
+    int64_t epoch = jint(jget(lease, "spec", "leaseTransitions", NULL), 0);
+
+    if (!json_object_is_type(lease, json_type_object) || epoch < 0)
+        return err_set(e, ERR_INVALID, "this is no Lease");
+    v->has_lease = true;
+    v->epoch = (uint64_t)epoch;
+    holder_name(v->holder, sizeof(v->holder), jtext(jget(lease, "spec", "holderIdentity", NULL)));
+    return true;
+}
+
+void cluster_take_state(struct cluster_view *v, struct json_object *configmap)
+{
+    struct json_object *data = jget(configmap, "data", NULL);
+    const char *text;
+
+    v->has_state = true;
+    jcopy(v->system_id, sizeof(v->system_id), jget(data, "system-id", NULL));
+    v->paused = str_eq(jtext(jget(data, "paused", NULL)), "true");
+    text = jtext(jget(data, "intent", NULL));
+    if (*text && !intent_decode(text, strlen(text), &v->intent, NULL))
+        v->intent = (struct intent){0};
+    text = jtext(jget(data, "intent-result", NULL));
+    if (*text && !intent_result_decode(text, strlen(text), &v->result, NULL))
+        v->result = (struct intent_result){0};
+    v->intent_is_open = intent_open(&v->intent, &v->result, v->epoch, v->now_s);
+}
+
+static struct member_view *add_member(struct cluster_view *v, const char *name)
+{
+    struct member_view *m;
+
+    if (v->n == CLUSTER_MEMBERS_MAX)
+        return NULL;
+    m = &v->m[v->n++];
+    *m = (struct member_view){.age_s = -1, .lag_bytes = -1, .port = 5432, .rest_port = 8008};
+    if (!str_copy(m->name, sizeof(m->name), name))
+        v->n--;
+    return m->name[0] ? m : NULL;
+}
+
+static bool pod_ready(struct json_object *pod)
+{
+    struct json_object *list = jget(pod, "status", "conditions", NULL);
+    size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *c = json_object_array_get_idx(list, i);
+        if (str_eq(jtext(jget(c, "type", NULL)), "Ready"))
+            return str_eq(jtext(jget(c, "status", NULL)), "True");
+    }
+    return false;
+}
+
+void cluster_take_pods(struct cluster_view *v, struct json_object *podlist)
+{
+    struct json_object *items = jget(podlist, "items", NULL);
+    size_t n = json_object_is_type(items, json_type_array) ? json_object_array_length(items) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *pod = json_object_array_get_idx(items, i);
+        struct member_view *m = add_member(v, jtext(jget(pod, "metadata", "name", NULL)));
+        if (!m)
+            continue;
+        m->pod = true;
+        m->ready = pod_ready(pod);
+        m->terminating = jget(pod, "metadata", "deletionTimestamp", NULL) != NULL;
+        m->labelled_primary =
+            role_of(jtext(jget(pod, "metadata", "labels", "role", NULL))) == ROLE_PRIMARY;
+        jcopy(m->address, sizeof(m->address), jget(pod, "status", "podIP", NULL));
+        jcopy(m->node, sizeof(m->node), jget(pod, "spec", "nodeName", NULL));
+        const char *text = jtext(jget(pod, "metadata", "annotations", STATUS_ANNOTATION, NULL));
+        struct json_object *st = *text ? jparse(text, strlen(text)) : NULL;
+        if (json_object_is_type(st, json_type_object))
+            take_annotation(m, st, v->now_s);
+        json_object_put(st);
+    }
+}
+
+const struct member_view *cluster_find(const struct cluster_view *v, const char *member)
+{
+    for (size_t i = 0; i < v->n; i++) {
+        if (str_eq(v->m[i].name, member))
+            return &v->m[i];
+    }
+    return NULL;
+}
+
+const struct member_view *cluster_primary(const struct cluster_view *v)
+{
+    const struct member_view *m = v->holder[0] ? cluster_find(v, v->holder) : NULL;
+
+    return m && m->role == ROLE_PRIMARY ? m : NULL;
+}
+
+bool member_streams(const struct member_view *m)
+{
+    return m->streaming == TRI_YES || str_eq(m->state, "streaming");
+}
+
+static void alarm_add(struct cluster_view *v, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void alarm_add(struct cluster_view *v, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (v->alarms_n == CLUSTER_ALARMS_MAX)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(v->alarms[v->alarms_n++], sizeof(v->alarms[0]), fmt, ap);
+    va_end(ap);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct member_view *x = a, *y = b;
+
+    return strverscmp(x->name, y->name);
+}
+
+static void merge_record(struct cluster_view *v)
+{
+    for (uint8_t i = 0; v->has_record && i < v->record.n; i++) {
+        const struct record_member *r = &v->record.m[i];
+        struct member_view *m = NULL;
+        for (size_t j = 0; j < v->n; j++) {
+            if (str_eq(v->m[j].name, r->name.s))
+                m = &v->m[j];
+        }
+        if (!m && r->name.s[0])
+            m = add_member(v, r->name.s);
+        if (!m)
+            continue;
+        m->in_v = r->in_v;
+        if (m->volume[0] == '\0' && r->volume != 0)
+            snprintf(m->volume, sizeof(m->volume), "%016llx", (unsigned long long)r->volume);
+    }
+}
+
+static void judge_member(struct cluster_view *v, const struct member_view *m, bool is_primary)
+{
+    if (!m->pod)
+        alarm_add(v, "%s is in the member list but has no pod", m->name);
+    else if (m->source == SOURCE_NONE)
+        alarm_add(v, "%s has not reported yet", m->name);
+    else if (m->role == ROLE_PRIMARY && !is_primary)
+        alarm_add(v, "%s calls itself primary but does not hold the Lease", m->name);
+    else if (m->labelled_primary && !is_primary)
+        alarm_add(v, "%s carries the label of the primary without being it", m->name);
+    else if (m->role != ROLE_PRIMARY && !member_streams(m))
+        alarm_add(v, "%s does not stream (%s)", m->name, m->state[0] ? m->state : "state unknown");
+    else if (m->role == ROLE_PRIMARY && m->state[0] && !str_eq(m->state, "running"))
+        alarm_add(v, "%s is primary but %s", m->name, m->state);
+}
+
+void cluster_conclude(struct cluster_view *v)
+{
+    const struct member_view *primary;
+
+    merge_record(v);
+    qsort(v->m, v->n, sizeof(v->m[0]), by_name);
+    primary = cluster_primary(v);
+    v->alarms_n = 0;
+    if (!v->has_lease)
+        alarm_add(v, "there is no Lease: the cluster has not been bootstrapped, or it was deleted");
+    else if (v->holder[0] == '\0')
+        alarm_add(v, "no primary: nobody holds the Lease");
+    else if (!primary)
+        alarm_add(v, "no primary: %s holds the Lease but is not writable", v->holder);
+    if (v->has_record && v->record.sealed)
+        alarm_add(v, "sealed: the primary writes alone, and its loss would lose writes");
+    for (size_t i = 0; i < v->n; i++) {
+        struct member_view *m = &v->m[i];
+        bool is_primary = m == primary;
+        judge_member(v, m, is_primary);
+        if (is_primary)
+            m->lag_bytes = 0;
+        else if (m->source == SOURCE_LIVE && primary && primary->source == SOURCE_LIVE && m->lsn &&
+                 primary->lsn)
+            m->lag_bytes = primary->lsn > m->lsn ? (int64_t)(primary->lsn - m->lsn) : 0;
+    }
+}

@@ -1,0 +1,199 @@
+/* switchover and failover: topology before, preflight, confirmation, order, verdict, topology
+ * after. The primary's agent decides; what is checked here only spares a round trip. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "hactl/api.h"
+#include "hactl/cluster.h"
+#include "hactl/commands.h"
+#include "hactl/operation.h"
+#include "hactl/render.h"
+#include "hactl/session.h"
+#include "kube/intent.h"
+
+#define SWITCH_MS 60000
+
+static bool people_read(const struct session *s)
+{
+    return s->output == OUTPUT_TABLE || s->output == OUTPUT_WIDE;
+}
+
+static int need_api(struct session *s)
+{
+    int rc = session_connect(s);
+
+    if (rc == EXIT_DONE && api_is_socket(s->api))
+        return session_fail(s, EXIT_USAGE, "Run it without --socket.",
+                            "%s goes through the Kubernetes API", s->args.command->name);
+    return rc;
+}
+
+/* The standby that would be taken: streaming, least lag, then name. */
+static const struct member_view *best_standby(const struct cluster_view *v)
+{
+    const struct member_view *best = NULL;
+
+    for (size_t i = 0; i < v->n; i++) {
+        const struct member_view *m = &v->m[i];
+        if (m->role != ROLE_REPLICA || !member_streams(m) || strstr(m->tags, "nofailover=true"))
+            continue;
+        if (!best || (m->in_v && !best->in_v) ||
+            (m->in_v == best->in_v && m->lag_bytes >= 0 && m->lag_bytes < best->lag_bytes))
+            best = m;
+    }
+    return best;
+}
+
+static int check_switchover(struct session *s, const struct cluster_view *v,
+                            const struct member_view *target)
+{
+    const struct member_view *p = cluster_primary(v);
+    bool force = args_has(&s->args, OPT_FORCE);
+
+    if (!p)
+        return session_fail(s, EXIT_REFUSED, "With a lost primary use `hactl failover --to POD`.",
+                            "switchover refused: there is no primary to switch over from");
+    if (v->intent_is_open)
+        return session_fail(s, EXIT_REFUSED, "Wait until it has ended; `hactl list -w` shows it.",
+                            "another operation is in progress: %s",
+                            intent_kind_name(v->intent.kind));
+    if (!target && !force && !best_standby(v))
+        return session_fail(s, EXIT_REFUSED, "See `hactl list` for the state of each.",
+                            "switchover refused: no replica streams from %s", p->name);
+    if (!target || force)
+        return EXIT_DONE;
+    if (!target->pod || target->terminating)
+        return session_fail(s, EXIT_REFUSED, "Choose another member.",
+                            "switchover refused: %s %s", target->name,
+                            target->pod ? "is being deleted" : "has no pod");
+    if (strstr(target->tags, "nofailover=true"))
+        return session_fail(s, EXIT_REFUSED, "Choose another member or remove the tag.",
+                            "switchover refused: %s is tagged nofailover", target->name);
+    if (!member_streams(target))
+        return session_fail(s, EXIT_REFUSED,
+                            "Wait until it streams, or choose another member.",
+                            "switchover refused: %s does not stream (%s)", target->name,
+                            target->state[0] ? target->state : "state unknown");
+    return EXIT_DONE;
+}
+
+static int check_failover(struct session *s, const struct cluster_view *v,
+                          const struct member_view *target)
+{
+    if (v->intent_is_open && !args_has(&s->args, OPT_FORCE))
+        return session_fail(s, EXIT_REFUSED, "Wait until it has ended; `hactl list -w` shows it.",
+                            "another operation is in progress: %s",
+                            intent_kind_name(v->intent.kind));
+    if (!target->pod)
+        return session_fail(s, EXIT_REFUSED, "Choose another member.",
+                            "failover refused: %s has no pod", target->name);
+    return EXIT_DONE;
+}
+
+static bool confirm(struct session *s, const struct cluster_view *v,
+                    const struct member_view *target, enum intent_kind kind)
+{
+    const struct member_view *p = cluster_primary(v);
+    char question[256], line[80];
+
+    if (args_has(&s->args, OPT_FORCE))
+        return true;
+    if (args_has(&s->args, OPT_ACCEPT_DATA_LOSS)) {
+        if (!s->in_tty)
+            return session_confirm(s, "");
+        fprintf(s->err,
+                "%s will be promoted although acknowledged writes may be missing on it.\n"
+                "Type the name of the cluster to go ahead: ",
+                target->name);
+        fflush(s->err);
+        if (!fgets(line, sizeof(line), s->in))
+            return false;
+        line[strcspn(line, "\n")] = '\0';
+        return str_eq(line, v->name);
+    }
+    if (!str_format(question, sizeof(question), "%s from %s to %s?",
+                    kind == INTENT_SWITCHOVER ? "Switch over" : "Fail over",
+                    p ? p->name : "nobody", target ? target->name : "the best replica"))
+        return false;
+    return session_confirm(s, question);
+}
+
+static int dry_run(struct session *s, const struct cluster_view *v, enum intent_kind kind,
+                   const struct member_view *target)
+{
+    const struct member_view *p = cluster_primary(v);
+    const struct member_view *to = target ? target : best_standby(v);
+    char lag[32];
+
+    fprintf(s->out, "dry run: %s from %s to %s", intent_kind_name(kind), p ? p->name : "nobody",
+            to ? to->name : "nobody");
+    if (to && to->lag_bytes >= 0)
+        fprintf(s->out, " (lag %s)", bytes_text(lag, sizeof(lag), to->lag_bytes));
+    fputs("; nothing seen from here forbids it, the members check again. Nothing was ordered.\n",
+          s->out);
+    return EXIT_DONE;
+}
+
+static int run_switch(struct session *s, enum intent_kind kind)
+{
+    const char *to = s->args.value[OPT_TO];
+    struct intent in = {.kind = kind};
+    const struct member_view *target = NULL;
+    struct intent_result result;
+    struct cluster_view v;
+    int rc = need_api(s);
+
+    if (rc != EXIT_DONE || (rc = cluster_gather(s, &v, true)) != EXIT_DONE)
+        return rc;
+    if (to && !(target = cluster_need_member(s, &v, to)))
+        return EXIT_USAGE;
+    if (people_read(s)) {
+        render_topology(s, &v);
+        fputc('\n', s->out);
+    }
+    if (target && target == cluster_primary(&v)) {
+        if (people_read(s))
+            fprintf(s->out, "%s is the primary already, nothing to do\n", target->name);
+        return EXIT_DONE;
+    }
+    rc = kind == INTENT_SWITCHOVER ? check_switchover(s, &v, target)
+                                   : check_failover(s, &v, target);
+    if (rc != EXIT_DONE)
+        return rc;
+    if (args_has(&s->args, OPT_DRY_RUN))
+        return dry_run(s, &v, kind, target);
+    if (!confirm(s, &v, target, kind))
+        return s->in_tty ? session_fail(s, EXIT_FAILED, NULL, "not confirmed, nothing was done")
+                         : EXIT_USAGE;
+
+    session_set_deadline(s, SWITCH_MS);
+    if (to)
+        str_copy(in.target.s, sizeof(in.target.s), to);
+    in.force = args_has(&s->args, OPT_FORCE);
+    in.accept_data_loss = args_has(&s->args, OPT_ACCEPT_DATA_LOSS);
+    if ((rc = operation_give(s, &in)) != EXIT_DONE)
+        return rc;
+    rc = operation_follow(s, &in, FOLLOW_FINAL, &result);
+    if (rc == EXIT_REFUSED || !people_read(s))
+        return rc;
+    s->deadline_ms = clock_boot_ms() + API_REQUEST_MS;
+    if (cluster_gather(s, &v, true) == EXIT_DONE) {
+        fputc('\n', s->out);
+        render_topology(s, &v);
+    }
+    return rc;
+}
+
+int cmd_switchover(struct session *s)
+{
+    return run_switch(s, INTENT_SWITCHOVER);
+}
+
+int cmd_failover(struct session *s)
+{
+    if (!args_has(&s->args, OPT_TO))
+        return session_fail(s, EXIT_USAGE, "`hactl list` shows the members.",
+                            "failover needs --to POD");
+    return run_switch(s, INTENT_FAILOVER);
+}
