@@ -1,0 +1,390 @@
+/* history, explain, dsn, psql, version, help, completion. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/must.h"
+#include "base/str.h"
+#include "hactl/api.h"
+#include "hactl/cluster.h"
+#include "hactl/commands.h"
+#include "hactl/jget.h"
+#include "hactl/operation.h"
+#include "hactl/render.h"
+#include "hactl/session.h"
+#include "hactl/socket.h"
+#include "kube/intent.h"
+
+#define EXPLAIN_MS 2000
+#define DSN_MAX 4096
+
+static int gather(struct session *s, struct cluster_view *v, bool live)
+{
+    int rc = session_connect(s);
+
+    if (rc != EXIT_DONE)
+        return rc;
+    return api_is_socket(s->api) ? socket_gather(s, v) : cluster_gather(s, v, live);
+}
+
+static bool as_document(const struct session *s)
+{
+    return s->output == OUTPUT_JSON || s->output == OUTPUT_YAML;
+}
+
+/* --- history --- */
+
+static const char *ms_text(char *dst, size_t size, int64_t ms)
+{
+    if (ms < 0)
+        return "-";
+    return str_format(dst, size, "%lld ms", (long long)ms) ? dst : "?";
+}
+
+static void history_row(struct table *t, const struct history_entry *h)
+{
+    char time[32], epoch[24], tl[16], lsn[32], gap[32], lost[32];
+    const char *cells[] = {
+        stamp_text(time, sizeof(time), h->time_s),
+        str_format(epoch, sizeof(epoch), "%llu", (unsigned long long)h->epoch) ? epoch : "?",
+        str_format(tl, sizeof(tl), "%u", h->timeline) ? tl : "?",
+        lsn_text(lsn, sizeof(lsn), h->lsn),
+        h->cause,
+        h->from.s,
+        h->to.s,
+        ms_text(gap, sizeof(gap), h->write_gap_ms),
+        bytes_text(lost, sizeof(lost), h->lost_bytes),
+        h->reason,
+    };
+
+    table_row(t, cells, -1, NULL);
+}
+
+static const char *const history_columns[] = {"TIME", "EPOCH", "TL", "LSN", "CAUSE",
+                                              "FROM", "TO",    "GAP", "LOST", "REASON"};
+
+/* Lines that cannot be read (of a newer version) are counted and passed over. */
+static int show_history(struct session *s, const char *text)
+{
+    size_t columns = s->output == OUTPUT_WIDE ? 10 : 9, bad = 0;
+    struct table *t = as_document(s) ? NULL : table_new(s, history_columns, columns, false);
+    struct json_object *list = t ? NULL : json_object_new_array();
+
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        struct history_entry h;
+        bool ok = len > 0 && history_decode(text, len, &h, NULL);
+
+        bad += len > 0 && !ok;
+        if (ok && t)
+            history_row(t, &h);
+        else if (ok)
+            json_object_array_add(list, jparse(text, len));
+        text += len + (text[len] == '\n');
+    }
+    if (t)
+        table_print(t);
+    else
+        render_document(s, list);
+    if (bad > 0)
+        return session_fail(s, EXIT_FAILED, "A newer hactl may read them.",
+                            "%zu lines of the history could not be read", bad);
+    return EXIT_DONE;
+}
+
+int cmd_history(struct session *s)
+{
+    struct json_object *cm = NULL, *doc;
+    struct err e;
+    int rc = session_connect(s);
+
+    if (rc != EXIT_DONE)
+        return rc;
+    if (api_is_socket(s->api)) {
+        if (!(doc = socket_document(s, "/history")))
+            return EXIT_UNREACHABLE;
+        render_document(s, doc);
+        return EXIT_DONE;
+    }
+    if (!state_read(s, &cm, &e)) {
+        if (e.kind == ERR_NOT_FOUND)
+            return session_fail(s, EXIT_FAILED, "Check --cluster and -n.",
+                                "cluster %s has no state in namespace %s", s->cluster,
+                                api_namespace(s->api));
+        return session_fail_err(s, "read the cluster's state", &e);
+    }
+    rc = show_history(s, jtext(jget(cm, "data", "history", NULL)));
+    json_object_put(cm);
+    return rc;
+}
+
+/* --- explain --- */
+
+static struct json_object *ask_decisions(struct session *s, const struct member_view *m)
+{
+    struct api_fetch f = {.path = "/explain"};
+
+    if (api_is_socket(s->api)) {
+        api_fetch_all(s->api, &f, 1, clock_boot_ms() + EXPLAIN_MS);
+        return f.doc;
+    }
+    if (!m || !m->address[0])
+        return NULL;
+    str_copy(f.host, sizeof(f.host), m->address);
+    f.port = m->rest_port;
+    api_fetch_all(s->api, &f, 1, clock_boot_ms() + EXPLAIN_MS);
+    return f.doc;
+}
+
+static void show_decisions(struct session *s, struct json_object *doc)
+{
+    static const char *const columns[] = {"TIME", "RULE", "REASON"};
+    struct json_object *list = jget(doc, "decisions", NULL);
+    size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    struct table *t = table_new(s, columns, 3, false);
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *d = json_object_array_get_idx(list, i);
+        const char *time = jtext(jget(d, "time", NULL));
+        const char *cells[] = {*time ? time : jtext(jget(d, "at", NULL)),
+                               jtext(jget(d, "rule", NULL)), jtext(jget(d, "reason", NULL))};
+        table_row(t, cells, -1, NULL);
+    }
+    table_print(t);
+}
+
+static struct json_object *explain_json(const struct cluster_view *v, struct json_object *decisions,
+                                        const char *of)
+{
+    struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+
+    for (size_t i = 0; i < v->n; i++) {
+        const struct member_view *m = &v->m[i];
+        struct json_object *row = json_object_new_object();
+        json_object_object_add(row, "name", json_object_new_string(m->name));
+        json_object_object_add(row, "rule", m->rule[0] ? json_object_new_string(m->rule) : NULL);
+        json_object_object_add(row, "reason",
+                               m->reason[0] ? json_object_new_string(m->reason) : NULL);
+        json_object_array_add(list, row);
+    }
+    json_object_object_add(o, "members", list);
+    json_object_object_add(o, "decisions_of", of ? json_object_new_string(of) : NULL);
+    json_object_object_add(o, "decisions", json_object_get(jget(decisions, "decisions", NULL)));
+    return o;
+}
+
+int cmd_explain(struct session *s)
+{
+    static const char *const columns[] = {"MEMBER", "ROLE", "RULE", "REASON"};
+    const struct member_view *m;
+    struct cluster_view v;
+    int rc = gather(s, &v, true);
+
+    if (rc != EXIT_DONE)
+        return rc;
+    m = s->args.operands ? cluster_need_member(s, &v, s->args.operand[0]) : cluster_primary(&v);
+    if (s->args.operands && !m)
+        return EXIT_USAGE;
+    struct json_object *doc = ask_decisions(s, m);
+    if (as_document(s)) {
+        render_document(s, explain_json(&v, doc, doc && m ? m->name : NULL));
+        json_object_put(doc);
+        return EXIT_DONE;
+    }
+    struct table *t = table_new(s, columns, 4, false);
+    for (size_t i = 0; i < v.n; i++) {
+        const char *cells[] = {v.m[i].name, role_text(v.m[i].role), v.m[i].rule, v.m[i].reason};
+        table_row(t, cells, -1, NULL);
+    }
+    table_print(t);
+    for (size_t i = 0; i < v.alarms_n; i++) {
+        fprintf(s->out, "%sdegraded%s: ", color_on(s, "31"), color_off(s));
+        put_clean(s->out, v.alarms[i]);
+        fputc('\n', s->out);
+    }
+    if (doc) {
+        fprintf(s->out, "\nLast decisions of %s:\n", m ? m->name : "this member");
+        show_decisions(s, doc);
+    } else if (m) {
+        fprintf(s->out,
+                "\n%s cannot be asked from here for its last decisions; in its pod:\n"
+                "  kubectl exec -n %s %s -- hactl explain %s\n",
+                m->name, v.ns, m->name, m->name);
+    }
+    json_object_put(doc);
+    return EXIT_DONE;
+}
+
+/* --- dsn, psql --- */
+
+static bool role_wanted(const struct session *s, const char *role)
+{
+    const char *r = s->args.value[OPT_ROLE];
+
+    return str_eq(r ? r : "primary", role);
+}
+
+/* libpq: a value in single quotes, with \ before ' and \ (PostgreSQL manual, 34.1.1). */
+static void put_quoted(struct buf *b, const char *key, const char *value)
+{
+    buf_printf(b, " %s='", key);
+    for (; *value; value++) {
+        if (*value == '\'' || *value == '\\')
+            buf_puts(b, "\\");
+        buf_put(b, value, 1);
+    }
+    buf_puts(b, "'");
+}
+
+static int make_dsn(struct session *s, struct buf *b)
+{
+    const char *user = s->args.value[OPT_USER], *db = s->args.value[OPT_DBNAME];
+    bool dns = args_has(&s->args, OPT_DNS);
+    struct cluster_view v;
+    struct buf ports;
+    size_t n = 0;
+    int rc = gather(s, &v, false);
+
+    if (rc != EXIT_DONE)
+        return rc;
+    buf_init(&ports, DSN_MAX);
+    buf_puts(b, "host=");
+    for (size_t i = 0; i < v.n; i++) {
+        const struct member_view *m = &v.m[i];
+        if (!m->address[0] || m->terminating)
+            continue;
+        if (dns)
+            buf_printf(b, "%s%s.%s-pods.%s.svc", n ? "," : "", m->name, v.name, v.ns);
+        else
+            buf_printf(b, "%s%s", n ? "," : "", m->address);
+        buf_printf(&ports, "%s%lld", n ? "," : "", (long long)m->port);
+        n++;
+    }
+    buf_printf(b, " port=%s", buf_str(&ports));
+    buf_done(&ports);
+    put_quoted(b, "dbname", db ? db : "postgres");
+    if (user)
+        put_quoted(b, "user", user);
+    /* A member that is away must not cost the whole connection attempt. */
+    buf_printf(b, " connect_timeout=5 target_session_attrs=%s",
+               role_wanted(s, "primary")   ? "read-write"
+               : role_wanted(s, "replica") ? "prefer-standby"
+                                           : "any");
+    if (n == 0)
+        return session_fail(s, EXIT_FAILED, "See `hactl list`.",
+                            "no member of %s has an address yet", v.name);
+    return b->overflow ? session_fail(s, EXIT_FAILED, NULL, "the connection string is too long")
+                       : EXIT_DONE;
+}
+
+int cmd_dsn(struct session *s)
+{
+    struct buf b;
+    int rc;
+
+    buf_init(&b, DSN_MAX);
+    rc = make_dsn(s, &b);
+    if (rc == EXIT_DONE && as_document(s)) {
+        struct json_object *o = json_object_new_object();
+        json_object_object_add(o, "dsn", json_object_new_string(buf_str(&b)));
+        render_document(s, o);
+    } else if (rc == EXIT_DONE) {
+        fprintf(s->out, "%s\n", buf_str(&b));
+    }
+    buf_done(&b);
+    return rc;
+}
+
+int cmd_psql(struct session *s)
+{
+    char program[] = "psql", flag[] = "--dbname";
+    char *argv[ARGS_OPERANDS_MAX + 4] = {program, flag};
+    struct buf b;
+    int rc;
+
+    buf_init(&b, DSN_MAX);
+    rc = make_dsn(s, &b);
+    if (rc == EXIT_DONE) {
+        argv[2] = b.data;
+        for (size_t i = 0; i < s->args.operands; i++) {
+            argv[3 + i] = strdup(s->args.operand[i]);
+            must(argv[3 + i]);
+        }
+        fflush(s->out);
+        execvp(program, argv);
+        rc = session_fail(s, EXIT_FAILED, "Install it (postgresql-client), or use `hactl dsn`.",
+                          "cannot run psql: %s", strerror(errno));
+        for (size_t i = 0; i < s->args.operands; i++)
+            free(argv[3 + i]);
+    }
+    buf_done(&b);
+    return rc;
+}
+
+/* --- about hactl itself --- */
+
+int cmd_version(struct session *s)
+{
+    static const char *const columns[] = {"MEMBER", "ROLE", "POSTGRESQL"};
+    struct cluster_view v;
+    struct session quiet = *s;
+    int rc;
+
+    if (as_document(s)) {
+        struct json_object *o = json_object_new_object();
+        json_object_object_add(o, "hactl", json_object_new_string(PGHAD_VERSION));
+        render_document(s, o);
+        return EXIT_DONE;
+    }
+    fprintf(s->out, "hactl %s\n", PGHAD_VERSION);
+    /* The members are an extra: without a cluster this command still answers. */
+    if (!(quiet.err = fopen("/dev/null", "w")))
+        return EXIT_DONE;
+    quiet.deadline_ms = clock_boot_ms() + EXPLAIN_MS;
+    rc = gather(&quiet, &v, false);
+    fclose(quiet.err);
+    s->api = quiet.api;
+    if (rc != EXIT_DONE)
+        return EXIT_DONE;
+    struct table *t = table_new(s, columns, 3, false);
+    for (size_t i = 0; i < v.n; i++) {
+        const char *cells[] = {v.m[i].name, role_text(v.m[i].role), v.m[i].version};
+        table_row(t, cells, -1, NULL);
+    }
+    table_print(t);
+    return EXIT_DONE;
+}
+
+int cmd_help(struct session *s)
+{
+    const struct command *c;
+
+    if (s->output == OUTPUT_NAME) {
+        for (size_t i = 0; (c = command_at(i)); i++)
+            fprintf(s->out, "%s\n", c->name);
+        return EXIT_DONE;
+    }
+    if (s->args.operands == 0) {
+        help_overview(s->out);
+        return EXIT_DONE;
+    }
+    if (str_eq(s->args.operand[0], "reference")) { /* the source of docs/reference/hactl.md */
+        help_reference(s->out);
+        return EXIT_DONE;
+    }
+    if (!(c = command_find(s->args.operand[0])))
+        return session_fail(s, EXIT_USAGE, "See hactl help.", "unknown command \"%.60s\"",
+                            s->args.operand[0]);
+    help_command(s->out, c);
+    return EXIT_DONE;
+}
+
+int cmd_completion(struct session *s)
+{
+    if (help_completion(s->out, s->args.operand[0]))
+        return EXIT_DONE;
+    return session_fail(s, EXIT_USAGE, NULL, "completion: \"%.60s\" is not one of bash, zsh, fish",
+                        s->args.operand[0]);
+}
