@@ -84,7 +84,7 @@ static void intent__bad_text__refused_with_key(void **state)
         {"", "incomplete"},
         {"{" GOOD, "incomplete"},
         {"{" GOOD "} x", "not JSON"},
-        {"{" GOOD "}{}", "text after the end"},
+        {"{" GOOD "}{}", "not JSON"},
         {"[]", "not a JSON object"},
         {"null", "not a JSON object"},
         {"{" GOOD ",\"surprise\":1}", "unknown key \"surprise\""},
