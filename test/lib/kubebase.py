@@ -234,12 +234,12 @@ class Kube:
             env["PGHA_KUBE_CA_FILE"] = os.path.join(directory, "ca.crt")
         return env
 
-    def write_kubeconfig(self, path, namespace="default", token=None):
-        """kubeconfig of the administrator, or of a token; returns path."""
+    def write_kubeconfig(self, path, namespace="default", token=None, user=None):
+        """kubeconfig of the administrator, of a token, or of a user entry; returns path."""
         cluster = {"server": self.url}
         if self.ca_file:
             cluster["certificate-authority"] = self.ca_file
-        user = {"token": token} if token else self._admin_user()
+        user = user or ({"token": token} if token else self._admin_user())
         config = {
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": cluster}],

@@ -1,0 +1,333 @@
+"""RealKube: etcd, kube-apiserver and kube-controller-manager as processes on this machine.
+
+The programs come from TEST_ASSET_KUBE_APISERVER, TEST_ASSET_ETCD, TEST_ASSET_KUBE_CONTROLLER_MANAGER,
+else from KUBEBUILDER_ASSETS, else from test/kubernetes/bin (`make kube-bins`). There is no kubelet
+and no scheduler: add_pod() plays them.
+"""
+import base64
+import datetime
+import json
+import os
+import secrets
+import signal
+import subprocess
+
+import kubebase
+import wait
+from kubebase import Daemon, Kube, free_port
+from kubeclient import ApiError, Client
+
+BIN = os.path.join(kubebase.ROOT, "test/kubernetes/bin")
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+SERVICE_NET = "10.96.0.0/16"
+# endpointslice: what the Services lead to. serviceaccount: "default" in each namespace.
+# namespace: removal of a namespace removes what is in it.
+CONTROLLERS = "endpointslice-controller,serviceaccount-controller,namespace-controller"
+# Who asked for what and what came of it; no bodies. The controllers and the server itself are left
+# out: their requests say nothing about the members.
+AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: None
+    users: [system:apiserver, kube-controller-manager]
+  - level: None
+    nonResourceURLs: ["/readyz*", "/livez*"]
+  - level: Metadata
+"""
+
+
+POD_NAME = "authentication.kubernetes.io/pod-name"
+
+
+def _seconds(timestamp):
+    return datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def find_program(name):
+    """Path of a control plane program, or None."""
+    explicit = os.environ.get("TEST_ASSET_" + name.upper().replace("-", "_"))
+    if explicit:
+        return explicit
+    for directory in (os.environ.get("KUBEBUILDER_ASSETS"), BIN):
+        if directory and os.access(os.path.join(directory, name), os.X_OK):
+            return os.path.join(directory, name)
+    return None
+
+
+def missing_programs():
+    return [n for n in ("etcd", "kube-apiserver", "kube-controller-manager") if not find_program(n)]
+
+
+class Pki:
+    """A certificate authority and what it signed, as files of a directory."""
+
+    def __init__(self, directory):
+        self.dir = directory
+        os.makedirs(directory, mode=0o700)
+        self.ca = self.path("ca.crt")
+        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                      "-nodes", "-days", "3650", "-subj", "/CN=pghad-test-ca",
+                      "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+                      "-keyout", self.path("ca.key"), "-out", self.ca)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    @staticmethod
+    def _openssl(*args):
+        r = subprocess.run(["openssl", *args], capture_output=True, text=True)
+        if r.returncode != 0:
+            raise RuntimeError(f"openssl {args[0]}: {r.stderr.strip()}")
+
+    def issue(self, name, subject, names=()):
+        """Makes name.crt and name.key, for a server when it has names, else for a client."""
+        key, csr, crt, ext = (self.path(f"{name}.{s}") for s in ("key", "csr", "crt", "ext"))
+        with open(ext, "w") as f:
+            f.write("keyUsage=digitalSignature\nextendedKeyUsage="
+                    f"{'serverAuth' if names else 'clientAuth'}\n")
+            if names:
+                f.write(f"subjectAltName={','.join(names)}\n")
+        self._openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                      "-nodes", "-subj", subject, "-keyout", key, "-out", csr)
+        self._openssl("x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", self.path("ca.key"),
+                      "-set_serial", str(secrets.randbits(63)), "-days", "3650",
+                      "-extfile", ext, "-out", crt)
+        return crt, key
+
+    def key_pair(self, name):
+        key, pub = self.path(f"{name}.key"), self.path(f"{name}.pub")
+        self._openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+        self._openssl("ec", "-in", key, "-pubout", "-out", pub)
+        return key, pub
+
+
+class RealKube(Kube):
+    """host: address to listen on, or 0.0.0.0 with `address`, the one that members use."""
+
+    backend = "real"
+    enforces = True
+
+    def __init__(self, host="127.0.0.1", directory=None, address=None, controllers=CONTROLLERS,
+                 start_timeout_s=None, audit=True):
+        super().__init__(host, directory)
+        self.address = address or ("127.0.0.1" if host == "0.0.0.0" else host)
+        self.controllers, self.audit = controllers, audit
+        self.start_timeout_s = start_timeout_s or float(
+            os.environ.get("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "60s").rstrip("s"))
+        self.etcd = self.apiserver = self.controller_manager = None
+        self.ready_s = None  # what start() took until the API server was ready, in seconds
+
+    def _path(self, *names):
+        return os.path.join(self.dir, *names)
+
+    # Life.
+
+    def _start(self):
+        absent = missing_programs()
+        if absent:
+            raise RuntimeError(f"no {', '.join(absent)}: run `make kube-bins` or set "
+                               "KUBEBUILDER_ASSETS")
+        began = wait.boot_s()
+        self._make_keys()
+        with open(self._path("audit-policy.yaml"), "w") as f:
+            f.write(AUDIT_POLICY)
+        # A port that was free a moment ago may be taken by now; then the server ends at once.
+        for attempt in range(3):
+            try:
+                self._pick_ports()
+                self._run_etcd()
+                self._run_apiserver()
+                break
+            except RuntimeError as e:
+                self._kill(self.apiserver, self.etcd)
+                if attempt == 2 or "address already in use" not in str(e):
+                    raise
+        self.ready_s = wait.boot_s() - began
+        self._run_controllers()
+
+    def _make_keys(self):
+        self.pki = Pki(self._path("pki"))
+        self.ca_file = self.pki.ca
+        hosts = sorted({"127.0.0.1", "10.96.0.1", self.address})
+        names = ["DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default.svc",
+                 "DNS:kubernetes.default.svc.cluster.local", *(f"IP:{h}" for h in hosts)]
+        self.pki.issue("server", "/CN=kube-apiserver", names)
+        self.admin_cert = self.pki.issue("admin", "/O=system:masters/CN=admin")
+        # A name of its own keeps the controllers out of the audit log.
+        self.manager_cert = self.pki.issue("manager",
+                                           "/O=system:masters/CN=kube-controller-manager")
+        self.pki.key_pair("sa")
+
+    def _pick_ports(self):
+        self.port = free_port(self.host)
+        self._etcd_url = f"http://127.0.0.1:{free_port('127.0.0.1')}"
+        self._etcd_peer = f"http://127.0.0.1:{free_port('127.0.0.1')}"
+        self.url = f"https://{self.address}:{self.port}"
+        self.admin = Client(self.url, self.ca_file, *self.admin_cert)
+
+    def _run_etcd(self):
+        self.etcd = Daemon([
+            find_program("etcd"), "--name=test", "--data-dir", self._path("etcd"),
+            "--listen-client-urls", self._etcd_url, "--advertise-client-urls", self._etcd_url,
+            "--listen-peer-urls", self._etcd_peer, "--initial-advertise-peer-urls", self._etcd_peer,
+            "--initial-cluster", f"test={self._etcd_peer}", "--unsafe-no-fsync",
+            "--log-level=warn"], self._path("etcd.log"))
+
+    def _run_apiserver(self):
+        pki = self.pki.path
+        argv = [
+            find_program("kube-apiserver"), f"--etcd-servers={self._etcd_url}",
+            f"--bind-address={self.host}", f"--secure-port={self.port}",
+            # Without it the server looks for a default route, which a test's network has not; a
+            # loopback address is refused as an endpoint of the kubernetes Service: keep none.
+            f"--advertise-address={self.address}", "--endpoint-reconciler-type=none",
+            f"--tls-cert-file={pki('server.crt')}", f"--tls-private-key-file={pki('server.key')}",
+            f"--client-ca-file={self.ca_file}", "--authorization-mode=RBAC",
+            f"--service-cluster-ip-range={SERVICE_NET}", f"--service-account-issuer={ISSUER}",
+            f"--service-account-key-file={pki('sa.pub')}",
+            f"--service-account-signing-key-file={pki('sa.key')}",
+            "--anonymous-auth=false", "--profiling=false",
+        ]
+        if self.audit:
+            argv += [f"--audit-policy-file={self._path('audit-policy.yaml')}",
+                     f"--audit-log-path={self._path('audit.log')}", "--audit-log-mode=blocking"]
+        self.apiserver = Daemon(argv, self._path("kube-apiserver.log"))
+        self._wait_ready()
+
+    def _wait_ready(self):
+        def ready():
+            for d in (self.etcd, self.apiserver):
+                if not d.running():
+                    return True
+            return self.admin.call("GET", "/readyz", timeout_s=5).code == 200
+        wait.until(ready, self.start_timeout_s, "the API server to be ready", every=0.02)
+        for d in (self.etcd, self.apiserver):
+            d.check()
+
+    def _run_controllers(self):
+        kubeconfig = self._path("manager.kubeconfig")
+        self.write_kubeconfig(kubeconfig, user=self._user(self.manager_cert))
+        self.controller_manager = Daemon([
+            find_program("kube-controller-manager"), f"--kubeconfig={kubeconfig}",
+            "--leader-elect=false", "--secure-port=0", f"--controllers={self.controllers}",
+            f"--root-ca-file={self.ca_file}", f"--authentication-kubeconfig={kubeconfig}",
+            f"--authorization-kubeconfig={kubeconfig}"],
+            self._path("kube-controller-manager.log"))
+
+    @staticmethod
+    def _kill(*daemons):
+        for d in daemons:
+            if d:
+                d.kill()
+
+    def _stop(self):
+        # The controllers first, or they fill their log with complaints.
+        self._kill(self.controller_manager, self.apiserver, self.etcd)
+
+    # Outages.
+
+    def pause(self):
+        self.apiserver.signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.apiserver.signal(signal.SIGCONT)
+
+    def down(self):
+        self.apiserver.kill()
+
+    def up(self):
+        """Also starts what else has ended: etcd after kill_etcd(), the controllers."""
+        if not self.etcd.running():
+            self._run_etcd()
+        self._run_apiserver()
+        if not self.controller_manager.running():
+            self._run_controllers()
+
+    def pause_etcd(self):
+        """The API server answers, but no read or write of the store completes."""
+        self.etcd.signal(signal.SIGSTOP)
+
+    def resume_etcd(self):
+        self.etcd.signal(signal.SIGCONT)
+
+    def kill_etcd(self):
+        self.etcd.kill()
+
+    def restart_etcd(self):
+        """Kills it if it runs; returns when the API server is ready on the new one."""
+        self.etcd.kill()
+        self._run_etcd()
+        self._wait_ready()
+
+    # Identities.
+
+    def client(self, token, **options):
+        return Client(self.url, self.ca_file, token=token, **options)
+
+    def _token(self, pod_namespace, cluster, pod_name, pod_uid, seconds):
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {
+            "expirationSeconds": seconds,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod_name,
+                               "uid": pod_uid}}}
+        return self.admin.create("serviceaccounts", pod_namespace, request, name=cluster,
+                                 sub="token")["status"]["token"]
+
+    @staticmethod
+    def _user(cert):
+        def data(path):
+            with open(path, "rb") as f:
+                return base64.b64encode(f.read()).decode()
+        return {"client-certificate-data": data(cert[0]), "client-key-data": data(cert[1])}
+
+    def _admin_user(self):
+        return self._user(self.admin_cert)
+
+    # Services.
+
+    def endpoints_of(self, namespace, service):
+        found = set()
+        for s in self.admin.list("endpointslices", namespace,
+                                 selector=f"kubernetes.io/service-name={service}"):
+            for e in s.get("endpoints") or ():
+                # Absent means ready.
+                if (e.get("conditions") or {}).get("ready") is not False:
+                    found.update(e["addresses"])
+        return sorted(found)
+
+    def _endpoint_kind(self, namespace, service):
+        return "endpointslices", f"kubernetes.io/service-name={service}"
+
+    # What was asked of it.
+
+    def requests(self):
+        if not self.audit:
+            raise RuntimeError("started without the audit log")
+        found = []
+        with open(self._path("audit.log")) as f:
+            for line in f:
+                if not line.endswith("\n"):
+                    break  # being written
+                found.extend(self._request_of(json.loads(line)))
+        return found
+
+    @staticmethod
+    def _request_of(e):
+        # A watch has two lines: its begin counts, its end does not.
+        if e["verb"] == "watch" and e["stage"] == "ResponseComplete" and \
+                e["responseStatus"]["code"] == 200:
+            return
+        if e["stage"] not in ("ResponseStarted", "ResponseComplete", "Panic"):
+            return
+        ref = e.get("objectRef", {})
+        resource = ref.get("resource", e["requestURI"])
+        if ref.get("subresource"):
+            resource += "/" + ref["subresource"]
+        # A refused identity has no user.
+        user = e.get("user", {})
+        yield {"user": user.get("username", ""), "verb": e["verb"], "resource": resource,
+               "namespace": ref.get("namespace", ""),
+               "name": ref.get("name", ""), "code": e["responseStatus"]["code"],
+               "pod": user.get("extra", {}).get(POD_NAME, [""])[0],
+               "time": _seconds(e["requestReceivedTimestamp"])}
