@@ -1,0 +1,148 @@
+"""Clusters for the scenarios. One is reused by all scenarios of a kind, since its bootstrap costs
+seconds: each scenario begins with a healthy cluster and must end with one; a failure discards it.
+
+    python3 test/lib/sandbox.py -- python3 -m pytest test/scenarios --kube devkube|real
+"""
+import os
+import sys
+import time
+
+import pytest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "test", "lib"))
+
+import kubeapi  # noqa: E402
+import netns  # noqa: E402
+from cluster import Cluster  # noqa: E402
+
+LOGS = os.path.join(ROOT, "build", "test-logs")
+STORY_LINES = 250
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kube", default="devkube", choices=kubeapi.BACKENDS,
+                     help="API server to run against")
+
+
+def pytest_configure(config):
+    if "PGHA_SANDBOX" not in os.environ:
+        pytest.exit("run through test/lib/sandbox.py (make integration)", returncode=4)
+    if not config.option.basetemp:
+        config.option.basetemp = os.path.join(os.environ["PGHA_SANDBOX"], "pytest")
+
+
+def pytest_report_header(config):
+    return f"API server: {config.option.kube}"
+
+
+class Pool:
+    """At most one cluster at a time; on two cores a second one would only disturb the first."""
+
+    def __init__(self, kube, net):
+        self.kube, self.net = kube, net
+        self.cluster, self.key = None, None
+        self.made = 0
+
+    def new(self, size=3, options=None, start=True, **more):
+        self.discard()
+        self.made += 1
+        c = Cluster(self.kube, self.net, f"test-{self.made}", size=size, options=options, **more)
+        self.cluster = c
+        if start:
+            c.start()
+        return c
+
+    def get(self, size=3, options=None):
+        key = (size, tuple(sorted((options or {}).items())))
+        if self.cluster is None or self.key != key:
+            self.new(size, options).wait_healthy()
+            self.key = key
+        return self.cluster
+
+    def kube_back(self):
+        """Ends an outage that a failed scenario left behind."""
+        if self.kube.faults:
+            self.kube.faults.clear()
+        try:
+            self.kube.resume()
+            self.kube.admin.list("namespaces")
+        except OSError:
+            self.kube.up()
+
+    def discard(self):
+        if self.cluster:
+            self.cluster.remove()
+        self.cluster, self.key = None, None
+
+
+@pytest.fixture(scope="session")
+def net():
+    return netns.Network()
+
+
+@pytest.fixture(scope="session")
+def kube(request, net):
+    with kubeapi.open_kube(request.config.option.kube, host=net.api_ip) as k:
+        yield k
+
+
+@pytest.fixture(scope="session")
+def pool(kube, net):
+    p = Pool(kube, net)
+    yield p
+    p.discard()
+
+
+def _finish(request, pool):
+    """Heals, tells the story of a failure, and throws a cluster away that may be damaged."""
+    pool.net.heal()
+    c = pool.cluster
+    failed = any(getattr(request.node, f"report_{when}", None) is not None and
+                 getattr(request.node, f"report_{when}").failed for when in ("setup", "call"))
+    if failed:
+        pool.kube_back()
+        pool.discard()
+    elif c:
+        c.mark("end", request.node.name)
+
+
+@pytest.fixture
+def fresh(request, pool):
+    """A function that makes a new cluster: fresh(size=3, options={}, start=True)."""
+    request.node.began = time.time()
+    request.node.pool = pool
+    yield pool.new
+    _finish(request, pool)
+    pool.discard()
+
+
+@pytest.fixture
+def cluster(request, pool):
+    """A healthy cluster of three, reused. Afterwards the four assertions are checked once more."""
+    request.node.began = time.time()
+    request.node.pool = pool
+    c = pool.get()
+    c.mark("test", request.node.name)
+    c.wait_healthy()
+    yield c
+    _finish(request, pool)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    setattr(item, f"report_{report.when}", report)
+    pool = getattr(item, "pool", None)
+    if not report.failed or pool is None or pool.cluster is None:
+        return
+    c = pool.cluster
+    directory = os.path.join(LOGS, f"{pool.kube.backend}-{item.name}".replace("/", "_"))
+    c.save_logs(directory)
+    story = c.story(since=item.began - 2)
+    cut = len(story) - STORY_LINES
+    if cut > 0:
+        story = story[:60] + [f"... {cut} lines, see {directory}/timeline.txt"] + \
+            story[-(STORY_LINES - 60):]
+    report.sections.append(("timeline of all members", "\n".join(story)))

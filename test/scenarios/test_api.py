@@ -1,0 +1,241 @@
+"""The Kubernetes API is away, lies about nothing but answers badly, or is edited by hand."""
+import copy
+
+import pytest
+
+import wait
+
+LEASE_S, FENCE_S = 5, 3.3
+
+
+@pytest.fixture
+def outage(kube):
+    """Ways to lose the API server that end with the test."""
+    class Outage:
+        def begin(self, how):
+            self.how = how
+            (kube.down if how == "down" else kube.pause)()
+
+        def end(self):
+            if self.how:
+                (kube.up if self.how == "down" else kube.resume)()
+                self.how = None
+
+    o = Outage()
+    o.how = None
+    yield o
+    o.end()
+
+
+@pytest.mark.parametrize("how", ["down", "hangs"])
+def test_api_away_60s_with_members_up(cluster, outage, how):
+    with cluster.load() as load:
+        p = cluster.primary()
+        tli = p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8]
+        at = wait.boot_us()
+        outage.begin(how)
+        wait.holds(lambda: cluster.writable() == [p], 60, "writes without the API", every=1)
+        outage.end()
+        assert cluster.wait_healthy() is p
+        load.wait_writes(5)
+        assert p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8] == tli
+        assert load.gap_ms(at) < 2000, "no write downtime"
+    cluster.verify()
+
+
+@pytest.mark.parametrize("lost", ["replica", "primary"])
+def test_api_away_and_a_member_lost(cluster, outage, lost):
+    """Not everybody can promise: the primary fences itself, nobody takes over."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        victim = p if lost == "primary" else cluster.standby()
+        outage.begin("down")
+        wait.holds(lambda: cluster.writable() == [p], FENCE_S, "writes by promises", every=0.5)
+        victim.kill()
+        wait.until(lambda: not cluster.writable(), 2 * LEASE_S, "the fence")
+        wait.holds(lambda: not cluster.writable(), 3 * LEASE_S, "no second primary", every=0.5)
+        at = wait.boot_us()
+        outage.end()
+        load.wait_writes(40, at)
+        victim.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_fourth_member_during_an_outage(fresh, outage):
+    """It is not listed, so it may neither acquire nor is it asked; it joins when the API is back."""
+    c = fresh(size=3)
+    c.wait_healthy()
+    with c.load() as load:
+        p = c.primary()
+        newcomer = c.add_member(3)
+        at = wait.boot_us()
+        outage.begin("down")
+        newcomer.start()
+        wait.holds(lambda: c.writable() == [p], 4 * LEASE_S, "writes go on", every=0.5)
+        assert load.gap_ms(at) < 2000
+        outage.end()
+        assert c.wait_healthy() is p
+        assert len(c.streaming(p)) == 3
+    c.verify()
+
+
+FAULTS = ["500", "503", "429", "409", "drop-after-commit", "half-open", "truncated", "slow"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_api_flaky(cluster, kube, fault):
+    """A third of the answers are bad for 15 s. Nothing of that demotes by itself."""
+    if kube.faults is None:
+        pytest.skip("this back end injects no such faults; see test_api_flaps")
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        kube.faults.inject(fault, share=0.34, namespace=cluster.ns)
+        wait.holds(lambda: cluster.writable() == [p], 15, "writes go on", every=0.5)
+        kube.faults.clear()
+        load.wait_writes(5)
+        assert load.gap_ms(at) < 2000
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_api_flaps(cluster, outage):
+    """Up and away in turns, shorter and longer than a request's deadline."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        for how, seconds in (("hangs", 0.5), ("down", 1), ("hangs", 2.5), ("hangs", 1)):
+            outage.begin(how)
+            wait.holds(lambda: cluster.writable() == [p], seconds, "writes go on", every=0.25)
+            outage.end()
+            wait.holds(lambda: cluster.writable() == [p], 1, "writes go on", every=0.25)
+        load.wait_writes(5)
+        assert load.gap_ms(at) < 2000
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_switchover_right_after_an_outage(cluster, outage):
+    with cluster.load() as load:
+        outage.begin("down")
+        wait.holds(lambda: len(cluster.writable()) == 1, 5, "writes go on", every=0.5)
+        outage.end()
+        at = wait.boot_us()
+        old = cluster.wait_healthy()
+        cluster.switchover()
+        load.wait_writes(20, at)
+        assert cluster.wait_healthy() is not old
+    cluster.verify()
+
+
+def edit_lease(cluster, change):
+    """As a human with kubectl edit does: read, change, replace; again on a conflict."""
+    import kubeapi
+
+    def once():
+        lease = cluster.lease()
+        change(lease)
+        try:
+            return cluster.kube.admin.put("leases", cluster.ns, lease)
+        except kubeapi.ApiError as e:
+            assert e.code == 409
+            return None
+
+    wait.until(once, 10, "the edit", every=0)
+
+
+def test_lease_deleted(cluster):
+    with cluster.load() as load:
+        at = wait.boot_us()
+        cluster.kube.admin.delete("leases", cluster.ns, cluster.name)
+        wait.until(lambda: cluster.holder(), 60, "a holder of a new Lease")
+        load.wait_writes(60)
+        cluster.wait_healthy()
+        assert load.gap_ms(at) is not None
+    cluster.verify()
+
+
+def test_lease_emptied_by_hand(cluster):
+    """An empty holder that is no release of ours gives nobody the right to take it at once."""
+    with cluster.load() as load:
+        def empty(lease):
+            lease["spec"]["holderIdentity"] = ""
+
+        edit_lease(cluster, empty)
+        wait.until(lambda: cluster.holder(), 60, "a holder again")
+        load.wait_writes(60)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_lease_given_to_a_stranger(cluster):
+    with cluster.load() as load:
+        def give(lease):
+            lease["spec"]["holderIdentity"] = "somebody-else"
+
+        edit_lease(cluster, give)
+        wait.until(lambda: (cluster.holder() or "").startswith("pg-"), 60, "a holder of ours")
+        load.wait_writes(60)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_lease_reapplied_by_a_tool(cluster):
+    """GitOps puts back an older state of the object: older epoch, older record, older holder."""
+    with cluster.load() as load:
+        old = copy.deepcopy(cluster.lease())
+        cluster.switchover()
+        cluster.wait_healthy()
+
+        def back(lease):
+            lease["spec"] = copy.deepcopy(old["spec"])
+            lease["metadata"]["annotations"] = copy.deepcopy(old["metadata"]["annotations"])
+
+        edit_lease(cluster, back)
+        # The rules restore the highest copy once all of its members report, then elect.
+        load.wait_writes(90)
+        cluster.wait_healthy(90)
+    cluster.verify()
+
+
+def test_lease_stripped_by_a_tool(cluster):
+    """A manifest without annotations is applied with --force: the record is gone from the Lease."""
+    with cluster.load() as load:
+        def strip(lease):
+            lease["spec"] = {}
+            lease["metadata"].pop("annotations", None)
+
+        edit_lease(cluster, strip)
+        load.wait_writes(90)
+        cluster.wait_healthy(90)
+    cluster.verify()
+
+
+def test_configmap_deleted(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        cluster.kube.admin.delete("configmaps", cluster.ns, f"{cluster.name}-state")
+        wait.until(lambda: cluster.state() is not None, 60, "the state ConfigMap again")
+        load.wait_writes(20)
+        assert cluster.wait_healthy() is p
+    cluster.verify()
+
+
+def test_role_labels_removed_by_hand(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        for m in cluster.members:
+            cluster.kube.admin.patch("pods", cluster.ns, m.name,
+                                     {"metadata": {"labels": {"role": None}}})
+        assert cluster.wait_healthy() is p
+        load.wait_writes(5)
+    cluster.verify()
+
+
+def test_members_stay_within_their_rights(cluster, kube):
+    """Nothing that the scenarios before made them ask was refused."""
+    if not kube.enforces:
+        pytest.skip("this back end has no RBAC")
+    refused = [r for r in kube.denied() if r["code"] == 403]
+    assert not refused, f"{len(refused)} refused requests, the first: {refused[0]}"

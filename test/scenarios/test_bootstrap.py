@@ -1,0 +1,112 @@
+"""First start, retained volumes, stop and start of the whole."""
+import pytest
+
+import wait
+
+
+def system_ids(c):
+    return {m.sql("SELECT system_identifier::text FROM pg_control_system()")[0][0]
+            for m in c.members}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_bootstrap(fresh, size):
+    c = fresh(size=size)
+    p = c.wait_healthy()
+    assert p.name == "pg-0", "ordinal 0 initialises"
+    assert len(system_ids(c)) == 1
+    with c.load() as load:
+        load.wait_writes(10)
+    c.verify()
+
+
+def test_retained_volumes_are_adopted(fresh):
+    """The objects are gone, the volumes are not: the data decides, nobody runs initdb."""
+    c = fresh(size=3)
+    c.wait_healthy()
+    before = system_ids(c)
+    with c.load():
+        # The data's home must not be ordinal 0, so that adoption is more than a start of pg-0.
+        c.switchover(to=c.member("pg-2"))
+    c.wait_healthy()
+    c.kubelet.stop()
+    for m in c.members:
+        m.kill()
+    members, logs = c.members, c.writer_logs
+    for pod in c.pods.values():
+        c.kube.delete_pod(pod)
+    c.kube.uninstall(c.ns)
+    c.members, c.pods = [], {}
+    c.start()
+    c.writer_logs = logs
+    assert [m.pgdata for m in c.members] == [m.pgdata for m in members]
+    c.wait_healthy()
+    assert system_ids(c) == before, "the old data was adopted"
+    with c.load() as load:
+        load.wait_writes(20)
+    c.verify()
+
+
+def test_empty_first_pod_does_not_win_against_data(fresh):
+    """Objects gone and pg-0's volume lost: the members with data are adopted, pg-0 is cloned."""
+    c = fresh(size=3)
+    c.wait_healthy()
+    before = system_ids(c)
+    with c.load():
+        pass
+    c.wait_healthy()
+    c.kubelet.stop()
+    for m in c.members:
+        m.kill()
+    c.member("pg-0").lose_volume()
+    logs = c.writer_logs
+    for pod in c.pods.values():
+        c.kube.delete_pod(pod)
+    c.kube.uninstall(c.ns)
+    c.members, c.pods = [], {}
+    c.start()
+    c.writer_logs = logs
+    p = c.wait_healthy()
+    assert p.name != "pg-0" and system_ids(c) == before
+    c.verify()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=lambda o: "".join(map(str, o)))
+def test_full_stop_and_start_in_any_order(cluster, order):
+    with cluster.load():
+        pass
+    for i in order:
+        cluster.members[i].terminate()
+    assert not cluster.writable()
+    for i in reversed(order):
+        cluster.members[i].start()
+    cluster.wait_healthy()
+    with cluster.load() as load:
+        load.wait_writes(20)
+    cluster.verify()
+
+
+def test_all_killed_at_once_and_started(cluster):
+    with cluster.load() as load:
+        for m in cluster.members:
+            m.kill()
+        at = wait.boot_us()
+        for m in reversed(cluster.members):
+            m.start()
+        load.wait_writes(60, at)
+    cluster.verify()
+
+
+def test_all_killed_and_two_are_enough(cluster):
+    """R of V suffice: the last primary stays away and comes back later."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        for m in cluster.members:
+            m.kill()
+        at = wait.boot_us()
+        for m in cluster.others(p):
+            m.start()
+        load.wait_writes(60, at)
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()

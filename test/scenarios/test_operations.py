@@ -1,0 +1,394 @@
+"""What operators and Kubernetes order: hactl and SIGTERM."""
+import json
+import signal
+import subprocess
+import threading
+
+import pytest
+
+import wait
+from cluster import continue_processes, stop_processes
+from member import BUILD
+
+LEASE_S = 5
+
+
+def test_switchover_to_a_named_member(cluster):
+    with cluster.load() as load:
+        target = cluster.standby()
+        at = wait.boot_us()
+        r = cluster.switchover(to=target)
+        assert "ms" in r.stdout, "the verdict has milliseconds per phase"
+        load.wait_writes(10)
+        assert cluster.wait_healthy() is target
+        assert load.gap_ms(at) < LEASE_S * 1000
+    cluster.verify()
+
+
+def test_switchover_to_any(cluster):
+    with cluster.load() as load:
+        old = cluster.primary()
+        at = wait.boot_us()
+        cluster.switchover()
+        load.wait_writes(10)
+        assert cluster.wait_healthy() is not old
+        assert load.gap_ms(at) < LEASE_S * 1000
+    cluster.verify()
+
+
+def test_switchover_there_and_back(cluster):
+    with cluster.load() as load:
+        first, second = cluster.primary(), cluster.standby()
+        for target in (second, first, second):
+            cluster.switchover(to=target)
+            load.wait_writes(10)
+            assert cluster.wait_healthy() is target
+    cluster.verify()
+
+
+def refused(cluster, *args):
+    """The order is refused with a reason, and nothing has changed."""
+    p = cluster.primary()
+    tli = p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8]
+    r = cluster.hactl(*args, "--force", check=5)
+    text = (r.stdout + r.stderr).strip()
+    assert text, "a refusal says why"
+    assert cluster.primary() is p
+    assert p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8] == tli
+    return text
+
+
+def test_switchover_refused_to_a_stranger(cluster):
+    with cluster.load():
+        r = cluster.hactl("switchover", "--to", "pg-9", "--force")
+        assert r.returncode in (1, 5) and "pg-9" in r.stdout + r.stderr
+    cluster.verify()
+
+
+def test_switchover_refused_to_the_primary_itself(cluster):
+    with cluster.load():
+        assert "primary" in refused(cluster, "switchover", "--to", cluster.primary().name)
+    cluster.verify()
+
+
+def test_switchover_refused_to_a_member_that_is_down(cluster):
+    with cluster.load():
+        s = cluster.standby()
+        s.kill()
+        assert s.name in refused(cluster, "switchover", "--to", s.name)
+        s.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_switchover_refused_while_paused(cluster):
+    with cluster.load():
+        cluster.hactl("pause", check=0)
+        try:
+            assert "pause" in refused(cluster, "switchover", "--to", cluster.standby().name)
+        finally:
+            cluster.hactl("resume", check=0)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_reinit_refused_for_the_primary(cluster):
+    with cluster.load():
+        p = cluster.primary()
+        r = cluster.hactl("reinit", p.name, "--force", check=5)
+        assert p.name in r.stdout + r.stderr
+        assert cluster.primary() is p
+    cluster.verify()
+
+
+def test_switchover_dry_run_changes_nothing(cluster):
+    p = cluster.primary()
+    cluster.hactl("switchover", "--to", cluster.standby().name, "--dry-run", "--force", check=0)
+    assert cluster.wait_healthy() is p
+
+
+def start_switchover(cluster, target):
+    argv = [f"{BUILD}/hactl", "--kubeconfig", cluster.kubeconfig, "-n", cluster.ns, "--cluster",
+            cluster.name, "switchover", "--to", target.name, "--force"]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            stdin=subprocess.DEVNULL)
+
+
+def definite(order, deadline_s=90):
+    """The verdict of a switchover: an exit code that says done, failed or refused."""
+    out, _ = order.communicate(timeout=deadline_s)
+    assert order.returncode in (0, 1, 5), f"exit {order.returncode}: {out}"
+    return order.returncode, out
+
+
+class Phases:
+    """Follows the result in the ConfigMap and acts once when a phase is reached."""
+
+    def __init__(self, cluster, phases, act):
+        self.cluster, self.phases, self.act = cluster, phases, act
+        self.reached = threading.Event()
+        self.stopped = threading.Event()
+        self.since = cluster.state()["metadata"]["resourceVersion"]
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        c = self.cluster
+        with c.kube.admin.watch("configmaps", c.ns, f"{c.name}-state", since=self.since,
+                                idle_s=120) as w:
+            self.watch = w
+            for _, obj in w:
+                text = obj.get("data", {}).get("intent-result")
+                if text and json.loads(text).get("phase") in self.phases:
+                    self.act()
+                    self.reached.set()
+                    return
+                if self.stopped.is_set():
+                    return
+
+    def stop(self):
+        self.stopped.set()
+        self.watch.close()
+        self.thread.join(10)
+
+
+def test_switchover_whose_target_dies_before_the_stop(cluster):
+    """Its receiver is frozen, so the preflight or the wait for it cannot succeed; then it dies."""
+    with cluster.load() as load:
+        p, target = cluster.primary(), cluster.standby()
+        at = wait.boot_us()
+        stop_processes([target.backend("walreceiver")])
+        order = start_switchover(cluster, target)
+        target.kill()
+        code, text = definite(order)
+        assert code != 0, f"the target is dead, yet: {text}"
+        load.wait_writes(30, at)
+        assert cluster.primary() is p, "before the stop any failure rolls back"
+        target.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_switchover_whose_target_dies_after_the_stop(cluster):
+    """No rollback any more: within seconds somebody writes, and the verdict is definite."""
+    with cluster.load() as load:
+        target = cluster.standby()
+        at = wait.boot_us()
+        phases = Phases(cluster, ("stop", "release", "acquire", "promote"), target.kill)
+        order = start_switchover(cluster, target)
+        _, text = definite(order)
+        phases.stop()
+        assert phases.reached.is_set(), f"the stop was never reported: {text}"
+        load.wait_writes(LEASE_S + 30, at)
+        if not target.running():
+            target.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_switchover_whose_target_freezes_after_the_stop(cluster):
+    with cluster.load() as load:
+        target = cluster.standby()
+        at = wait.boot_us()
+        frozen = []
+
+        def freeze():
+            frozen.extend(target.processes())
+            stop_processes(frozen)
+
+        phases = Phases(cluster, ("stop", "release", "acquire", "promote"), freeze)
+        order = start_switchover(cluster, target)
+        try:
+            definite(order)
+            phases.stop()
+            assert phases.reached.is_set()
+            load.wait_writes(LEASE_S + 30, at)
+        finally:
+            continue_processes(frozen)
+        cluster.wait_healthy()
+    cluster.verify(late_ok=True)
+
+
+def test_switchover_whose_old_primary_dies_in_it(cluster):
+    with cluster.load() as load:
+        p, target = cluster.primary(), cluster.standby()
+        at = wait.boot_us()
+        phases = Phases(cluster, ("stop",), p.kill)
+        order = start_switchover(cluster, target)
+        definite(order)
+        phases.stop()
+        load.wait_writes(LEASE_S + 30, at)
+        if not p.running():
+            p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_sigterm_of_the_primary_is_a_switchover(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        p.terminate(deadline_s=25)
+        assert p.proc.returncode == 0
+        load.wait_writes(10, at)
+        assert cluster.primary() is not p
+        assert load.gap_ms(at) < LEASE_S * 1000, "nobody had to wait for the lease"
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_sigterm_of_a_replica(cluster):
+    with cluster.load() as load:
+        s = cluster.standby()
+        at = wait.boot_us()
+        s.terminate(deadline_s=25)
+        assert s.proc.returncode == 0
+        load.wait_writes(5)
+        assert load.gap_ms(at) < 2000
+        s.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_rolling_restart_by_sigterm(cluster):
+    """As a StatefulSet does it: highest ordinal first, each Ready again before the next."""
+    with cluster.load() as load:
+        for m in reversed(cluster.members):
+            m.terminate(deadline_s=25)
+            m.start()
+            wait.until(lambda: m.says("/readiness"), 60, f"{m.name} ready")
+        load.wait_writes(10)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_pause_and_resume(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        cluster.hactl("pause", check=0)
+        try:
+            load.wait_writes(5)
+            p.kill()
+            wait.holds(lambda: not cluster.writable(), 3 * LEASE_S, "nobody is promoted", every=0.5)
+        finally:
+            at = wait.boot_us()
+            cluster.hactl("resume", check=0)
+        load.wait_writes(40, at)
+        assert cluster.primary() is not p
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_restart_of_a_replica(cluster):
+    with cluster.load() as load:
+        p, s = cluster.primary(), cluster.standby()
+        before = s.sql("SELECT pg_postmaster_start_time()")
+        at = wait.boot_us()
+        cluster.hactl("restart", s.name, "--wait", "--force", check=0)
+        assert s.sql("SELECT pg_postmaster_start_time()") > before
+        assert cluster.wait_healthy() is p
+        assert load.gap_ms(at) < 2000
+    cluster.verify()
+
+
+def test_restart_of_the_primary(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        before = p.sql("SELECT pg_postmaster_start_time()")
+        cluster.hactl("restart", p.name, "--wait", "--force", check=0)
+        load.wait_writes(20)
+        cluster.wait_healthy()
+        assert p.sql("SELECT pg_postmaster_start_time()") > before
+    cluster.verify()
+
+
+def test_reinit_of_a_replica(cluster):
+    with cluster.load() as load:
+        p, s = cluster.primary(), cluster.standby()
+        volume = s.status()["volume"]
+        at = wait.boot_us()
+        cluster.hactl("reinit", s.name, "--wait", "--force", timeout_s=120, check=0)
+        assert cluster.wait_healthy() is p
+        assert s.status()["volume"] != volume, "a new copy is a new volume"
+        assert load.gap_ms(at) < 2000
+    cluster.verify()
+
+
+def test_failover_by_hand_when_the_primary_is_gone(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        target = cluster.standby()
+        p.kill()
+        at = wait.boot_us()
+        r = cluster.hactl("failover", "--to", target.name, "--force")
+        # Another may have been elected by itself meanwhile; then the order is refused.
+        assert r.returncode in (0, 5), r.stdout + r.stderr
+        load.wait_writes(30, at)
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_history_tells_each_change(cluster):
+    cluster.switchover()
+    p = cluster.wait_healthy()
+    rows = json.loads(cluster.hactl("history", "-o", "json", check=0).stdout)
+    rows = rows["history"] if isinstance(rows, dict) else rows
+    assert rows[-1]["to"] == p.name and rows[-1]["cause"] == "switchover"
+
+
+def test_reload_takes_a_cluster_wide_setting(cluster):
+    with cluster.load():
+        cluster.hactl("edit-config", "--set", "postgres.parameters.work_mem=7MB", "--force",
+                      check=0)
+        for m in cluster.members:
+            wait.until(lambda: m.sql("SHOW work_mem")[0][0] == "7MB", 20, f"{m.name} to follow")
+        r = cluster.hactl("edit-config", "--set", "lease.profile=breakneck", "--force")
+        assert r.returncode == 2 and "fast" in r.stdout + r.stderr
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_hactl_list_and_rest_agree(cluster):
+    p = cluster.wait_healthy()
+    for path in ("/primary", "/read-write", "/leader", "/read-only", "/readiness", "/liveness",
+                 "/startup", "/health", "/"):
+        assert p.get(path)[0] == 200, path
+    for s in cluster.others(p):
+        for path, code in (("/replica", 200), ("/primary", 503), ("/read-only", 200),
+                           ("/readiness", 200), ("/health", 200), ("/nothing", 404)):
+            assert s.get(path)[0] == code, path
+    document = json.loads(cluster.hactl("list", "-o", "json", check=0).stdout)
+    roles = {m["name"]: m["role"] for m in document["members"]}
+    assert roles == {m.name: "primary" if m is p else "replica" for m in cluster.members}
+
+
+def test_metrics_satisfy_promtool(cluster):
+    for m in cluster.members:
+        code, text = m.get("/metrics")
+        assert code == 200
+        r = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
+                           text=True)
+        assert r.returncode == 0, r.stdout + r.stderr
+
+
+def test_agent_and_guard_are_single_threaded(cluster):
+    for m in cluster.members:
+        assert m.guard().threads == 1 and m.agent().threads == 1
+
+
+def test_sigterm_of_all_leaves_a_released_lease(cluster):
+    with cluster.load():
+        pass
+    p = cluster.primary()
+    for s in cluster.others(p):
+        s.proc.send_signal(signal.SIGTERM)
+    for s in cluster.others(p):
+        s.wait_exit(30)
+    p.terminate()
+    assert cluster.holder() == ""
+    for m in cluster.members:
+        m.start()
+    cluster.verify()

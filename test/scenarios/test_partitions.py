@@ -1,0 +1,131 @@
+"""The network goes away, silently, for some."""
+import pytest
+
+import wait
+
+LEASE_S, FENCE_S = 5, 3.3
+
+
+def test_primary_cut_from_the_api_only(cluster, net):
+    """All listed members promise: writes go on for as long as it lasts."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        net.cut_api(p.name)
+        wait.holds(lambda: cluster.writable() == [p], 3 * LEASE_S, "writes by promises", every=0.5)
+        load.wait_writes(5)
+        assert load.gap_ms(at) < 2000
+        net.heal()
+        assert cluster.wait_healthy() is p
+    cluster.verify()
+
+
+def test_primary_cut_from_its_peers_only(cluster, net):
+    """The lease is renewed, no standby acknowledges: sealed, then lifted; one writer throughout."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        net.cut_peers(p.name)
+        load.wait_writes(40, at + 2_000_000)
+        net.heal()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+@pytest.mark.parametrize("clients", [False, True], ids=["clients-cut", "clients-reach-it"])
+def test_primary_cut_from_all(cluster, net, clients):
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        if clients:
+            net.cut_peers(p.name)
+            net.cut_api(p.name)
+        else:
+            net.cut_all(p.name)
+        load.wait_writes(LEASE_S + 20, at + 1_000_000)
+        assert cluster.primary() is not p
+        assert load.gap_ms(at) < 3 * LEASE_S * 1000
+        if clients:
+            assert not p.writable(), "the old primary was fenced"
+        net.heal()
+        cluster.wait_healthy()
+    cluster.verify(late_ok=not clients)
+
+
+def test_primary_hears_but_is_not_heard(cluster, net):
+    """One direction only: the primary's packets vanish, those to it arrive."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        for other in cluster.others(p):
+            net.drop(p.name, other.name)
+        net.drop(p.name, "api")
+        load.wait_writes(LEASE_S + 20, at + 1_000_000)
+        assert cluster.primary() is not p
+        net.heal()
+        cluster.wait_healthy()
+    cluster.verify(late_ok=True)
+
+
+def test_standby_cut_off(cluster, net):
+    with cluster.load() as load:
+        p, s = cluster.primary(), cluster.standby()
+        at = wait.boot_us()
+        net.cut_all(s.name)
+        wait.holds(lambda: cluster.writable() == [p], 2 * LEASE_S, "the primary stays", every=0.5)
+        assert load.gap_ms(at) < 2000, "the other standby acknowledges"
+        net.heal()
+        assert cluster.wait_healthy() is p
+    cluster.verify()
+
+
+def test_last_standby_lost_seals_and_unseals(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        for s in cluster.others(p):
+            s.kill()
+        wait.until(lambda: cluster.sealed(p), 40, "the seal")
+        load.wait_writes(20, what="writes of the sealed primary")
+        assert cluster.sync_names(p) == ""
+        assert "sealed" in cluster.hactl("list", "-o", "json", check=3).stdout
+        for s in cluster.others(p):
+            s.start()
+        assert cluster.wait_healthy() is p
+        assert not cluster.sealed(p)
+        assert load.gap_ms(at) < 20000
+    cluster.verify()
+
+
+def test_sealed_primary_dies_and_only_it_may_return(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        standbys = cluster.others(p)
+        for s in standbys:
+            s.kill()
+        wait.until(lambda: cluster.sealed(p), 40, "the seal")
+        load.wait_writes(20)
+        p.kill()
+        at = wait.boot_us()
+        for s in standbys:
+            s.start()
+        wait.holds(lambda: not cluster.writable(), 3 * LEASE_S, "nobody else writes", every=0.5)
+        p.start()
+        load.wait_writes(40, at)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_flapping_link_of_the_primary(cluster, net):
+    """Short cuts, each below the lease: no failover is due, none may do harm."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        for _ in range(4):
+            net.cut_all(p.name)
+            wait.holds(lambda: True, 0.7, "")
+            net.heal()
+            load.wait_writes(30)
+        assert load.gap_ms(at) < 3 * LEASE_S * 1000
+        cluster.wait_healthy()
+    cluster.verify(late_ok=True)

@@ -1,0 +1,263 @@
+"""Processes that die or freeze."""
+import signal
+
+import pytest
+
+import wait
+from cluster import continue_processes, stop_processes
+
+LEASE_S = 5    # profile fast: others wait this long for a silent holder
+FENCE_S = 3.3  # the holder's own deadline
+
+
+def test_postmaster_sigkill(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        p.postmaster().signal(signal.SIGKILL)
+        load.wait_writes(20, at)
+        cluster.wait_healthy()
+        assert load.gap_ms(at) < LEASE_S * 1000, "a provable death must not wait for the lease"
+    cluster.verify()
+
+
+def test_postmaster_sigkill_twice_in_a_row(cluster):
+    """The second fault falls into the time before the first checkpoint of the new primary."""
+    with cluster.load() as load:
+        for _ in range(2):
+            at = wait.boot_us()
+            cluster.primary().postmaster().signal(signal.SIGKILL)
+            load.wait_writes(30, at)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_postmaster_sigstop_and_backends_run_on(cluster):
+    """A frozen postmaster admits nobody, its backends go on; whatever is decided, one writes."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        postmaster = p.postmaster()
+        postmaster.signal(signal.SIGSTOP)
+        at = wait.boot_us()
+        load.wait_writes(30, at)
+        try:
+            postmaster.signal(signal.SIGCONT)
+        except ProcessLookupError:
+            pass  # replaced meanwhile
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_backend_sigkill(cluster):
+    """PostgreSQL resets itself after this; here it must come back by promotion only."""
+    with cluster.load() as load:
+        at = wait.boot_us()
+        backend = wait.until(lambda: cluster.primary().client_backends(), 5, "a client backend")[0]
+        backend.signal(signal.SIGKILL)
+        load.wait_writes(20, at)
+    cluster.verify()
+
+
+def test_agent_sigkill_does_not_stop_writes(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        tli = p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8]
+        old = p.agent()
+        at = wait.boot_us()
+        old.signal(signal.SIGKILL)
+        wait.until(lambda: (a := p.agent()) and a.pid != old.pid, 10, "a new agent")
+        wait.until(lambda: p.says("/primary"), 10, "the new agent to be primary again")
+        load.wait_writes(10)
+        assert cluster.primary() is p
+        assert p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8] == tli
+        assert load.gap_ms(at) < 2000
+    cluster.verify()
+
+
+def test_agent_sigkill_on_a_replica(cluster):
+    with cluster.load() as load:
+        s = cluster.standby()
+        postmaster = s.postmaster().pid
+        at = wait.boot_us()
+        old = s.agent()
+        old.signal(signal.SIGKILL)
+        wait.until(lambda: (a := s.agent()) and a.pid != old.pid, 10, "a new agent")
+        wait.until(lambda: s.says("/replica"), 10, "the new agent to know its replica")
+        assert s.postmaster().pid == postmaster
+        load.wait_writes(10)
+        assert load.gap_ms(at) < 2000
+    cluster.verify()
+
+
+def test_agent_sigstop_30s_is_fenced(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        p.agent().signal(signal.SIGSTOP)
+        wait.until(lambda: not p.postgres_processes(), FENCE_S + 2, "guard to fence")
+        load.wait_writes(30, at)
+        assert cluster.primary() is not p
+        assert load.gap_ms(at) < 2 * LEASE_S * 1000
+        cluster.wait_healthy()  # the old one has rejoined without help
+    cluster.verify()
+
+
+def test_frozen_backends_are_fenced(cluster, net):
+    """SIGSTOP of every client backend, then no way to renew: the fence must not need them."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        stop_processes(p.client_backends())
+        at = wait.boot_us()
+        net.cut_peers(p.name)
+        net.cut_api(p.name)
+        wait.until(lambda: not p.postgres_processes() or p.status()["role"] != "primary",
+                   FENCE_S + 3, "guard to fence")
+        assert all(b.state != "T" for b in p.postgres_processes()), "no frozen backend is left"
+        load.wait_writes(30, at)
+        assert cluster.primary() is not p
+        net.heal()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_whole_primary_frozen_and_thawed(cluster):
+    """docker pause: every process of the pod, guard too, stops; it thaws after another took over."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        frozen = p.processes()
+        stop_processes(frozen)
+        try:
+            load.wait_writes(30, at)
+            assert cluster.primary() is not p
+        finally:
+            continue_processes(frozen)
+        cluster.wait_healthy()
+    # Without the commit gate a backend frozen between commit and reply may still reply when thawed.
+    cluster.verify(late_ok=True)
+
+
+def test_member_killed_and_another_takes_over(cluster):
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        p.kill()
+        load.wait_writes(LEASE_S + 15, at)
+        assert cluster.primary() is not p
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_member_killed_and_container_back_at_once(cluster):
+    """Same pod, new boot id, free volume lock: proof of death, nobody has to wait for the lease."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        p.kill()
+        p.start()
+        load.wait_writes(LEASE_S + 15, at)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_member_killed_and_pod_recreated(cluster):
+    """Another pod uid on the same volume proves nothing about the old pod."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        at = wait.boot_us()
+        p.kill()
+        cluster.recreate_pod(p)
+        p.start()
+        load.wait_writes(LEASE_S + 20, at)
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_replica_killed_and_back(cluster):
+    with cluster.load() as load:
+        s = cluster.standby()
+        at = wait.boot_us()
+        s.kill()
+        load.wait_writes(10)
+        assert load.gap_ms(at) < 2000, "the other standby acknowledges"
+        s.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_replica_with_a_lost_volume_is_cloned(cluster):
+    with cluster.load() as load:
+        s = cluster.standby()
+        s.kill()
+        s.lose_volume()
+        load.wait_writes(10)
+        s.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_query_that_blocks_replay_during_failover(cluster):
+    """Every standby has a session that holds a lock which replay needs, for ever."""
+    import checker  # noqa: F401
+    import psycopg2
+
+    with cluster.load() as load:
+        p = cluster.primary()
+        p.sql("CREATE TABLE IF NOT EXISTS blocked (n int)")
+        lsn = p.sql("SELECT pg_current_wal_lsn()")[0][0]
+        sessions = []
+        try:
+            for m in cluster.others(p):
+                wait.until(lambda m=m: m.sql("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn",
+                                             (lsn,))[0][0], 10, "the table on the standby")
+                conn = psycopg2.connect(host=m.ip, user="postgres", dbname="postgres",
+                                        password=cluster.password, connect_timeout=3)
+                conn.cursor().execute("SELECT count(*) FROM blocked")  # stays in its transaction
+                sessions.append(conn)
+            p.sql("TRUNCATE blocked")
+            lsn = p.sql("SELECT pg_current_wal_lsn()")[0][0]
+            wait.until(lambda: any(
+                m.sql("SELECT pg_last_wal_receive_lsn() >= %s::pg_lsn AND "
+                      "pg_last_wal_replay_lsn() < %s::pg_lsn", (lsn, lsn))[0][0]
+                for m in cluster.others(p)), 10, "replay to be blocked")
+            at = wait.boot_us()
+            p.kill()
+            load.wait_writes(LEASE_S + 15, at, what="writes: a query must not hold up a promotion")
+        finally:
+            for conn in sessions:
+                conn.close()
+        p.start()
+        cluster.wait_healthy()
+        cluster.primary().sql("DROP TABLE blocked")
+    cluster.verify()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["stays-up", "primary-dies"])
+def test_checkpointer_stopped_across_a_change_of_set(cluster, again):
+    """A reload is not its effect: with a stopped checkpointer the barrier must not be passed."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        standbys = cluster.others(p)
+        for s in standbys:
+            s.kill()
+        wait.until(lambda: cluster.sealed(p), 40, "the seal")
+        load.wait_writes(20)
+        checkpointer = p.backend("checkpointer")
+        checkpointer.signal(signal.SIGSTOP)
+        for s in standbys:
+            s.start()
+        wait.until(lambda: len(cluster.streaming(p)) == 2, 40, "both standbys to stream")
+        wait.holds(lambda: cluster.sealed(p), 5, "sealed while no CHECKPOINT can return")
+        if again:
+            at = wait.boot_us()
+            p.kill()
+            wait.holds(lambda: not cluster.writable(), 2 * LEASE_S,
+                       "only the sealed volume may write")
+            p.start()
+            load.wait_writes(40, at)
+        else:
+            checkpointer.signal(signal.SIGCONT)
+        cluster.wait_healthy()
+        wait.until(lambda: not cluster.sealed(cluster.primary()), 30, "the seal to be lifted")
+    cluster.verify()
