@@ -1,0 +1,188 @@
+/* The agent's own state, shared between the files of this area only.
+ *
+ * The turn: observe (adapters -> view), decide (pure), act (verdict -> adapters), publish. Nothing
+ * here decides; when a condition looks like policy it belongs into the core. */
+#ifndef PGHAD_AGENT_AGENT_H
+#define PGHAD_AGENT_AGENT_H
+
+#include "agent/api.h"
+#include "base/page.h"
+#include "config/config.h"
+#include "core/core.h"
+#include "core/record.h"
+#include "http/client.h"
+#include "http/peer.h"
+#include "http/server.h"
+#include "loop/guardlink.h"
+#include "loop/loop.h"
+#include "pg/barrier.h"
+#include "pg/conf.h"
+#include "pg/datadir.h"
+#include "pg/detach.h"
+#include "pg/job.h"
+#include "pg/peer.h"
+#include "pg/probe.h"
+#include "pg/state.h"
+#include "pg/task.h"
+
+/* One life of the local server, from its start to its end. */
+struct server {
+    pid_t pid;             /* 0 = down */
+    uint32_t starts;       /* guard's count when this life began */
+    bool seen;             /* this agent saw this life */
+    bool answered;         /* a session has worked in this life */
+    enum tri in_recovery;  /* last known in this life */
+    bool end_requested;    /* stop or kill asked for in this life */
+    bool crashed, clean;   /* how the last life ended */
+    int64_t stop_since_ms;
+    int64_t next_start_ms; /* back-off after a start that failed */
+    int64_t start_sent_ms;
+    unsigned failed_starts;
+    bool armed;            /* guard knows that it may become writable */
+    int64_t promoted_ms;
+    uint64_t promoted_end_lsn;
+    int64_t promote_next_ms; /* next wake-up */
+    bool streamed;         /* a walreceiver has flushed something in this life */
+    struct position last;  /* last position known, kept while down */
+    struct position walend;/* end of local WAL of this life or of the time since it ended */
+    bool walend_known;
+    bool walend_wanted;
+};
+
+/* The setting of synchronous_standby_names and the proof of its effect. */
+struct sync_setting {
+    struct ssn want;
+    int64_t written_ms;
+    struct pg_barrier barrier;
+    bool in_force;
+    int64_t in_force_ms;
+    uint64_t proof_lsn;
+    int64_t checkpoint_asked_ms;
+};
+
+struct gate { /* hba: closed or open, and the proof */
+    bool closed;
+    bool written;
+    int64_t written_ms;
+    enum tri proved_closed;
+    int64_t next_probe_ms;
+};
+
+struct follow {
+    uint64_t volume, epoch;
+    char address[48];
+    int64_t since_ms;          /* upstream set */
+    int64_t not_streaming_ms;  /* 0 = streams */
+    int64_t asked_ms;
+    enum tri diverged;
+    uint64_t judged_epoch;     /* epoch of the judgement */
+    struct pg_history history; /* the writer's, when it was asked */
+    bool has_history;
+    bool wal_missing;
+};
+
+struct stream_base { /* when a walsender's volume counts as caught up */
+    uint64_t volume;
+    int64_t start_us;
+    uint64_t lsn;
+};
+
+struct member { /* another member, by pod */
+    struct peer peer;
+    char ip[48];
+    struct peer_channel *channel;
+    int64_t asked_ms;
+    enum peer_ask asked;
+};
+
+struct events_seen { /* last published, so that an event is emitted on change only */
+    uint32_t rule;
+    enum ha_role role;
+    bool sealed, failsafe;
+    int64_t rule_since_ms;
+};
+
+struct agent {
+    struct loop *loop;
+    struct guard_link *link;
+    struct fence_page *page;
+    struct config cfg;
+    struct config_sources sources;
+    struct settings set;
+    struct identity id;
+    uint8_t ordinal;
+    int64_t started_ms;
+
+    struct pg_env env;
+    struct pg_engine *engine;
+    struct pg_conf *conf;
+    struct pg_probe *probe;
+    struct pg_detach *detach;
+    struct pg_task *misc, *checkpoint;
+    struct pg_job *job;
+    struct pg_peer *asker;
+    struct pg_hbaprobe *hbaprobe;
+    struct pg_state state;
+    struct pg_datadir dir;
+    int64_t dir_looked_ms;
+    enum pg_op op;
+    uint8_t op_failures;
+    int64_t op_next_ms;
+    int64_t checkpoint_ms; /* begin of the last completed one */
+    int64_t slots_ms;
+    bool clients_ended;
+    bool senders_ended;
+
+    struct server server;
+    struct sync_setting sync;
+    struct gate gate;
+    struct follow follow;
+    struct stream_base base[HA_MEMBERS_MAX];
+
+    struct http_client *client;
+    struct http_server *rest;
+    struct peer_server *peers_in;
+    struct peer_tokens tokens;
+    struct member member[HA_MEMBERS_MAX];
+    uint8_t n_members;
+    int64_t hot_until_ms; /* somebody waits for our position: look often */
+
+    struct api *api;
+    enum ha_role label;   /* as last confirmed */
+
+    struct view view;
+    struct memo memo;
+    struct verdict verdict;
+    uint64_t vote_ticket, promise_ticket;
+    struct events_seen seen;
+    struct status status;
+    struct intent_result result; /* of the operation in hand */
+    bool exiting;
+    bool reload_wanted;
+    int64_t last_now_ms;
+};
+
+/* setup.c */
+bool agent_setup(struct agent *a, struct err *e);
+
+/* observe.c */
+void observe(struct agent *a, int64_t now);
+void observe_server(struct agent *a, int64_t now);
+
+/* act.c, act_pg.c */
+void act(struct agent *a, int64_t now);
+void act_pg(struct agent *a, int64_t now);
+void act_peers(struct agent *a, int64_t now);
+struct member *member_of_volume(struct agent *a, uint64_t volume);
+struct member *member_of_name(struct agent *a, const struct ha_name *name);
+
+/* publish.c */
+void publish(struct agent *a, int64_t now);
+void fill_peer_state(const struct agent *a, struct peer_state *s);
+
+/* agent.c */
+void agent_turn(struct agent *a);
+void pg_ssn_of(const struct ssn *s, struct pg_ssn *ret);
+void ssn_from(const struct pg_ssn *p, struct ssn *ret);
+
+#endif

@@ -1,0 +1,119 @@
+/* pghad-agent: started by guard; also prints what people and the build want to know. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "agent/rules.h"
+#include "base/log.h"
+
+extern char **environ;
+
+static volatile sig_atomic_t hangup;
+
+static void on_hangup(int sig)
+{
+    (void)sig;
+    hangup = 1;
+}
+
+static int usage(FILE *f, int code)
+{
+    fputs("usage: pghad [--config FILE]\n"
+          "       pghad --check-config [--config FILE] | --rules[=text|mermaid] | --print-config-sample\n"
+          "             | --print-config-reference | --version | --help\n",
+          f);
+    return code;
+}
+
+static int check_config(const char *file)
+{
+    struct config c = {0};
+    struct err e = {0};
+    struct config_sources s = {.file = file, .env = environ, .check_only = true};
+    if (!config_load(&c, &s, &e)) {
+        fprintf(stderr, "pghad: %s\n", e.msg);
+        return 2;
+    }
+    config_done(&c);
+    puts("the configuration is valid");
+    return 0;
+}
+
+static void reload(struct agent *a)
+{
+    struct config_changes ch = {0};
+    struct err e = {0};
+    if (!config_reload(&a->cfg, &a->sources, &ch, &e)) {
+        a->status.n.config_reloads_failed++;
+        log_event(LOG_ERROR, "config-refused", e.msg, LOG_S("hint", "the old settings stay"));
+        api_event(a->api, true, "ConfigRefused", e.msg, loop_now(a->loop));
+        return;
+    }
+    a->status.n.config_reloads_ok++;
+    for (size_t i = 0; i < ch.n; i++)
+        log_event(LOG_INFO, "config-changed", ch.v[i].name, LOG_S("from", ch.v[i].from),
+                  LOG_S("to", ch.v[i].to), LOG_I("needs_restart", ch.v[i].needs_restart));
+    config_changes_done(&ch);
+    config_settings(&a->cfg, &a->set);
+}
+
+static int run(const char *file)
+{
+    static struct agent a;
+    struct err e = {0};
+    a.sources = (struct config_sources){.file = file, .env = environ};
+    if (!config_load(&a.cfg, &a.sources, &e)) {
+        log_event(LOG_ERROR, "config-invalid", e.msg);
+        return 2;
+    }
+    log_set_level((enum log_level)a.cfg.log.level);
+    struct sigaction sa = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
+    sigaction(SIGHUP, &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (!agent_setup(&a, &e)) {
+        log_event(LOG_ERROR, "agent-start-failed", e.msg);
+        return 1;
+    }
+    log_event(LOG_INFO, "agent-start", "agent started", LOG_S("version", PGHAD_VERSION),
+              LOG_S("cluster", a.cfg.cluster.name), LOG_I("epoch", a.state.epoch));
+    while (!guard_link_lost(a.link)) {
+        loop_turn(a.loop, 1000);
+        if (hangup) {
+            hangup = 0;
+            reload(&a);
+        }
+        agent_turn(&a);
+    }
+    return 1; /* nobody fences any more */
+}
+
+int main(int argc, char **argv)
+{
+    const char *file = NULL;
+    log_setup("agent", LOG_INFO);
+    bool check = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            file = argv[++i];
+        else if (strcmp(argv[i], "--check-config") == 0)
+            check = true;
+        else if (strcmp(argv[i], "--rules") == 0 || strcmp(argv[i], "--rules=text") == 0)
+            return rules_print_text(stdout);
+        else if (strcmp(argv[i], "--rules=mermaid") == 0)
+            return rules_print_mermaid(stdout);
+        else if (strcmp(argv[i], "--print-config-sample") == 0)
+            return config_print_sample(stdout), 0;
+        else if (strcmp(argv[i], "--print-config-reference") == 0)
+            return config_print_reference(stdout), 0;
+        else if (strcmp(argv[i], "--version") == 0)
+            return puts("pghad " PGHAD_VERSION) < 0;
+        else if (strcmp(argv[i], "--help") == 0)
+            return usage(stdout, 0);
+        else
+            return usage(stderr, 2);
+    }
+    return check ? check_config(file) : run(file);
+}

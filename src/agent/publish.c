@@ -1,0 +1,415 @@
+/* Publishes what this member is: REST snapshot, peer state, pod annotation, Events, operation results. */
+#include <string.h>
+
+#include "agent.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+
+static const struct rule *rule_of(const struct agent *a)
+{
+    return &core_rules[a->verdict.rule];
+}
+
+void fill_peer_state(const struct agent *a, struct peer_state *s)
+{
+    const struct view *v = &a->view;
+    *s = (struct peer_state){
+        .id = a->id,
+        .volume = a->state.volume,
+        .system_id = v->self.system_id,
+        .data = v->self.data,
+        .process = v->pg.process,
+        .in_recovery = v->pg.in_recovery,
+        .position = v->pg.position,
+        .durable_epoch = a->state.epoch,
+        .frozen_epoch = v->pg.accounted == TRI_YES ? v->pg.frozen_epoch : 0,
+        .refused_epoch = a->verdict.refused_epoch,
+        .promised_epoch = a->memo.promise_until_ms > v->now_ms ? a->memo.promise_epoch : 0,
+        .record_epoch = a->state.has_record ? a->state.record.epoch : 0,
+        .record_rev = a->state.has_record ? a->state.record.rev : 0,
+        .lease_epoch = v->lv.lease.epoch,
+        .streams_from = v->pg.streaming ? v->pg.follows : 0,
+        .nofailover = a->set.nofailover,
+        .paused = v->st.paused,
+        .priority = a->set.priority,
+    };
+    (void)str_copy(s->rule.s, sizeof s->rule.s, rule_of(a)->id);
+}
+
+static const char *state_word(const struct agent *a)
+{
+    const struct view *v = &a->view;
+    if (pg_job_state(a->job) == PG_JOB_RUNNING) {
+        switch (pg_job_kind(a->job)) {
+        case PG_JOB_INITDB:
+            return "initdb";
+        case PG_JOB_CLONE:
+            return "cloning";
+        case PG_JOB_REWIND:
+            return "rewinding";
+        case PG_JOB_WALEND:
+        case PG_JOB_NONE:
+            break;
+        }
+    }
+    switch (v->pg.process) {
+    case PG_DOWN:
+        return v->pg.crashed ? "crashed" : "stopped";
+    case PG_STARTING:
+        return "starting";
+    case PG_STOPPING:
+        return "stopping";
+    case PG_RUNNING:
+        break;
+    }
+    return v->pg.streaming ? "streaming" : "running";
+}
+
+static enum ha_role role_of(const struct agent *a)
+{
+    if (a->verdict.serving)
+        return ROLE_PRIMARY;
+    return a->view.pg.process == PG_RUNNING && a->view.pg.in_recovery == TRI_YES ? ROLE_REPLICA
+                                                                                 : ROLE_UNKNOWN;
+}
+
+static enum status_sync sync_of(const struct agent *a, uint64_t volume)
+{
+    const struct record *r = &a->view.lv.lease.record;
+    const struct record_member *m = record_find(r, volume);
+    if (volume == r->writer)
+        return STATUS_SYNC_NONE;
+    if (m == NULL || !m->in_v || r->w == 0)
+        return STATUS_SYNC_ASYNC;
+    return a->set.mode == REPL_SYNC ? STATUS_SYNC_SYNC : STATUS_SYNC_QUORUM;
+}
+
+static int64_t lag(uint64_t ahead, uint64_t behind)
+{
+    if (ahead == 0 || behind == 0)
+        return -1;
+    return ahead > behind ? (int64_t)(ahead - behind) : 0;
+}
+
+static uint64_t writer_lsn(const struct agent *a)
+{
+    const struct record *r = &a->view.lv.lease.record;
+    if (a->view.pg.in_recovery == TRI_NO)
+        return a->view.pg.position.lsn;
+    for (uint8_t i = 0; i < a->n_members; i++)
+        if (a->member[i].peer.state.volume == r->writer && r->writer != 0)
+            return a->member[i].peer.state.position.lsn;
+    const struct record_member *w = record_find(r, r->writer);
+    return w != NULL ? w->flushed.lsn : 0;
+}
+
+static void fill_member(const struct agent *a, struct status_member *m,
+                        const struct peer_state *s, const char *ip, bool fresh)
+{
+    *m = (struct status_member){.name = s->id.name, .port = a->env.port, .volume = s->volume};
+    (void)str_copy(m->address, sizeof m->address, ip);
+    const struct record *r = &a->view.lv.lease.record;
+    const struct record_member *line = record_find(r, s->volume);
+    m->in_v = line != NULL && line->in_v;
+    m->sync = sync_of(a, s->volume);
+    if (!fresh) {
+        (void)str_copy(m->state, sizeof m->state, "unreachable");
+        m->receive_lag_bytes = m->replay_lag_bytes = -1;
+        return;
+    }
+    m->timeline = s->position.timeline;
+    m->received_lsn = m->replayed_lsn = s->position.lsn;
+    m->streaming = s->streams_from != 0;
+    m->role = s->in_recovery == TRI_NO   ? ROLE_PRIMARY
+              : s->in_recovery == TRI_YES ? ROLE_REPLICA
+                                          : ROLE_UNKNOWN;
+    const char *word = m->streaming                  ? "streaming"
+                       : s->process == PG_RUNNING    ? "running"
+                       : s->process == PG_STARTING   ? "starting"
+                       : s->process == PG_STOPPING   ? "stopping"
+                       : s->data == DATA_EMPTY ||
+                               s->data == DATA_PARTIAL ? "empty"
+                                                       : "stopped";
+    (void)str_copy(m->state, sizeof m->state, word);
+    m->receive_lag_bytes = m->replay_lag_bytes =
+        m->role == ROLE_PRIMARY ? 0 : lag(writer_lsn(a), s->position.lsn);
+}
+
+static void fill_members(struct agent *a, struct status *s, int64_t now)
+{
+    struct peer_state own;
+    fill_peer_state(a, &own);
+    s->members_n = 0;
+    fill_member(a, &s->members[s->members_n++], &own, a->cfg.pod.ip, true);
+    for (uint8_t i = 0; i < a->n_members && s->members_n < HA_MEMBERS_MAX; i++) {
+        const struct member *m = &a->member[i];
+        if (!m->peer.pod_known && m->peer.received_ms == 0)
+            continue;
+        struct peer_state st = m->peer.state;
+        st.id.name = m->peer.name;
+        bool fresh = m->peer.received_ms > 0 && now - m->peer.received_ms < 5000;
+        fill_member(a, &s->members[s->members_n++], &st, m->ip, fresh);
+    }
+}
+
+static void add_alarm(struct status *s, const char *name, const char *text)
+{
+    if (s->alarms_n >= STATUS_ALARMS_MAX)
+        return;
+    struct status_alarm *x = &s->alarms[s->alarms_n++];
+    (void)str_copy(x->name, sizeof x->name, name);
+    (void)str_format(x->text, sizeof x->text, "%.150s", text);
+}
+
+static void fill_alarms(struct agent *a, struct status *s)
+{
+    s->alarms_n = 0;
+    if (a->view.lv.lease.record.sealed != 0)
+        add_alarm(s, "sealed", "no standby: the loss of the writer's volume would lose data");
+    if (a->verdict.alarm)
+        add_alarm(s, rule_of(a)->id, a->dir.why[0] != '\0' ? a->dir.why : rule_of(a)->reason);
+    if (a->verdict.waits_for[0] != '\0' && a->memo.elected_epoch != 0)
+        add_alarm(s, "waits-for", a->verdict.waits_for);
+    if (a->verdict.failsafe)
+        add_alarm(s, "failsafe", "the API does not answer: the right lives by promises");
+}
+
+static void fill_identity(struct agent *a, struct status *s)
+{
+    (void)str_copy(s->cluster.s, sizeof s->cluster.s, a->cfg.cluster.name);
+    (void)str_copy(s->ns.s, sizeof s->ns.s, a->cfg.cluster.ns);
+    s->name = a->id.name;
+    s->id = a->id;
+    s->volume = a->state.volume;
+    s->system_id = a->view.self.system_id;
+    (void)str_copy(s->address, sizeof s->address, a->cfg.pod.ip);
+    s->port = a->env.port;
+    if (s->started_us == 0)
+        s->started_us = clock_wall_us();
+}
+
+static void fill_wal(struct agent *a, struct status *s)
+{
+    const struct pg_facts *f = pg_probe_facts(a->probe);
+    const struct view *v = &a->view;
+    s->server_version = f->valid ? f->server_version : 0;
+    s->postmaster_start_us = f->valid ? f->start_us : 0;
+    s->timeline = v->pg.local_timeline;
+    s->write_lsn = v->pg.in_recovery == TRI_NO ? f->write_lsn : 0;
+    s->received_lsn = v->pg.in_recovery == TRI_YES ? v->pg.position.lsn : 0;
+    s->replayed_lsn = v->pg.in_recovery == TRI_YES ? f->replayed_lsn : 0;
+    s->receive_lag_bytes = v->pg.in_recovery == TRI_NO ? 0 : lag(writer_lsn(a), s->received_lsn);
+    s->replay_lag_bytes = v->pg.in_recovery == TRI_NO ? 0 : lag(writer_lsn(a), s->replayed_lsn);
+    s->replay_paused = f->valid && f->replay_paused;
+    s->streaming = v->pg.streaming;
+    s->slots_n = 0;
+    for (uint8_t i = 0; f->valid && i < f->n_slots && s->slots_n < STATUS_SLOTS_MAX; i++) {
+        struct status_slot *x = &s->slots[s->slots_n++];
+        (void)str_copy(x->name.s, sizeof x->name.s, f->slot[i].name);
+        x->restart_lsn = f->slot[i].restart_lsn;
+        x->active = f->slot[i].active;
+        x->retained_bytes = lag(v->pg.position.lsn, f->slot[i].restart_lsn);
+    }
+    s->pending_restart = f->valid && f->n_pending > 0;
+    if (s->pending_restart)
+        (void)str_format(s->pending_restart_reason, sizeof s->pending_restart_reason,
+                         "%.60s and %d more", f->pending_restart[0], f->n_pending - 1);
+}
+
+static void fill_lease(struct agent *a, struct status *s)
+{
+    const struct view *v = &a->view;
+    const struct record *r = &v->lv.lease.record;
+    s->holder = v->lv.lease.holder.name;
+    s->is_holder = identity_eq(&v->lv.lease.holder, &a->id);
+    s->epoch = v->lv.lease.epoch;
+    s->lease_seen_ms = v->lv.got_ms > v->lv.changed_ms ? v->lv.got_ms : v->lv.changed_ms;
+    if (v->lv.outcome == OUTCOME_OK && v->lv.write_holder)
+        s->lease_renewed_ms = v->lv.write_sent_ms;
+    s->lease_duration_ms = (int64_t)v->lv.lease.duration_s * 1000;
+    s->fence_deadline_ms = a->memo.deadline_ms;
+    s->mode = a->set.mode;
+    s->sync = sync_of(a, a->state.volume);
+    s->strict = a->set.strict;
+    s->v_size = record_votes(r);
+    s->w = r->w;
+    s->sealed = r->sealed;
+    s->record_epoch = r->epoch;
+    s->record_rev = r->rev;
+    const struct record_member *line = record_find(r, a->state.volume);
+    if (a->set.mode == REPL_ASYNC || (line != NULL && line->in_v && v->pg.streaming))
+        s->joined = true;
+    if (v->pg.process == PG_DOWN)
+        s->joined = false;
+}
+
+static void fill_decision(struct agent *a, struct status *s)
+{
+    const struct rule *r = rule_of(a);
+    if (strcmp(s->rule.s, r->id) == 0)
+        return;
+    (void)str_copy(s->rule.s, sizeof s->rule.s, r->id);
+    (void)str_copy(s->reason, sizeof s->reason, r->reason);
+    if (s->decisions_n == STATUS_DECISIONS_MAX) {
+        memmove(&s->decisions[0], &s->decisions[1],
+                sizeof s->decisions[0] * (STATUS_DECISIONS_MAX - 1));
+        s->decisions_n--;
+    }
+    struct status_decision *d = &s->decisions[s->decisions_n++];
+    d->at_us = clock_wall_us();
+    d->rule = s->rule;
+    (void)str_copy(d->reason, sizeof d->reason, r->reason);
+}
+
+static void fill_tags(struct agent *a, struct status *s)
+{
+    s->tags_n = 0;
+    s->noloadbalance = a->cfg.tags.noloadbalance;
+    const struct {
+        const char *key;
+        bool on;
+    } flags[] = {{"nofailover", a->cfg.tags.nofailover},
+                 {"noloadbalance", a->cfg.tags.noloadbalance},
+                 {"nosync", a->cfg.tags.nosync},
+                 {"clonefrom", a->cfg.tags.clonefrom}};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (!flags[i].on || s->tags_n >= STATUS_TAGS_MAX)
+            continue;
+        (void)str_copy(s->tags[s->tags_n].key, STATUS_WORD_SIZE, flags[i].key);
+        (void)str_copy(s->tags[s->tags_n++].value, HA_NAME_SIZE, "true");
+    }
+}
+
+static void promoted(struct agent *a, struct status *s, int64_t now)
+{
+    const struct record *r = &a->view.lv.lease.record;
+    struct status_history h = {.at_us = clock_wall_us(), .to = a->id.name, .lost_bytes = -1,
+                               .write_gap_ms = -1, .epoch = a->view.lv.lease.epoch,
+                               .timeline = r->timeline, .lsn = a->server.promoted_end_lsn};
+    bool planned = a->result.id != 0 && a->result.state == INTENT_RUNNING;
+    const char *kind = r->epoch == 1 ? "bootstrap" : planned ? "switchover" : "failover";
+    (void)str_copy(h.kind, sizeof h.kind, kind);
+    (void)str_copy(h.cause, sizeof h.cause, rule_of(a)->reason);
+    api_append_history(a->api, &h, now);
+    char note[STATUS_TEXT_SIZE];
+    (void)str_format(note, sizeof note, "primary since epoch %llu on timeline %u",
+                     (unsigned long long)h.epoch, r->timeline);
+    api_event(a->api, false, "Promoted", note, now);
+    for (uint8_t i = 0; i < STATUS_CAUSES_MAX; i++) {
+        struct status_cause_count *c = &s->n.failovers[i];
+        if (c->cause[0] != '\0' && strcmp(c->cause, kind) != 0)
+            continue;
+        (void)str_copy(c->cause, sizeof c->cause, kind);
+        c->count++;
+        if (i >= s->n.failovers_n)
+            s->n.failovers_n = (uint8_t)(i + 1);
+        break;
+    }
+    log_event(LOG_INFO, "primary", "clients are admitted", LOG_I("epoch", h.epoch),
+              LOG_I("timeline", r->timeline), LOG_S("kind", kind));
+}
+
+static void tell_changes(struct agent *a, struct status *s, int64_t now)
+{
+    struct events_seen *seen = &a->seen;
+    bool sealed = a->view.lv.lease.record.sealed == a->state.volume;
+    if (s->role != seen->role) {
+        if (s->role == ROLE_PRIMARY)
+            promoted(a, s, now);
+        else if (seen->role == ROLE_PRIMARY)
+            api_event(a->api, false, "Demoted", rule_of(a)->reason, now);
+        seen->role = s->role;
+    }
+    if (s->role == ROLE_PRIMARY && sealed != seen->sealed) {
+        api_event(a->api, sealed, sealed ? "Sealed" : "Unsealed",
+                  sealed ? "no standby left: this volume alone holds acknowledged writes"
+                         : "standbys acknowledge again",
+                  now);
+        seen->sealed = sealed;
+    }
+    if (s->failsafe != seen->failsafe) {
+        log_event(LOG_WARNING, s->failsafe ? "failsafe-begin" : "failsafe-end",
+                  s->failsafe ? "the API does not answer; members give promises"
+                              : "renewals succeed again");
+        seen->failsafe = s->failsafe;
+    }
+}
+
+static void annotate(struct agent *a, const struct status *s, int64_t now)
+{
+    char json[512];
+    static const char *const roles[] = {"unknown", "primary", "replica"};
+    if (str_format(json, sizeof json,
+                   "{\"role\":\"%s\",\"state\":\"%s\",\"timeline\":%u,\"rule\":\"%s\","
+                   "\"version\":\"%s\",\"volume\":\"%016llx\",\"epoch\":%llu,\"sync\":%s}",
+                   roles[s->role], s->state, s->timeline, s->rule.s, PGHAD_VERSION,
+                   (unsigned long long)s->volume, (unsigned long long)s->epoch,
+                   s->sync == STATUS_SYNC_QUORUM || s->sync == STATUS_SYNC_SYNC ? "true"
+                                                                                : "false"))
+        api_set_annotation(a->api, json, now);
+}
+
+/* The result of a switch is begun by the old primary and completed by the new one. */
+static void tell_result(struct agent *a, int64_t now)
+{
+    const struct intent_result *r = &a->verdict.result;
+    if (r->id != 0 && (r->id != a->result.id || r->state != a->result.state)) {
+        a->result = *r;
+        for (size_t i = 0; i < PHASE_COUNT; i++)
+            a->result.phase_ms[i] = -1;
+        a->result.total_ms = a->result.write_gap_ms = -1;
+        a->result.updated_s = clock_wall_us() / 1000000;
+        a->result.primary = a->view.lv.lease.holder.name;
+        api_write_result(a->api, &a->result, now);
+    }
+    const struct intent *in = &a->view.intent;
+    bool mine = (in->kind == INTENT_SWITCHOVER || in->kind == INTENT_FAILOVER) && in->id != 0 &&
+                a->verdict.serving && in->epoch < a->view.lv.lease.epoch &&
+                (in->target.s[0] == '\0' || name_eq(&in->target, &a->id.name));
+    if (mine && a->result.id != in->id) {
+        a->result = (struct intent_result){.id = in->id, .kind = in->kind, .state = INTENT_DONE,
+                                           .phase = PHASE_FIRST_WRITE, .primary = a->id.name};
+        for (size_t i = 0; i < PHASE_COUNT; i++)
+            a->result.phase_ms[i] = -1;
+        a->result.total_ms = (int32_t)(clock_wall_us() / 1000 - in->created_s * 1000);
+        a->result.write_gap_ms = -1;
+        a->result.updated_s = clock_wall_us() / 1000000;
+        (void)str_format(a->result.message, sizeof a->result.message, "%s is the primary",
+                         a->id.name.s);
+        api_write_result(a->api, &a->result, now);
+    }
+}
+
+void publish(struct agent *a, int64_t now)
+{
+    struct status *s = &a->status;
+    fill_identity(a, s);
+    s->published_ms = now;
+    s->published_us = clock_wall_us();
+    s->role = role_of(a);
+    (void)str_copy(s->state, sizeof s->state, state_word(a));
+    s->data = a->view.self.data;
+    s->process = a->view.pg.process;
+    s->in_recovery = a->view.pg.in_recovery;
+    s->commit_gate = TRI_NO;
+    s->paused = a->view.st.paused;
+    s->failsafe = a->verdict.failsafe;
+    s->ready_max_lag_bytes = a->cfg.replication.max_lag_bytes;
+    fill_decision(a, s);
+    fill_wal(a, s);
+    fill_lease(a, s);
+    fill_members(a, s, now);
+    fill_alarms(a, s);
+    fill_tags(a, s);
+    s->history_n = (uint8_t)api_history(a->api, s->history, STATUS_HISTORY_MAX);
+    api_counters(a->api, &s->n);
+    const struct link_status *g = guard_link_status(a->link);
+    s->n.fences = g != NULL ? g->fenced : 0;
+    s->n.agent_restarts = g != NULL && g->agent_starts > 0 ? g->agent_starts - 1 : 0;
+    s->n.log_dropped = log_dropped();
+    tell_changes(a, s, now);
+    annotate(a, s, now);
+    tell_result(a, now);
+    http_server_publish(a->rest, s);
+}
