@@ -1,11 +1,10 @@
-/* HTTP requests as a loop source: libcurl's multi interface, one thread, no resolver.
+/* HTTP/1.1 client: calls that are started, driven by the loop and polled; used for the Kubernetes
+ * API and for peers. One thread, no resolver, no callback into the caller.
  *
- * A call is begun, then polled; nothing is called back. Calls that name the same channel run one
- * after the other on one kept-alive connection at most; different channels never wait for each
- * other, so that a renewal never queues behind a list. After a failure the channel's next call uses
- * a fresh connection (a new source port, perhaps another API server).
- *
- * HTTP/1.1 only, no redirects, no proxy from the environment, descriptors close-on-exec. */
+ * A channel is a group of connections of its own: a call never waits for one of another channel, so
+ * a lease write does not queue behind a list. Connections are kept alive within their channel; after
+ * a failure the next call to that origin gets a fresh one. The process must ignore SIGPIPE;
+ * http_client_new sees to it. */
 #ifndef PGHAD_HTTP_CLIENT_H
 #define PGHAD_HTTP_CLIENT_H
 
@@ -17,62 +16,76 @@
 #include "base/err.h"
 #include "loop/loop.h"
 
-#define HTTP_CHANNEL_SIZE 64
-#define HTTP_HEADERS_MAX 8
+#define HTTP_CHANNELS_MAX 32
+#define HTTP_CONNECT_MS 1500
 
 struct http_client;
 struct http_call;
 
-/* Verification of the server and our own credentials; PEM text, NULL = none. Borrowed during start. */
+/* Trust and credentials of the transport. Strings are borrowed until the call has been freed; NULL =
+ * not set. PEM texts win over files. */
 struct http_tls {
+    const char *ca_file; /* read again at least every 60 s */
     const char *ca_pem;
+    const char *cert_file, *key_file;
     const char *cert_pem, *key_pem;
-    const char *server_name; /* name to verify instead of the host in the URL; NULL = that host */
-    bool insecure;
+    bool insecure; /* no check of the server's certificate; for people, never for the agent */
 };
 
 struct http_request {
-    const char *method;             /* "GET", "PUT", ... */
-    const char *url;                /* host must be an address, or resolved by `address` */
-    const char *address;            /* dial this address instead of the URL's host; NULL = the host */
-    const char *unix_path;          /* dial this unix socket; NULL = TCP */
-    const char *headers[HTTP_HEADERS_MAX]; /* "Name: value", NULL-terminated */
-    const char *body;               /* NULL = none */
+    const char *channel; /* "lease", "peer-db-1", ...; at most 31 bytes */
+    const char *method;  /* "GET", "PUT", ... */
+    /* http or https. The host must be an IP literal or "localhost" unless connect_to is given:
+     * looking up any other name would start a thread. */
+    const char *url;
+    const char *connect_to;     /* "ip:port" or "[ip]:port" dialled in place of the URL's, or NULL */
+    const char *unix_socket;    /* path dialled in place of the URL's host, or NULL */
+    const char *proxy;          /* URL, or NULL: none; the environment is never obeyed */
+    bool may_resolve;           /* names allowed, with the thread that costs (hactl) */
+    const char *const *headers; /* "Name: value", NULL-terminated, copied; or NULL */
+    const char *user_password;  /* "user:password" for basic authentication, or NULL */
+    const char *body;           /* copied; NULL = none */
     size_t body_len;
-    const char *channel;            /* "" = a connection of its own */
-    int64_t deadline_ms;            /* BOOTTIME, for the whole request; 0 = none (watches only) */
-    int64_t connect_ms;             /* budget of connecting; 0 = 1500 */
-    size_t body_max;                /* bytes of the answer kept; more fails the call */
-    bool stream;                    /* the answer is consumed while it arrives (http_call_body) */
-    const struct http_tls *tls;     /* for https */
-    const char *proxy;              /* NULL = none at all */
+    int64_t deadline_ms;        /* BOOTTIME, for everything; 0 = none (streams only) */
+    int64_t connect_ms;         /* name, TCP and TLS together; 0 = HTTP_CONNECT_MS */
+    size_t body_max;            /* bytes of the answer kept; a longer one is an error */
+    bool stream;                /* the body is consumed while it arrives */
+    bool fresh;                 /* on a new connection */
+    const struct http_tls *tls; /* borrowed until the call has been freed; NULL = system trust */
 };
 
 enum http_state { HTTP_PENDING, HTTP_DONE };
 
-struct http_client *http_client_new(struct loop *l);
-void http_client_free(struct http_client *c); /* NULL accepted; calls must be freed before */
+/* The answer so far; final once the state is HTTP_DONE. */
+struct http_result {
+    int status; /* 0 until the answer's headers are complete */
+    /* NONE: a whole answer, whatever its status. TIMEOUT: the deadline or the connect limit.
+     * TRANSIENT: refused, reset, cut off, TLS. CORRUPT: not HTTP, or longer than body_max.
+     * INVALID: the request could not be begun. */
+    struct err err;
+    int64_t sent_ms;  /* BOOTTIME, read before the request was handed over for sending */
+    int64_t done_ms;  /* BOOTTIME when the end was seen */
+    bool sent;        /* false: no byte of the request has left, the server cannot have acted */
+    int64_t retry_after_s; /* 0 = none */
+    char content_type[64];
+    struct buf body;  /* owned by the call */
+};
+
+struct http_client *http_client_new(const char *user_agent); /* NULL only when out of memory */
+void http_client_free(struct http_client *c); /* cancels what is under way; calls must be freed too */
+/* To be added to the loop before any source that polls calls. */
 struct loop_source http_client_source(struct http_client *c);
 
-/* NULL on failure (ERR_INVALID, ERR_FATAL); nothing was sent then. The request is copied. */
-struct http_call *http_call_start(struct http_client *c, const struct http_request *r,
-                                  int64_t now_ms, struct err *e);
-void http_call_free(struct http_call *k); /* NULL accepted; one that runs is cancelled */
-enum http_state http_call_state(const struct http_call *k);
-/* HTTP status, also while a stream runs; 0 = no answer yet or none at all. */
-int http_call_status(const struct http_call *k);
-/* After HTTP_DONE: kind ERR_NONE = the answer is complete. ERR_TIMEOUT: the deadline passed.
- * ERR_TRANSIENT: connection, TLS, reset, cut body. ERR_INVALID: larger than body_max. */
-const struct err *http_call_error(const struct http_call *k);
-/* CLOCK_BOOTTIME before the request was handed to libcurl, and when its end was seen. */
-int64_t http_call_sent_ms(const struct http_call *k);
-int64_t http_call_done_ms(const struct http_call *k);
-int64_t http_call_last_byte_ms(const struct http_call *k); /* streams: last progress */
-/* The body so far; streams consume it with buf_consume. */
-struct buf *http_call_body(struct http_call *k);
-/* Content-Type of the answer, "" = none. */
-const char *http_call_content_type(const struct http_call *k);
-/* Retry-After in seconds, 0 = none. */
-int http_call_retry_after(const struct http_call *k);
+/* Starts at once, as far as that goes without blocking. Never NULL: what cannot be begun is DONE with
+ * its error. */
+struct http_call *http_start(struct http_client *c, const struct http_request *r);
+enum http_state http_call_state(const struct http_call *call);
+const struct http_result *http_call_result(const struct http_call *call);
+/* Drops the first n bytes of the body (streams). */
+void http_call_consume(struct http_call *call, size_t n);
+void http_call_free(struct http_call *call); /* NULL accepted; cancels, closing the connection */
+
+/* Connections opened since the start. */
+uint64_t http_client_connects(const struct http_client *c);
 
 #endif
