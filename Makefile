@@ -54,13 +54,13 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDSAN)
 CPP_kube   := $(call pkg,libcurl json-c)
 CPP_http   := $(call pkg,libmicrohttpd libcurl json-c)
 CPP_pg     := $(call pkg,libpq json-c)
-CPP_config := $(call pkg,libcyaml)
-CPP_hactl  := $(call pkg,libcurl json-c smartcols libpq libcyaml)
+CPP_config := $(call pkg,yaml-0.1)
+CPP_hactl  := $(call pkg,libcurl json-c smartcols libpq yaml-0.1)
 CPP_core   := -ffreestanding
 
-LIBS_agent := $(call pkgl,libpq libcurl json-c libmicrohttpd libcyaml)
-LIBS_hactl := $(call pkgl,libpq libcurl json-c smartcols libcyaml)
-LIBS_test  := $(call pkgl,cmocka libpq libcurl json-c libmicrohttpd libcyaml smartcols)
+LIBS_agent := $(call pkgl,libpq libcurl json-c libmicrohttpd yaml-0.1)
+LIBS_hactl := $(call pkgl,libpq libcurl json-c smartcols yaml-0.1)
+LIBS_test  := $(call pkgl,cmocka libpq libcurl json-c libmicrohttpd yaml-0.1 smartcols)
 
 srcs_of  = $(sort $(wildcard src/$(1)/*.c))
 objs_of  = $(patsubst src/%.c,$(B)/%.o,$(call srcs_of,$(1)))
@@ -107,7 +107,7 @@ UNIT       := $(patsubst test/unit/%.c,$(B)/unit/%,$(sort $(wildcard test/unit/t
 $(B)/unit/%: test/unit/%.c $(TEST_LIBS)
 	@mkdir -p $(@D)
 	@echo '  TEST  $<'
-	$(Q)$(CC) $(CPPFLAGS) -Itest/lib $(call pkg,cmocka libpq libcurl json-c libmicrohttpd libcyaml) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< \
+	$(Q)$(CC) $(CPPFLAGS) -Itest/lib $(call pkg,cmocka libpq libcurl json-c libmicrohttpd yaml-0.1) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< \
 	    -Wl,--start-group $(TEST_LIBS) -Wl,--end-group $(LIBS_test)
 
 include $(sort $(wildcard mk/*.mk))

@@ -67,8 +67,6 @@ static void profile_default(const struct option *o, const char *profile, struct 
     env[0] = var;
     struct config c = {0};
     struct err e;
-    struct config_sources s = {.file = "/dev/null", .env = env, .check_only = true};
-    (void)s;
     for (size_t i = 0; i < option_count; i++)
         option_init(&option_table[i], &c);
     must(config_env_pgha(&c, env, &e) && config_finish(&c, true, &e));
@@ -116,7 +114,7 @@ void config_print_sample(FILE *f)
           "# Passwords are never written here: name files.\n",
           f);
     for (size_t s = 0; s < SECTIONS; s++) {
-        fprintf(f, "\n# %s.\n%s:\n", sections[s].title, sections[s].name);
+        fprintf(f, "%s# %s.\n%s:\n", s == 0 ? "\n" : "", sections[s].title, sections[s].name);
         for (size_t i = 0; i < option_count; i++)
             if (in_section(&option_table[i], sections[s].name))
                 sample_option(f, &option_table[i]);

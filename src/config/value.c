@@ -91,8 +91,8 @@ void option_init(const struct option *o, struct config *c)
     struct err e;
     if (o->type == OPT_LIST || o->type == OPT_MAP || (o->flags & OPT_PROFILE))
         return; /* empty; profile numbers are 0 until config_finish */
-    if (!option_parse(o, c, o->def, &e))
-        must(!"a default that its own option refuses");
+    bool default_allowed = option_parse(o, c, o->def, &e);
+    must(default_allowed);
 }
 
 static void list_add(struct config_list *l, const char *value)
