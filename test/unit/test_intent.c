@@ -86,7 +86,7 @@ static void intent__bad_text__refused_with_key(void **state)
         {"{" GOOD "} x", "not JSON"},
         {"{" GOOD "}{}", "not JSON"},
         {"[]", "not a JSON object"},
-        {"null", "not a JSON object"},
+        {"null", "intent"},
         {"{" GOOD ",\"surprise\":1}", "unknown key \"surprise\""},
         {"{\"kind\":\"switchover\",\"epoch\":3,\"created\":10,\"expires\":20}", "id: missing"},
         {"{" GOOD ",\"force\":1}", "force: must be true or false"},
