@@ -1,12 +1,60 @@
-# Tests, demo, benchmark. Everything that needs a network runs inside test/lib/sandbox.py.
+# Tests, demo, benchmark, installation. What needs a network runs inside test/lib/sandbox.py.
 
 # The interpreter that has the test libraries: Debian's, where another one comes first in PATH.
-PYTHON  ?= $(shell for p in python3 /usr/bin/python3; do \
+ifeq ($(origin PYTHON),undefined)
+PYTHON  := $(shell for p in python3 /usr/bin/python3; do \
                $$p -c 'import pytest, psycopg2, yaml' 2>/dev/null && { echo $$p; break; }; done)
-SANDBOX := $(PYTHON) test/lib/sandbox.py
+endif
+SANDBOX := PGHA_BUILD=$(CURDIR)/$(B) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/lib/sandbox.py
+PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
+
+.PHONY: check test integration test-harness scenarios scenarios-devkube scenarios-real demo \
+        bench-quick install need-python
+
+need-python:
+	@test -n "$(PYTHON)" || { echo 'no python3 with pytest, psycopg2 and yaml: run make deps' >&2; exit 1; }
 
 $(B)/ha-writer: test/lib/writer.c $(call lib,base)
 	@mkdir -p $(@D)
 	@echo '  CC    $<'
 	$(Q)$(CC) $(CPPFLAGS) $(call pkg,libpq) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(call lib,base) \
 	    $(call pkgl,libpq)
+
+check: $(UNIT) ## unit tests (cmocka), with the number of tests
+	$(Q)tools/run-units $(UNIT)
+
+SYSTEM := $(PROGRAMS) $(B)/devkube $(B)/ha-writer
+
+test-harness: $(B)/ha-writer need-python ## the harness sees what it is there to see
+	$(Q)$(SANDBOX) -- $(PYTEST) -q test/harness
+
+# K=WORD selects scenarios by name; X=-x and the like are passed on to pytest.
+SCENARIOS = $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=8 $(if $(K),-k '$(K)') $(X) test/scenarios
+
+scenarios-devkube: $(SYSTEM) need-python ## scenarios of three members on the embedded API server
+	$(Q)$(SCENARIOS) --kube devkube
+
+scenarios-real: $(SYSTEM) kube-bins need-python ## the same scenarios on a real kube-apiserver
+	$(Q)$(SCENARIOS) --kube real
+
+integration: ## everything with real processes: guard, devkube, harness, scenarios on both API servers
+	$(Q)tools/run-layers guard=test-guard devkube=check-devkube harness=test-harness \
+	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
+
+test: $(SYSTEM) need-python ## all tests; the last lines give the counts per layer
+	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube kubeapi=test-kubeapi \
+	    harness=test-harness scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
+
+demo: $(SYSTEM) need-python ## three members, four faults, write gaps; KEEP=1 leaves it running
+	$(Q)PGHA_BUILD=$(CURDIR)/$(B) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/demo/demo.py $(if $(filter 1,$(KEEP)),--keep)
+
+N ?= 10
+bench-quick: $(SYSTEM) need-python ## speed and memory, N=10 episodes each; raw data in test/bench/results
+	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/quick.py -n $(N)
+
+install: $(PROGRAMS) ## install to DESTDIR PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/pghad
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	ln -sf hactl $(DESTDIR)$(PREFIX)/bin/kubectl-hactl
+	test -e $(DESTDIR)/etc/pghad/pghad.yaml || \
+	    install -m 644 config/pghad.yaml $(DESTDIR)/etc/pghad/pghad.yaml

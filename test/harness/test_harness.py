@@ -11,7 +11,7 @@ import sandbox
 import wait
 
 BIN = os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
-WRITER = os.environ.get("HA_WRITER", "build/gcc/ha-writer")
+WRITER = os.path.join(os.environ.get("PGHA_BUILD", "build/gcc"), "ha-writer")
 
 
 class Server:
