@@ -63,7 +63,7 @@ LIBS_hactl := $(call pkgl,libpq libcurl json-c smartcols yaml-0.1)
 LIBS_test  := $(call pkgl,cmocka libpq libcurl json-c libmicrohttpd yaml-0.1 smartcols)
 
 srcs_of  = $(sort $(wildcard src/$(1)/*.c))
-objs_of  = $(patsubst src/%.c,$(B)/%.o,$(call srcs_of,$(1)))
+objs_of  = $(patsubst src/%.c,$(B)/obj/%.o,$(call srcs_of,$(1)))
 lib      = $(B)/lib$(1).a
 
 PROGRAMS := $(B)/pghad $(B)/pghad-agent $(B)/hactl
@@ -79,7 +79,7 @@ $(call lib,$(1)): $(call objs_of,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
 	$$(Q)ar rcs $$@ $$^
-$(B)/$(1)/%.o: src/$(1)/%.c
+$(B)/obj/$(1)/%.o: src/$(1)/%.c
 	@mkdir -p $$(@D)
 	@$$(if $$(filter 1,$(V)),,echo '  CC    $$<')
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(CPP_$(1)) $$(CFLAGS) -MMD -MP -c -o $$@ $$<
