@@ -1,10 +1,10 @@
 /* Generated configuration, apart from the user's.
  *
  * PGDATA keeps the postgresql.conf of initdb untouched. The server is started with
- * `-D <data_dir> -c config_file=<state_dir>/pghad.conf`; that file first sets defaults, then includes
- * the user's file and parameters, then sets what we own, so that ours win. hba_file and ident_file
- * are generated beside it. Settings that we own are removed from postgresql.auto.conf before a start,
- * because that file is read last. */
+ * `-D <data_dir> -c config_file=<state_dir>/pghad.conf`; that file sets defaults, includes PGDATA's
+ * postgresql.conf and the user's file, lists the user's parameters, then sets what we own: the later
+ * one wins. hba_file and ident_file are generated beside it. Settings that we own are removed from
+ * postgresql.auto.conf before a start, because that file is read last of all. */
 #ifndef PGHAD_PG_CONF_H
 #define PGHAD_PG_CONF_H
 
@@ -36,8 +36,7 @@ struct pg_param {
     const char *name, *value;
 };
 
-/* What does not change between two reloads of the agent's own settings. Strings are borrowed for the
- * life of the pg_conf or until pg_conf_set_user. */
+/* What does not change between two reloads of the agent's own settings. Strings are copied. */
 struct pg_user_conf {
     const struct pg_param *params; /* the user's parameters */
     size_t n_params;
@@ -54,7 +53,6 @@ struct pg_user_conf {
     bool feedback;                 /* hot_standby_feedback */
     const char *restore_command;   /* NULL: none; in force only while following */
     bool log_json;                 /* jsonlog by a collector in the state dir; false: stderr */
-    bool peer_auth;                /* the agent's OS user has a passwd entry: peer; else scram */
 };
 
 struct pg_upstream {
@@ -69,6 +67,9 @@ struct pg_upstream {
 
 struct pg_conf;
 
+/* env is borrowed. Begins closed, without upstream, with an empty setting and no user parameters. The
+ * agent's socket role is known by peer where its OS user has a passwd entry, else by its password,
+ * else (no password at all) it is trusted on the local socket. */
 struct pg_conf *pg_conf_new(const struct pg_env *env);
 void pg_conf_free(struct pg_conf *c);
 /* ERR_INVALID, naming the parameter, for one that we own or a name or line that cannot be written

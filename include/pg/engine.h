@@ -23,7 +23,6 @@ struct pg_driver {
     void (*prepare)(void *ctx, struct loop *l);
     void (*dispatch)(void *ctx, struct loop *l);
     struct pg_driver *next;
-    bool dead; /* removed during a dispatch: unlinked later by the engine */
 };
 
 /* The driver is embedded in its object; pg_engine_remove unlinks it at once and is safe at any time. */

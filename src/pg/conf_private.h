@@ -1,0 +1,32 @@
+/* Inside of struct pg_conf, shared by conf.c (model, files) and conf_render.c (text). */
+#ifndef PGHAD_SRC_PG_CONF_PRIVATE_H
+#define PGHAD_SRC_PG_CONF_PRIVATE_H
+
+#include "pg/conf.h"
+
+#define PG_CONF_TEXT_MAX 262144
+
+struct pg_conf {
+    const struct pg_env *env;
+    struct pg_ssn ssn;
+    struct pg_upstream upstream;
+    bool closed;
+    char os_user[PG_NAME_SIZE]; /* "" = no passwd entry */
+
+    /* the user's, already checked and quoted, one per line */
+    struct buf params, hba, ident;
+    char include[PG_PATH_SIZE];
+    char listen_addresses[256];
+    char wal_level[16];
+    char wal_cap[32], wal_keep[32];
+    char restore_command[1024];
+    uint32_t max_senders, max_slots;
+    bool feedback, log_json;
+
+    char file[PG_PATH_SIZE], hba_file[PG_PATH_SIZE], ident_file[PG_PATH_SIZE];
+    char postgres[PG_PATH_SIZE];
+    char arg[5][PG_PATH_SIZE + 32];
+    const char *argv[16];
+};
+
+#endif
