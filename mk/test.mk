@@ -38,12 +38,13 @@ scenarios-real: $(SYSTEM) kube-bins need-python ## the same scenarios on a real 
 	$(Q)$(SCENARIOS) --kube real
 
 integration: ## everything with real processes: guard, devkube, harness, scenarios on both API servers
-	$(Q)tools/run-layers guard=test-guard devkube=check-devkube harness=test-harness \
+	$(Q)tools/run-layers guard=test-guard devkube=check-devkube \
+	    kubeapi=test-kubeapi harness=test-harness \
 	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 test: $(SYSTEM) need-python ## all tests; the last lines give the counts per layer
-	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube kubeapi=test-kubeapi \
-	    harness=test-harness scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
+	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube \
+	    kubeapi=test-kubeapi harness=test-harness scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 demo: $(SYSTEM) need-python ## three members, four faults, write gaps; KEEP=1 leaves it running
 	$(Q)PGHA_BUILD=$(CURDIR)/$(B) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/demo/demo.py $(if $(filter 1,$(KEEP)),--keep)

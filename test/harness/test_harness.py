@@ -169,7 +169,7 @@ def test_failover_gap_is_measured_and_nothing_is_lost(servers, writer):
     assert [(s, tl) for s, tl, _, _ in h.writers()] == [(primary.node.ip, 1), (standby.node.ip, 2)]
     gap = h.gap_us(fault, end)
     assert 1000 < gap < 10_000_000
-    assert writer.summary["longest_gap_us"] >= gap
+    assert writer.summary["longest_gap_us"] >= gap - 1000, "its own sum agrees"
 
 
 def test_two_writers_are_caught(servers, writer):
