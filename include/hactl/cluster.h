@@ -57,7 +57,7 @@ struct cluster_view {
     bool has_lease;
     uint64_t epoch;
     char holder[HA_NAME_SIZE]; /* "" = nobody */
-    bool has_record;
+    bool has_record, record_damaged;
     struct record record;
     bool has_state; /* the ConfigMap exists */
     bool paused;
@@ -82,6 +82,9 @@ bool cluster_take_lease(struct cluster_view *v, struct json_object *lease, struc
 void cluster_take_state(struct cluster_view *v, struct json_object *configmap);
 void cluster_take_pods(struct cluster_view *v, struct json_object *podlist);
 void cluster_take_status(struct member_view *m, struct json_object *status);
+/* The agent's own documents in place of all the others. */
+void cluster_take_agent(struct cluster_view *v, struct json_object *status,
+                        struct json_object *cluster);
 /* After all parts: roles, lags, order, alarms. */
 void cluster_conclude(struct cluster_view *v);
 

@@ -9,8 +9,10 @@
 #include "base/str.h"
 #include "hactl/jget.h"
 #include "kube/intent.h"
+#include "kube/record.h"
 
 #define STATUS_ANNOTATION "pghad.io/status"
+#define RECORD_ANNOTATION "pghad.io/record"
 
 uint64_t cluster_lsn(const char *text)
 {
@@ -38,9 +40,15 @@ static uint64_t lsn_of(struct json_object *o)
 
 static enum ha_role role_of(const char *s)
 {
-    if (str_eq(s, "primary") || str_eq(s, "master"))
+    static const char *const replica[] = {"replica", "standby", "sync_standby", "quorum_standby"};
+
+    if (str_eq(s, "primary") || str_eq(s, "leader") || str_eq(s, "master"))
         return ROLE_PRIMARY;
-    return str_eq(s, "replica") || str_eq(s, "standby") ? ROLE_REPLICA : ROLE_UNKNOWN;
+    for (size_t i = 0; i < sizeof(replica) / sizeof(replica[0]); i++) {
+        if (str_eq(s, replica[i]))
+            return ROLE_REPLICA;
+    }
+    return ROLE_UNKNOWN;
 }
 
 static enum tri tri_of(struct json_object *o)
@@ -149,12 +157,16 @@ static void holder_name(char *dst, size_t size, const char *identity)
 bool cluster_take_lease(struct cluster_view *v, struct json_object *lease, struct err *e)
 {
     int64_t epoch = jint(jget(lease, "spec", "leaseTransitions", NULL), 0);
+    const char *text;
 
     if (!json_object_is_type(lease, json_type_object) || epoch < 0)
         return err_set(e, ERR_INVALID, "this is no Lease");
     v->has_lease = true;
     v->epoch = (uint64_t)epoch;
     holder_name(v->holder, sizeof(v->holder), jtext(jget(lease, "spec", "holderIdentity", NULL)));
+    text = jtext(jget(lease, "metadata", "annotations", RECORD_ANNOTATION, NULL));
+    v->has_record = *text && record_decode(text, strlen(text), &v->record, NULL);
+    v->record_damaged = *text && !v->has_record;
     return true;
 }
 
@@ -224,6 +236,44 @@ void cluster_take_pods(struct cluster_view *v, struct json_object *podlist)
             take_annotation(m, st, v->now_s);
         json_object_put(st);
     }
+}
+
+static void take_peer(struct cluster_view *v, struct json_object *o)
+{
+    struct member_view *m = add_member(v, jtext(jget(o, "name", NULL)));
+    struct json_object *lag = jget(o, "lag", NULL);
+
+    if (!m)
+        return;
+    take_common(m, o);
+    m->pod = true; /* what the agent lists, it has met */
+    m->ready = true;
+    m->source = SOURCE_LIVE;
+    m->age_s = 0;
+    jcopy(m->address, sizeof(m->address), jget(o, "host", NULL));
+    m->port = jint(jget(o, "port", NULL), m->port);
+    m->lag_bytes = jint(lag ? lag : jget(o, "receive_lag", NULL), -1);
+    jcopy(m->sync, sizeof(m->sync), jget(o, "sync", NULL));
+    if (m->role == ROLE_PRIMARY)
+        str_copy(v->holder, sizeof(v->holder), m->name);
+}
+
+void cluster_take_agent(struct cluster_view *v, struct json_object *status,
+                        struct json_object *cluster)
+{
+    struct json_object *list = jget(cluster, "members", NULL);
+    size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    struct json_object *name = jget(cluster, "scope", NULL);
+    int64_t epoch = jint(jget(status, "lease", "epoch", NULL), 0);
+
+    jcopy(v->name, sizeof(v->name), name ? name : jget(status, "cluster", NULL));
+    jcopy(v->ns, sizeof(v->ns), jget(status, "namespace", NULL));
+    jcopy(v->system_id, sizeof(v->system_id), jget(status, "database_system_identifier", NULL));
+    v->has_lease = true; /* with the API away its absence could not be told */
+    v->epoch = epoch > 0 ? (uint64_t)epoch : 0;
+    v->paused = jbool(jget(cluster, "pause", NULL), false);
+    for (size_t i = 0; i < n; i++)
+        take_peer(v, json_object_array_get_idx(list, i));
 }
 
 const struct member_view *cluster_find(const struct cluster_view *v, const char *member)
@@ -317,6 +367,8 @@ void cluster_conclude(struct cluster_view *v)
         alarm_add(v, "no primary: nobody holds the Lease");
     else if (!primary)
         alarm_add(v, "no primary: %s holds the Lease but is not writable", v->holder);
+    if (v->record_damaged)
+        alarm_add(v, "the record in the Lease cannot be read: damaged, or of a newer version");
     if (v->has_record && v->record.sealed)
         alarm_add(v, "sealed: the primary writes alone, and its loss would lose writes");
     for (size_t i = 0; i < v->n; i++) {

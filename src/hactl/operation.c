@@ -15,7 +15,9 @@
 #include "hactl/render.h"
 #include "kube/intent.h"
 
-#define POLL_MS 100
+#define POLL_MS 100       /* at first; a clone of hours is not asked for ten times a second */
+#define POLL_SLOW_MS 1000
+#define POLL_SLOW_AFTER_MS 30000
 #define NOT_TAKEN_MS 15000    /* nobody accepted the order: withdraw it */
 #define EXPIRY_MARGIN_S 120   /* clocks of people's machines differ; withdrawal is the real end */
 
@@ -327,7 +329,7 @@ static int give_up(struct session *s, const struct intent *in, const struct inte
 int operation_follow(struct session *s, const struct intent *in, enum follow until,
                      struct intent_result *ret)
 {
-    int64_t not_taken_ms = clock_boot_ms() + NOT_TAKEN_MS;
+    int64_t begun_ms = clock_boot_ms(), not_taken_ms = begun_ms + NOT_TAKEN_MS;
     struct intent_result was;
 
     intent_result_init(&was, in);
@@ -366,6 +368,6 @@ int operation_follow(struct session *s, const struct intent *in, enum follow unt
                 return rc;
             session_set_deadline(s, 60000); /* begun in the last moment: worth following */
         }
-        api_pause(s->api, POLL_MS);
+        api_pause(s->api, clock_boot_ms() - begun_ms < POLL_SLOW_AFTER_MS ? POLL_MS : POLL_SLOW_MS);
     }
 }

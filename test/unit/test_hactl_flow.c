@@ -1,0 +1,695 @@
+/* Whole commands against a small API server in a child process, which also plays the members'
+ * agents: it answers intents according to a script. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hactl/jget.h"
+#include "hactl/session.h"
+#include "kube/intent.h"
+
+enum script {
+    PLAIN,          /* intents are carried out */
+    REFUSES,        /* the primary refuses */
+    FAILS,          /* fails half-way */
+    SILENT,         /* nobody takes the order */
+    OTHER_OPEN,     /* an operation of somebody else is under way */
+    CONFLICT_ONCE,  /* the first PUT loses a race */
+    DROP_ONCE,      /* the first PUT is applied, its answer is lost */
+    FORBIDDEN,      /* 403 to everything */
+    NO_PRIMARY,     /* the Lease is held by nobody */
+};
+
+static struct {
+    pid_t pid;
+    int port;
+    char dir[64], kubeconfig[96];
+} fake;
+
+/* --- the server, in the child --- */
+
+#define CONNECTIONS 16
+#define BODY_MAX 16384
+
+static struct {
+    enum script script;
+    struct json_object *cm;
+    int version;
+    bool tripped; /* conflict or drop has happened */
+    int port;
+    char role[3][16];
+} srv;
+
+static void set_data(const char *key, const char *text)
+{
+    json_object_object_add(jget(srv.cm, "data", NULL), key, json_object_new_string(text));
+}
+
+static void bump(void)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", ++srv.version);
+    json_object_object_add(jget(srv.cm, "metadata", NULL), "resourceVersion",
+                           json_object_new_string(text));
+}
+
+static void put_result(const struct intent_result *r)
+{
+    struct buf b;
+
+    buf_init(&b, INTENT_JSON_MAX);
+    intent_result_encode(r, &b);
+    set_data("intent-result", buf_str(&b));
+    buf_done(&b);
+    bump();
+}
+
+static void switch_roles(const char *to)
+{
+    for (int i = 0; i < 3; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "pg-%d", i);
+        snprintf(srv.role[i], sizeof(srv.role[i]), "%s",
+                 strcmp(name, to) == 0 ? "primary" : "replica");
+    }
+}
+
+/* One step of the agents for each look at the ConfigMap. */
+static void agents_step(void)
+{
+    const char *text = jtext(jget(srv.cm, "data", "intent", NULL));
+    const char *result = jtext(jget(srv.cm, "data", "intent-result", NULL));
+    struct intent in;
+    struct intent_result r = {0};
+
+    if (srv.script == SILENT || srv.script == OTHER_OPEN ||
+        !intent_decode(text, strlen(text), &in, NULL))
+        return;
+    if (!intent_result_decode(result, strlen(result), &r, NULL) || r.id != in.id)
+        intent_result_init(&r, &in);
+    if (intent_state_final(r.state))
+        return;
+    if (r.state == INTENT_STATE_NONE) {
+        r.state = INTENT_ACCEPTED;
+        if (srv.script == REFUSES) {
+            r.state = INTENT_REFUSED;
+            snprintf(r.message, sizeof(r.message), "pg-1 is 3 GB behind");
+            snprintf(r.hint, sizeof(r.hint), "Wait, or use --force.");
+        }
+    } else if (r.state == INTENT_ACCEPTED) {
+        r.state = INTENT_RUNNING;
+        r.phase = PHASE_STOP;
+        r.phase_ms[PHASE_PREFLIGHT] = 2;
+    } else if (srv.script == FAILS) {
+        r.state = INTENT_FAILED;
+        snprintf(r.message, sizeof(r.message), "pg-1 did not confirm, pg-0 serves again");
+        snprintf(r.primary.s, sizeof(r.primary.s), "pg-0");
+    } else {
+        const char *to = in.target.s[0] ? in.target.s : "pg-1";
+        r.state = INTENT_DONE;
+        r.phase = PHASE_FIRST_WRITE;
+        r.phase_ms[PHASE_STOP] = 40;
+        r.phase_ms[PHASE_FIRST_WRITE] = 9;
+        r.total_ms = 180;
+        if (in.kind == INTENT_SWITCHOVER || in.kind == INTENT_FAILOVER) {
+            r.write_gap_ms = 120;
+            snprintf(r.primary.s, sizeof(r.primary.s), "%s", to);
+            switch_roles(to);
+        }
+    }
+    put_result(&r);
+}
+
+static void answer(int fd, int status, const char *body)
+{
+    char head[160];
+    int n = snprintf(head, sizeof(head),
+                     "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                     status, strlen(body));
+
+    if (write(fd, head, (size_t)n) < 0 || write(fd, body, strlen(body)) < 0)
+        return;
+}
+
+static void answer_status(int fd, int code, const char *reason, const char *message)
+{
+    char body[256];
+
+    snprintf(body, sizeof(body),
+             "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"%s\","
+             "\"reason\":\"%s\",\"code\":%d}",
+             message, reason, code);
+    answer(fd, code, body);
+}
+
+static void answer_lease(int fd, bool list)
+{
+    char item[512], body[700];
+    int holder = strcmp(srv.role[1], "primary") == 0 ? 1 : strcmp(srv.role[2], "primary") == 0 ? 2 : 0;
+
+    snprintf(item, sizeof(item),
+             "{\"kind\":\"Lease\",\"metadata\":{\"name\":\"pg\",\"annotations\":{"
+             "\"pghad.io/record\":\"\"}},\"spec\":{\"holderIdentity\":\"%s\","
+             "\"leaseTransitions\":%d}}",
+             srv.script == NO_PRIMARY ? ""
+             : holder == 0            ? "pg-0_u_b"
+             : holder == 1            ? "pg-1_u_b"
+                                      : "pg-2_u_b",
+             holder == 0 ? 4 : 5);
+    snprintf(body, sizeof(body), "{\"items\":[%s]}", item);
+    answer(fd, 200, list ? body : item);
+}
+
+static void answer_pods(int fd)
+{
+    char body[4096] = "{\"items\":[";
+
+    for (int i = 0; i < 3; i++) {
+        size_t used = strlen(body);
+        bool primary = strcmp(srv.role[i], "primary") == 0;
+        snprintf(body + used, sizeof(body) - used,
+                 "%s{\"metadata\":{\"name\":\"pg-%d\",\"annotations\":{\"pghad.io/status\":"
+                 "\"{\\\"role\\\":\\\"%s\\\",\\\"state\\\":\\\"%s\\\",\\\"timeline\\\":3,"
+                 "\\\"lag\\\":0,\\\"rest_port\\\":%d}\"}},\"status\":{\"podIP\":\"127.0.0.1\","
+                 "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}",
+                 i ? "," : "", i, srv.role[i], primary ? "running" : "streaming", srv.port);
+    }
+    strncat(body, "]}", sizeof(body) - strlen(body) - 1);
+    answer(fd, 200, body);
+}
+
+/* False: close without an answer. */
+static bool put_configmap(int fd, const char *body)
+{
+    struct json_object *o = jparse(body, strlen(body));
+    const char *had = jtext(jget(srv.cm, "metadata", "resourceVersion", NULL));
+
+    if (srv.script == CONFLICT_ONCE && !srv.tripped) {
+        srv.tripped = true;
+        bump(); /* somebody else wrote */
+    }
+    if (!o || strcmp(jtext(jget(o, "metadata", "resourceVersion", NULL)), had) != 0) {
+        json_object_put(o);
+        answer_status(fd, 409, "Conflict", "the object has been modified");
+        return true;
+    }
+    json_object_put(srv.cm);
+    srv.cm = o;
+    bump();
+    if (srv.script == DROP_ONCE && !srv.tripped) {
+        srv.tripped = true;
+        return false;
+    }
+    answer(fd, 200, json_object_to_json_string(srv.cm));
+    return true;
+}
+
+static bool serve(int fd, const char *method, const char *path, const char *body)
+{
+    if (srv.script == FORBIDDEN) {
+        answer_status(fd, 403, "Forbidden", "configmaps is forbidden");
+    } else if (strstr(path, "/configmaps/pg-state")) {
+        if (strcmp(method, "PUT") == 0)
+            return put_configmap(fd, body);
+        agents_step();
+        answer(fd, 200, json_object_to_json_string(srv.cm));
+    } else if (strstr(path, "/leases/pg")) {
+        answer_lease(fd, false);
+    } else if (strstr(path, "/leases")) {
+        answer_lease(fd, true);
+    } else if (strstr(path, "/pods?labelSelector=app.kubernetes.io%2Finstance%3Dpg")) {
+        answer_pods(fd);
+    } else {
+        answer_status(fd, 404, "NotFound", "not found");
+    }
+    return true;
+}
+
+struct conn {
+    int fd;
+    char in[BODY_MAX];
+    size_t len;
+};
+
+/* Serves one complete request if there is one; false when the connection is to be closed. */
+static bool feed(struct conn *c)
+{
+    char method[8], path[512];
+    ssize_t n = read(c->fd, c->in + c->len, sizeof(c->in) - 1 - c->len);
+
+    if (n <= 0)
+        return false;
+    c->len += (size_t)n;
+    c->in[c->len] = '\0';
+    char *end = strstr(c->in, "\r\n\r\n");
+    if (!end)
+        return true;
+    char *cl = strcasestr(c->in, "content-length:");
+    size_t want = cl && cl < end ? (size_t)atol(cl + 15) : 0;
+    if (c->len < (size_t)(end + 4 - c->in) + want)
+        return true;
+    if (sscanf(c->in, "%7s %511s", method, path) != 2)
+        return false;
+    c->len = 0;
+    return serve(c->fd, method, path, end + 4);
+}
+
+static void server_main(int listener, enum script script)
+{
+    struct conn conns[CONNECTIONS] = {0};
+    static const char state[] =
+        "{\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"pg-state\",\"resourceVersion\":\"1\"},"
+        "\"data\":{\"system-id\":\"7300000000000000001\",\"config\":\"replication:\\n  k: 1\\n\","
+        "\"history\":\"{\\\"time\\\":1763700000,\\\"epoch\\\":4,\\\"timeline\\\":3,\\\"lsn\\\":"
+        "\\\"0/3000000\\\",\\\"cause\\\":\\\"failover\\\",\\\"from\\\":\\\"pg-2\\\",\\\"to\\\":"
+        "\\\"pg-0\\\",\\\"write_gap_ms\\\":310,\\\"lost_bytes\\\":0}\\nnot json\\n\"}}";
+
+    srv.script = script;
+    srv.version = 1;
+    srv.cm = jparse(state, strlen(state));
+    switch_roles("pg-0");
+    if (script == OTHER_OPEN) {
+        struct intent other = {.id = 5, .kind = INTENT_REINIT, .epoch = 4, .target = {"pg-2"},
+                               .expires_s = time(NULL) + 600, .created_by = "bob@desk"};
+        struct buf b;
+        buf_init(&b, INTENT_JSON_MAX);
+        intent_encode(&other, &b);
+        set_data("intent", buf_str(&b));
+        buf_done(&b);
+    }
+    for (int i = 0; i < CONNECTIONS; i++)
+        conns[i].fd = -1;
+    for (;;) {
+        struct pollfd p[CONNECTIONS + 1] = {{.fd = listener, .events = POLLIN}};
+        for (int i = 0; i < CONNECTIONS; i++)
+            p[i + 1] = (struct pollfd){.fd = conns[i].fd, .events = POLLIN};
+        if (poll(p, CONNECTIONS + 1, -1) < 0)
+            _exit(1);
+        for (int i = 0; i < CONNECTIONS; i++) {
+            if (conns[i].fd >= 0 && p[i + 1].revents && !feed(&conns[i])) {
+                close(conns[i].fd);
+                conns[i].fd = -1;
+            }
+        }
+        if (!(p[0].revents & POLLIN))
+            continue;
+        int fd = accept(listener, NULL, NULL);
+        int slot = 0;
+        while (slot < CONNECTIONS && conns[slot].fd >= 0)
+            slot++;
+        if (slot == CONNECTIONS) {
+            close(fd);
+        } else {
+            conns[slot].fd = fd;
+            conns[slot].len = 0;
+        }
+    }
+}
+
+/* --- the tests --- */
+
+static void start(enum script script)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    FILE *f;
+
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 16) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    fake.port = ntohs(a.sin_port);
+    snprintf(fake.dir, sizeof(fake.dir), "/tmp/hactl-flow-XXXXXX");
+    assert_non_null(mkdtemp(fake.dir));
+    snprintf(fake.kubeconfig, sizeof(fake.kubeconfig), "%s/config", fake.dir);
+    assert_non_null(f = fopen(fake.kubeconfig, "w"));
+    fprintf(f,
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+            "clusters:\n- name: k\n  cluster:\n    server: http://127.0.0.1:%d\n"
+            "users:\n- name: u\n  user:\n    token: secret-token\n"
+            "contexts:\n- name: c\n  context:\n    cluster: k\n    user: u\n    namespace: db\n",
+            fake.port);
+    fclose(f);
+    pid_t parent = getpid();
+    fake.pid = fork();
+    if (fake.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+        srv.port = fake.port;
+        server_main(fd, script);
+    }
+    assert_true(fake.pid > 0);
+    close(fd);
+}
+
+static int stop(void **state)
+{
+    char edited[96];
+
+    (void)state;
+    if (fake.pid > 0) {
+        kill(fake.pid, SIGKILL);
+        waitpid(fake.pid, NULL, 0);
+    }
+    snprintf(edited, sizeof(edited), "%s/apply.yaml", fake.dir);
+    unlink(edited);
+    unlink(fake.kubeconfig);
+    rmdir(fake.dir);
+    fake.pid = 0;
+    return 0;
+}
+
+static char *out, *err;
+
+/* Words are separated by blanks; the kubeconfig is added. */
+static int run(const char *line)
+{
+    char copy[256], program[] = "hactl", option[] = "--kubeconfig";
+    char *argv[24] = {program, option, fake.kubeconfig};
+    int argc = 3, rc;
+    size_t n;
+    FILE *in = fopen("/dev/null", "r"), *o, *e;
+
+    free(out);
+    free(err);
+    o = open_memstream(&out, &n);
+    e = open_memstream(&err, &n);
+    assert_true(in && o && e && strlen(line) < sizeof(copy));
+    memcpy(copy, line, strlen(line) + 1);
+    for (char *p = copy; *p && argc < 23;) {
+        argv[argc++] = p;
+        p += strcspn(p, " ");
+        if (*p)
+            *p++ = '\0';
+    }
+    rc = hactl_run(argc, argv, in, o, e);
+    fclose(in);
+    fclose(o);
+    fclose(e);
+    return rc;
+}
+
+#define EXPECT(line, code)                                                                         \
+    do {                                                                                           \
+        int rc_ = run(line);                                                                       \
+        if (rc_ != (code))                                                                         \
+            fail_msg("%s: exit %d instead of %d\n%s%s", line, rc_, (int)(code), out, err);         \
+    } while (0)
+#define SAYS(stream, text)                                                                         \
+    do {                                                                                           \
+        if (!strstr(stream, text))                                                                 \
+            fail_msg("not said: %s\n%s%s", text, out, err);                                        \
+    } while (0)
+
+static void list__finds_the_only_cluster(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("list", EXIT_DONE);
+    SAYS(out, "Cluster pg (system 7300000000000000001), epoch 4, primary pg-0\n");
+    SAYS(out, "pg-2    replica  streaming  3");
+    EXPECT("list -o json", EXIT_DONE);
+    SAYS(out, "\"primary\": \"pg-0\"");
+    EXPECT("list -o name", EXIT_DONE);
+    assert_string_equal(out, "pg-0\npg-1\npg-2\n");
+    EXPECT("list -c nosuch", EXIT_DEGRADED);
+}
+
+static void list__no_primary__degraded(void **state)
+{
+    (void)state;
+    start(NO_PRIMARY);
+    EXPECT("list", EXIT_DEGRADED);
+    SAYS(out, "nobody holds the Lease");
+    EXPECT("switchover --force", EXIT_REFUSED);
+    SAYS(err, "there is no primary to switch over from");
+    SAYS(err, "hactl failover --to POD");
+    EXPECT("wait --for primary --timeout 600ms", EXIT_FAILED);
+    SAYS(err, "there is no writable primary");
+}
+
+static void list__forbidden__unreachable_with_remedy(void **state)
+{
+    (void)state;
+    start(FORBIDDEN);
+    EXPECT("list -c pg", EXIT_UNREACHABLE);
+    SAYS(err, "is forbidden");
+    SAYS(err, "needs rights on leases, pods and configmaps");
+    assert_null(strstr(err, "secret-token"));
+}
+
+static void list__nobody_listens__unreachable(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    kill(fake.pid, SIGKILL);
+    waitpid(fake.pid, NULL, 0);
+    fake.pid = 0;
+    EXPECT("list -c pg --timeout 2s", EXIT_UNREACHABLE);
+    SAYS(err, "Is the API server up?");
+}
+
+static void switchover__done__verdict_and_topology(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("switchover --to pg-1 --force", EXIT_DONE);
+    SAYS(out, "primary pg-0\n");
+    SAYS(out, "accepted\n");
+    SAYS(out, "  stop ...\n");
+    SAYS(out, "switchover done: pg-1 is primary, no write for 120 ms, 180 ms in all\n");
+    SAYS(out, "  preflight 2 ms, stop 40 ms, first-write 9 ms\n");
+    SAYS(out, "primary pg-1\n");
+    EXPECT("switchover --to pg-1 --force", EXIT_DONE);
+    SAYS(out, "pg-1 is the primary already");
+}
+
+static void switchover__json__only_the_result(void **state)
+{
+    struct json_object *o;
+
+    (void)state;
+    start(PLAIN);
+    EXPECT("switchover --force -o json", EXIT_DONE);
+    o = jparse(out, strlen(out) - 1);
+    assert_string_equal(jtext(jget(o, "state", NULL)), "done");
+    assert_int_equal(jint(jget(o, "phases_ms", "stop", NULL), -1), 40);
+    json_object_put(o);
+}
+
+static void switchover__refused__reason_and_hint(void **state)
+{
+    (void)state;
+    start(REFUSES);
+    EXPECT("switchover --to pg-1 --force", EXIT_REFUSED);
+    SAYS(err, "switchover refused, nothing was changed: pg-1 is 3 GB behind\n  Wait, or use");
+}
+
+static void switchover__failed__says_what_holds(void **state)
+{
+    (void)state;
+    start(FAILS);
+    EXPECT("switchover --to pg-1 --force", EXIT_FAILED);
+    SAYS(err, "switchover failed in phase stop: pg-1 did not confirm, pg-0 serves again; primary "
+              "is pg-0");
+}
+
+static void switchover__nobody_takes_it__withdrawn(void **state)
+{
+    (void)state;
+    start(SILENT);
+    EXPECT("switchover --to pg-1 --force --timeout 700ms", EXIT_FAILED);
+    SAYS(err, "nobody accepted the order");
+    SAYS(err, "withdrawn");
+    /* gone: a second order is not blocked by the first */
+    EXPECT("reload --timeout 500ms", EXIT_FAILED);
+    assert_null(strstr(err, "another operation is in progress"));
+}
+
+static void switchover__other_under_way__refused(void **state)
+{
+    (void)state;
+    start(OTHER_OPEN);
+    EXPECT("switchover --to pg-1 --force", EXIT_REFUSED);
+    SAYS(err, "another operation is in progress");
+    EXPECT("restart pg-1", EXIT_REFUSED);
+    SAYS(err, "another operation is in progress: reinit of pg-2, ordered by bob@desk, not yet");
+    EXPECT("list", EXIT_DONE);
+    SAYS(out, "in progress: reinit of pg-2, not yet accepted");
+}
+
+static void switchover__lost_race_and_lost_answer__given_once(void **state)
+{
+    (void)state;
+    start(CONFLICT_ONCE);
+    EXPECT("switchover --to pg-2 --force", EXIT_DONE);
+    SAYS(out, "pg-2 is primary");
+    stop(NULL);
+    start(DROP_ONCE);
+    EXPECT("switchover --to pg-2 --force", EXIT_DONE);
+    SAYS(out, "pg-2 is primary");
+}
+
+static void switchover__dry_run_and_mistakes__order_nothing(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("switchover --to pg-1 --dry-run", EXIT_DONE);
+    SAYS(out, "dry run: switchover from pg-0 to pg-1");
+    EXPECT("switchover --to pg-9 --force", EXIT_USAGE);
+    SAYS(err, "has no member pg-9; did you mean pg-");
+    SAYS(err, "members: pg-0 (primary), pg-1 (replica), pg-2 (replica)");
+    EXPECT("switchover --to pg-1", EXIT_USAGE);
+    SAYS(err, "needs a confirmation and there is no terminal");
+    EXPECT("failover --force", EXIT_USAGE);
+    EXPECT("reinit pg-0 --force", EXIT_REFUSED);
+    SAYS(err, "pg-0 is the primary");
+    EXPECT("list", EXIT_DONE);
+    SAYS(out, "primary pg-0");
+    assert_null(strstr(out, "in progress"));
+}
+
+static void operations__on_members(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("restart pg-2 --wait", EXIT_DONE);
+    SAYS(out, "restart done");
+    EXPECT("restart --force", EXIT_DONE);
+    assert_true(strstr(out, "pg-1 (replica)") < strstr(out, "pg-0 (primary)"));
+    assert_true(strstr(out, "pg-2 (replica)") < strstr(out, "pg-0 (primary)"));
+    EXPECT("reinit pg-2 --force", EXIT_DONE);
+    SAYS(out, "goes on in the background");
+}
+
+static void pause__set_shown_and_ended(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("pause", EXIT_DONE);
+    EXPECT("list", EXIT_DONE);
+    SAYS(out, "paused: no automatic failover");
+    EXPECT("pause", EXIT_DONE);
+    SAYS(out, "paused already");
+    EXPECT("resume", EXIT_DONE);
+    EXPECT("list", EXIT_DONE);
+    assert_null(strstr(out, "paused"));
+}
+
+static void settings__shown_changed_checked(void **state)
+{
+    char path[96], line[160];
+    FILE *f;
+
+    (void)state;
+    start(PLAIN);
+    EXPECT("show-config", EXIT_DONE);
+    assert_string_equal(out, "replication:\n  k: 1\n");
+    EXPECT("edit-config -s replication.k=2 --force", EXIT_DONE);
+    SAYS(out, " replication:\n-  k: 1\n+  k: 2\n");
+    EXPECT("show-config", EXIT_DONE);
+    assert_string_equal(out, "replication:\n  k: 2\n");
+    EXPECT("edit-config -s replication.k=2 --force", EXIT_DONE);
+    SAYS(out, "no change");
+    EXPECT("edit-config -s replication.k=many --force", EXIT_USAGE);
+    SAYS(err, "k");
+    EXPECT("edit-config -s replication.kk=2 --force", EXIT_USAGE);
+    SAYS(err, "kk");
+    EXPECT("edit-config -s replication.k --force", EXIT_USAGE);
+    SAYS(err, "must be KEY=VALUE");
+    EXPECT("edit-config -s replication.k=3", EXIT_USAGE);
+    snprintf(path, sizeof(path), "%s/apply.yaml", fake.dir);
+    assert_non_null(f = fopen(path, "w"));
+    fputs("replication:\n  mode: sync\n", f);
+    fclose(f);
+    snprintf(line, sizeof(line), "edit-config --apply %s --dry-run", path);
+    EXPECT(line, EXIT_DONE);
+    SAYS(out, "+  mode: sync");
+    EXPECT("show-config", EXIT_DONE);
+    assert_string_equal(out, "replication:\n  k: 2\n");
+    snprintf(line, sizeof(line), "config check %s --cluster-wide", path);
+    EXPECT(line, EXIT_DONE);
+}
+
+static void history__table_and_unreadable_lines(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("history", EXIT_FAILED);
+    SAYS(out, "failover  pg-2  pg-0  310 ms  0");
+    SAYS(err, "1 lines of the history could not be read");
+}
+
+static void dsn__all_members_by_role(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("dsn -U app -d shop", EXIT_DONE);
+    assert_string_equal(out, "host=127.0.0.1,127.0.0.1,127.0.0.1 port=5432,5432,5432 "
+                             "dbname='shop' user='app' connect_timeout=5 "
+                             "target_session_attrs=read-write\n");
+    EXPECT("dsn -r replica --dns", EXIT_DONE);
+    SAYS(out, "host=pg-0.pg-pods.db.svc,pg-1.pg-pods.db.svc,");
+    SAYS(out, "target_session_attrs=prefer-standby");
+}
+
+static void wait__reached(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("wait --for replica --timeout 5s", EXIT_DONE);
+    assert_string_equal(out, "replica: primary is pg-0\n");
+    EXPECT("wait --for synced --timeout 600ms", EXIT_FAILED);
+}
+
+static int cleanup(void **state)
+{
+    (void)state;
+    free(out);
+    free(err);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(list__finds_the_only_cluster, stop),
+        cmocka_unit_test_teardown(list__no_primary__degraded, stop),
+        cmocka_unit_test_teardown(list__forbidden__unreachable_with_remedy, stop),
+        cmocka_unit_test_teardown(list__nobody_listens__unreachable, stop),
+        cmocka_unit_test_teardown(switchover__done__verdict_and_topology, stop),
+        cmocka_unit_test_teardown(switchover__json__only_the_result, stop),
+        cmocka_unit_test_teardown(switchover__refused__reason_and_hint, stop),
+        cmocka_unit_test_teardown(switchover__failed__says_what_holds, stop),
+        cmocka_unit_test_teardown(switchover__nobody_takes_it__withdrawn, stop),
+        cmocka_unit_test_teardown(switchover__other_under_way__refused, stop),
+        cmocka_unit_test_teardown(switchover__lost_race_and_lost_answer__given_once, stop),
+        cmocka_unit_test_teardown(switchover__dry_run_and_mistakes__order_nothing, stop),
+        cmocka_unit_test_teardown(operations__on_members, stop),
+        cmocka_unit_test_teardown(pause__set_shown_and_ended, stop),
+        cmocka_unit_test_teardown(settings__shown_changed_checked, stop),
+        cmocka_unit_test_teardown(history__table_and_unreadable_lines, stop),
+        cmocka_unit_test_teardown(dsn__all_members_by_role, stop),
+        cmocka_unit_test_teardown(wait__reached, stop),
+    };
+
+    unsetenv("PGHA_CLUSTER");
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, cleanup);
+}
