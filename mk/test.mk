@@ -54,8 +54,9 @@ bench-quick: $(SYSTEM) need-python ## speed and memory, N=10 episodes each; raw 
 	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/quick.py -n $(N)
 
 install: $(PROGRAMS) ## install to DESTDIR PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/pghad
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pghad $(DESTDIR)/etc/pghad
+	install -m 755 $(B)/pghad $(B)/hactl $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(B)/pghad-agent $(DESTDIR)$(PREFIX)/lib/pghad
 	ln -sf hactl $(DESTDIR)$(PREFIX)/bin/kubectl-hactl
 	test -e $(DESTDIR)/etc/pghad/pghad.yaml || \
 	    install -m 644 config/pghad.yaml $(DESTDIR)/etc/pghad/pghad.yaml
