@@ -7,8 +7,11 @@ HACTL_UNIT  := $(filter $(B)/unit/test_hactl_%,$(UNIT))
 docs-hactl: $(B)/hactl ## regenerate docs/reference/hactl.md from the command table
 	$(Q)$(B)/hactl help reference > $(HACTL_DOC).new && mv $(HACTL_DOC).new $(HACTL_DOC)
 
-check-hactl: $(B)/hactl $(HACTL_UNIT) ## hactl's unit tests; reference page equal to the command table
+check-hactl: $(B)/hactl $(HACTL_UNIT) ## hactl's unit tests; reference page and completion
 	$(Q)for t in $(HACTL_UNIT); do $$t || exit 1; done
+	$(Q)$(B)/hactl completion bash | bash -n
+	$(Q)! command -v zsh > /dev/null || $(B)/hactl completion zsh | zsh -n
+	$(Q)! command -v fish > /dev/null || $(B)/hactl completion fish | fish -n
 	$(Q)$(B)/hactl help reference | diff -u $(HACTL_DOC) - || \
 	    { echo 'run: make docs-hactl' >&2; exit 1; }
 

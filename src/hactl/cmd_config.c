@@ -278,7 +278,7 @@ int cmd_config(struct session *s)
         ok = fd_read_file(file, &b, &e) && config_check_cluster_text(buf_str(&b), &e);
         buf_done(&b);
     } else {
-        struct config_sources src = {.file = file, .env = environ};
+        struct config_sources src = {.file = file, .env = environ, .check_only = true};
         ok = config_load(&c, &src, &e);
         config_done(&c);
     }

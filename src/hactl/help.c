@@ -132,18 +132,17 @@ void help_reference(FILE *f)
           "| 4 | the API or the member asked is unreachable |\n"
           "| 5 | refused by a safety check; nothing was changed |\n\n## Environment\n\n"
           "`KUBECONFIG`, `PGHA_CLUSTER` (cluster), `NO_COLOR`, `VISUAL` and `EDITOR`.\n\n"
-          "## Commands\n",
+          "## Commands\n\n",
           f);
     for (size_t i = 0; (c = command_at(i)); i++) {
-        fprintf(f, "\n### %s\n\n`", c->name);
+        fprintf(f, "### %s\n\n`", c->name);
         put_usage(f, c);
         fprintf(f, "`%s%s%s: %s.\n\n", c->alias ? " (also `" : "", c->alias ? c->alias : "",
                 c->alias ? "`)" : "", c->help);
         put_wrapped(f, c->text, 110);
-        if (c->opts[0]) {
-            fputc('\n', f);
+        fputc('\n', f);
+        if (c->opts[0])
             reference_options(f, c->opts, COMMAND_OPTS_MAX);
-        }
     }
 }
 
@@ -186,6 +185,8 @@ static void completion_bash(FILE *f)
             fputs("COMPREPLY=($(compgen -f -- \"$cur\"))", f);
         } else if (d->kind == ARG_MEMBER) {
             fputs("COMPREPLY=($(compgen -W \"$(_hactl_members)\" -- \"$cur\"))", f);
+        } else {
+            fputc(':', f); /* a text of the user's own */
         }
         fputs("; return ;;\n", f);
     }
