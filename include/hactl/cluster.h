@@ -39,10 +39,11 @@ struct member_view {
     int64_t timeline; /* 0 = unknown */
     uint64_t lsn;     /* 0 = unknown */
     int64_t lag_bytes; /* -1 = unknown */
-    char sync[16];     /* quorum, sync, async; "" = none or unknown */
+    char sync[16];     /* quorum, sync, async, yes; "" = none or unknown */
     char rule[64];
     char reason[192];
-    char version[32];
+    char version[32]; /* of PostgreSQL */
+    char daemon[32];  /* of pghad */
     char volume[24];
     char tags[160]; /* "k=v, k=v" */
     char follows[HA_NAME_SIZE]; /* cascading: tag replicatefrom */

@@ -111,8 +111,15 @@ static void take_version(struct member_view *m, struct json_object *o)
 
     if (n >= 100000) /* server_version_num since PostgreSQL 10: major * 10000 + minor */
         snprintf(m->version, sizeof(m->version), "%d.%d", (int)(n / 10000), (int)(n % 10000));
-    else if (n == 0)
-        jcopy(m->version, sizeof(m->version), o);
+}
+
+/* A mode in words, or only whether commits wait for this member. */
+static void take_sync(struct member_view *m, struct json_object *o)
+{
+    if (json_object_is_type(o, json_type_boolean))
+        str_copy(m->sync, sizeof(m->sync), json_object_get_boolean(o) ? "yes" : "");
+    else if (!str_eq(jtext(o), "none"))
+        jcopy(m->sync, sizeof(m->sync), o);
 }
 
 static void take_annotation(struct member_view *m, struct json_object *st, int64_t now_s)
@@ -125,8 +132,9 @@ static void take_annotation(struct member_view *m, struct json_object *st, int64
     m->lag_bytes = jint(jget(st, "lag", NULL), -1);
     m->port = jint(jget(st, "port", NULL), m->port);
     m->rest_port = jint(jget(st, "rest_port", NULL), m->rest_port);
-    jcopy(m->sync, sizeof(m->sync), jget(st, "sync", NULL));
-    take_version(m, jget(st, "version", NULL));
+    take_sync(m, jget(st, "sync", NULL));
+    take_version(m, jget(st, "server_version", NULL));
+    jcopy(m->daemon, sizeof(m->daemon), jget(st, "version", NULL));
 }
 
 void cluster_take_status(struct member_view *m, struct json_object *st)
@@ -139,8 +147,8 @@ void cluster_take_status(struct member_view *m, struct json_object *st)
     m->source = SOURCE_LIVE;
     m->age_s = 0;
     m->lag_bytes = -1; /* this member's own idea of it is older than the primary's position */
-    if ((o = jget(st, "sync", NULL)) && json_object_is_type(o, json_type_string))
-        jcopy(m->sync, sizeof(m->sync), o);
+    if ((o = jget(st, "sync", NULL)))
+        take_sync(m, o);
     take_version(m, jget(st, "server_version", NULL));
 }
 
@@ -253,7 +261,7 @@ static void take_peer(struct cluster_view *v, struct json_object *o)
     jcopy(m->address, sizeof(m->address), jget(o, "host", NULL));
     m->port = jint(jget(o, "port", NULL), m->port);
     m->lag_bytes = jint(lag ? lag : jget(o, "receive_lag", NULL), -1);
-    jcopy(m->sync, sizeof(m->sync), jget(o, "sync", NULL));
+    take_sync(m, jget(o, "sync", NULL));
     if (m->role == ROLE_PRIMARY)
         str_copy(v->holder, sizeof(v->holder), m->name);
 }

@@ -327,7 +327,7 @@ int cmd_psql(struct session *s)
 
 int cmd_version(struct session *s)
 {
-    static const char *const columns[] = {"MEMBER", "ROLE", "POSTGRESQL"};
+    static const char *const columns[] = {"MEMBER", "ROLE", "PGHAD", "POSTGRESQL"};
     struct cluster_view v;
     struct session quiet = *s;
     int rc;
@@ -343,14 +343,15 @@ int cmd_version(struct session *s)
     if (!(quiet.err = fopen("/dev/null", "w")))
         return EXIT_DONE;
     quiet.deadline_ms = clock_boot_ms() + EXPLAIN_MS;
-    rc = gather(&quiet, &v, false);
+    rc = gather(&quiet, &v, true);
     fclose(quiet.err);
     s->api = quiet.api;
     if (rc != EXIT_DONE)
         return EXIT_DONE;
-    struct table *t = table_new(s, columns, 3, false);
+    struct table *t = table_new(s, columns, 4, false);
     for (size_t i = 0; i < v.n; i++) {
-        const char *cells[] = {v.m[i].name, role_text(v.m[i].role), v.m[i].version};
+        const char *cells[] = {v.m[i].name, role_text(v.m[i].role), v.m[i].daemon,
+                               v.m[i].version};
         table_row(t, cells, -1, NULL);
     }
     table_print(t);

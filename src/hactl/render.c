@@ -56,6 +56,7 @@ static struct json_object *member_json(const struct member_view *m)
     add(o, "rule", text_or_null(m->rule));
     add(o, "reason", text_or_null(m->reason));
     add(o, "version", text_or_null(m->version));
+    add(o, "pghad_version", text_or_null(m->daemon));
     add(o, "volume", text_or_null(m->volume));
     add(o, "tags", text_or_null(m->tags));
     add(o, "source", json_object_new_string(source_text(m->source)));

@@ -23,7 +23,7 @@
 #define PRIMARY                                                                                    \
     POD("pg-1", "10.0.0.2", "True", "\"labels\":{\"role\":\"primary\"},",                         \
         "{\\\"role\\\":\\\"primary\\\",\\\"state\\\":\\\"running\\\",\\\"timeline\\\":3,"         \
-        "\\\"lsn\\\":\\\"0/5000000\\\",\\\"rule\\\":\\\"serve\\\",\\\"version\\\":150018,"        \
+        "\\\"lsn\\\":\\\"0/5000000\\\",\\\"rule\\\":\\\"serve\\\",\\\"server_version\\\":150018,"        \
         "\\\"volume\\\":\\\"00000000000000b2\\\",\\\"at\\\":1763700000}")
 #define REPLICA(name, ip, more)                                                                    \
     POD(name, ip, "True", "",                                                                      \
@@ -136,7 +136,7 @@ static void json__stable_keys(void **state)
     static const char *const member_keys[] = {
         "name",    "role", "state", "timeline", "lsn",     "lag_bytes", "sync",
         "votes",   "ready", "terminating", "pending_restart", "address", "port", "node",
-        "rule",    "reason", "version", "volume", "tags", "source", "age_seconds"};
+        "rule",    "reason", "version", "pghad_version", "volume", "tags", "source", "age_seconds"};
     char *out = render(render_cluster, OUTPUT_JSON, healthy());
     struct json_object *o = jparse(out, strlen(out) - 1), *m;
 
