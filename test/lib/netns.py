@@ -69,10 +69,10 @@ class Network:
 
     def service_ip(self):
         """A new address on the bridge for a Service's front."""
-        ip = self.addr(self._next_service)
-        self._next_service += 1
         if self._next_service > 10:
             raise RuntimeError("no service address left")
+        ip = self.addr(self._next_service)
+        self._next_service += 1
         sh("ip", "addr", "add", f"{ip}/24", "dev", BRIDGE)
         return ip
 

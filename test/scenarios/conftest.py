@@ -26,10 +26,23 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "rbac: needs an API server that enforces Roles")
     if "PGHA_SANDBOX" not in os.environ:
         pytest.exit("run through test/lib/sandbox.py (make integration)", returncode=4)
     if not config.option.basetemp:
         config.option.basetemp = os.path.join(os.environ["PGHA_SANDBOX"], "pytest")
+
+
+def pytest_generate_tests(metafunc):
+    if "api_fault" in metafunc.fixturenames:
+        from api_faults import faults_of
+        rules = faults_of(metafunc.config.option.kube)
+        metafunc.parametrize("api_fault", rules.values(), ids=rules.keys())
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.kube == "devkube":  # it knows tokens, but no Roles
+        items[:] = [i for i in items if i.get_closest_marker("rbac") is None]
 
 
 def pytest_report_header(config):
@@ -59,16 +72,6 @@ class Pool:
             self.new(size, options).wait_healthy()
             self.key = key
         return self.cluster
-
-    def kube_back(self):
-        """Ends an outage that a failed scenario left behind."""
-        if self.kube.faults:
-            self.kube.faults.clear()
-        try:
-            self.kube.resume()
-            self.kube.admin.list("namespaces")
-        except OSError:
-            self.kube.up()
 
     def discard(self):
         if self.cluster:
@@ -101,7 +104,7 @@ def _finish(request, pool):
     failed = any(getattr(request.node, f"report_{when}", None) is not None and
                  getattr(request.node, f"report_{when}").failed for when in ("setup", "call"))
     if failed:
-        pool.kube_back()
+        pool.kube.heal()
         pool.discard()
     elif c:
         c.mark("end", request.node.name)

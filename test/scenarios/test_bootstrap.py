@@ -35,7 +35,7 @@ def test_retained_volumes_are_adopted(fresh):
     members, logs = c.members, c.writer_logs
     for pod in c.pods.values():
         c.kube.delete_pod(pod)
-    c.kube.uninstall(c.ns)
+    c.kube.uninstall(c.ns, wait_s=60)
     c.members, c.pods = [], {}
     c.start()
     c.writer_logs = logs
@@ -62,7 +62,7 @@ def test_empty_first_pod_does_not_win_against_data(fresh):
     logs = c.writer_logs
     for pod in c.pods.values():
         c.kube.delete_pod(pod)
-    c.kube.uninstall(c.ns)
+    c.kube.uninstall(c.ns, wait_s=60)
     c.members, c.pods = [], {}
     c.start()
     c.writer_logs = logs

@@ -392,3 +392,26 @@ def test_sigterm_of_all_leaves_a_released_lease(cluster):
     for m in cluster.members:
         m.start()
     cluster.verify()
+
+
+def test_services_follow_the_primary(cluster, kube, net):
+    """A client that knows only the Service's address, through a switchover and a failover."""
+    from route import Route
+
+    with Route(kube, net, cluster.ns, f"{cluster.name}-rw") as rw:
+        wait.until(lambda: rw.backends == [cluster.primary().ip], 20, "the endpoint of the primary")
+        with cluster.load(targets=[rw.address]) as load:
+            at = wait.boot_us()
+            cluster.switchover()
+            load.wait_writes(20)
+            assert load.gap_ms(at) < LEASE_S * 1000
+            p = cluster.wait_healthy()
+            wait.until(lambda: rw.backends == [p.ip], 10, "the endpoint to move")
+            at = wait.boot_us()
+            p.kill()
+            load.wait_writes(LEASE_S + 20, at)
+            p.start()
+            p = cluster.wait_healthy()
+            wait.until(lambda: kube.endpoints_of(cluster.ns, f"{cluster.name}-ro") ==
+                       sorted(m.ip for m in cluster.others(p)), 20, "the replicas' endpoints")
+    cluster.verify()
