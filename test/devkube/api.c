@@ -44,7 +44,7 @@ static size_t split(char *copy, const char *segments[SEGMENTS_MAX])
 
 static const char *verb_of(const struct api_request *rq)
 {
-    bool item = rq->name[0] != '\0';
+    bool item = rq->name[0] != '\0' || rq->route != API_RESOURCE;
     if (str_eq(rq->method, "GET"))
         return item ? "get" : arg_true(rq, "watch") ? "watch" : "list";
     if (str_eq(rq->method, "POST"))

@@ -19,7 +19,7 @@
 #define TIMEOUT_MAX_MS 60000
 #define GONE_MAX 512
 
-enum phase { PHASE_READ, PHASE_EXECUTE, PHASE_SEND, PHASE_HANG };
+enum phase { PHASE_READ, PHASE_COMMIT, PHASE_CONCLUDE, PHASE_SEND, PHASE_HANG };
 
 struct exchange {
     struct conn *cn;
@@ -33,6 +33,7 @@ struct exchange {
     bool too_large;
     bool refused;   /* 401: nothing is routed */
     bool timed_out; /* ?timeout= passes before the commit */
+    bool cut;       /* the only part of a truncated stream is under way */
     enum phase phase;
     struct fault_effects fx;
     struct reply rp;
@@ -105,19 +106,9 @@ void exchange_resume(struct exchange *ex)
     if (ex->next)
         ex->next->prev = ex->prev;
     MHD_resume_connection(ex->mc);
-}
-
-int64_t exchange_wake_due(struct server *sv, int64_t now_ms)
-{
-    int64_t next_at = INT64_MAX;
-    for (struct exchange *ex = sv->suspended, *next; ex; ex = next) {
-        next = ex->next;
-        if (ex->wake_at_ms <= now_ms)
-            exchange_resume(ex);
-        else if (ex->wake_at_ms < next_at)
-            next_at = ex->wake_at_ms;
-    }
-    return next_at;
+    /* libmicrohttpd 0.9.75 takes a resumed connection back in its next turn and serves it in the
+     * one after, and reports no timeout for either. */
+    ex->cn->sv->turns_due = 2;
 }
 
 void exchange_wake_watches(struct server *sv, const struct resource *res)
@@ -145,7 +136,7 @@ void exchange_drop_gone(struct server *sv)
     nfds_t n = 0;
     for (struct exchange *ex = sv->suspended; ex && n < GONE_MAX; ex = ex->next) {
         /* Such a request is to commit although nobody waits for it any more. */
-        if (ex->phase == PHASE_EXECUTE && ex->fx.ignore_timeout)
+        if (ex->phase == PHASE_COMMIT && ex->fx.ignore_timeout)
             continue;
         who[n] = ex;
         fds[n++] = (struct pollfd){.fd = ex->cn->fd, .events = POLLRDHUP};
@@ -252,13 +243,13 @@ static ssize_t read_watch(struct exchange *ex, char *dst, size_t max)
 {
     ssize_t ret;
     if (ex->stream.len == 0) {
-        if (ex->fx.truncate && ex->timed_out)
+        if (ex->cut)
             return MHD_CONTENT_READER_END_WITH_ERROR;
         if (!refill(ex, &ret))
             return ret;
         if (ex->fx.truncate) {
             ex->stream.len /= 2;
-            ex->timed_out = true;
+            ex->cut = true;
         }
     }
     size_t n = ex->fx.chunk1 ? 1 : max < ex->stream.len ? max : ex->stream.len;
@@ -333,11 +324,13 @@ static void spoil_body(struct exchange *ex)
     rp->type = "application/json";
 }
 
-static enum MHD_Result execute(struct exchange *ex)
+/* The step that changes the store. It needs no client any more. */
+static void commit(struct exchange *ex)
 {
     struct server *sv = ex->cn->sv;
     struct fault_effects *fx = &ex->fx;
     struct reply *rp = &ex->rp;
+    ex->phase = PHASE_CONCLUDE;
     if (ex->timed_out)
         reply_timeout(rp);
     else if (fx->status && !fx->commit)
@@ -346,19 +339,27 @@ static enum MHD_Result execute(struct exchange *ex)
         api_handle(&sv->api, &ex->rq, fx->stale ? fx->stale : sv->api.st, rp);
     if (fx->status && fx->commit)
         faults_answer(fx, &ex->rq, rp);
-    ex->timed_out = false;
     spoil_body(ex);
-    if (fx->drop_after)
+}
+
+static enum MHD_Result conclude(struct exchange *ex)
+{
+    if (ex->fx.drop_after)
         return drop(ex);
-    if (fx->half_open)
+    if (ex->fx.half_open)
         return hang(ex);
-    count(ex, rp->status);
-    if (fx->delay_after_ms > 0) {
-        ex->phase = PHASE_SEND;
-        exchange_suspend(ex, clock_boot_ms() + fx->delay_after_ms);
-        return MHD_YES;
-    }
-    return send_reply(ex);
+    count(ex, ex->rp.status);
+    if (ex->fx.delay_after_ms <= 0)
+        return send_reply(ex);
+    ex->phase = PHASE_SEND;
+    exchange_suspend(ex, clock_boot_ms() + ex->fx.delay_after_ms);
+    return MHD_YES;
+}
+
+static enum MHD_Result commit_now(struct exchange *ex)
+{
+    commit(ex);
+    return conclude(ex);
 }
 
 static enum MHD_Result begin_faults(struct exchange *ex)
@@ -366,9 +367,9 @@ static enum MHD_Result begin_faults(struct exchange *ex)
     struct server *sv = ex->cn->sv;
     struct fault_effects *fx = &ex->fx;
     struct fault_key key = fault_key(ex);
-    ex->phase = PHASE_EXECUTE;
+    ex->phase = PHASE_COMMIT;
     if (!faults_fire(sv->faults, &key, fx))
-        return execute(ex);
+        return commit_now(ex);
     if (fx->refuse || fx->drop_before)
         return drop(ex);
     if (fx->half_open && !fx->commit)
@@ -380,7 +381,7 @@ static enum MHD_Result begin_faults(struct exchange *ex)
         ex->timed_out = true;
     }
     if (delay_ms <= 0)
-        return execute(ex);
+        return commit_now(ex);
     exchange_suspend(ex, clock_boot_ms() + delay_ms);
     return MHD_YES;
 }
@@ -427,15 +428,37 @@ static enum MHD_Result begin(struct exchange *ex)
     return send_reply(ex);
 }
 
+int64_t exchange_wake_due(struct server *sv, int64_t now_ms)
+{
+    int64_t next_at = INT64_MAX;
+    for (struct exchange *ex = sv->suspended, *next; ex; ex = next) {
+        next = ex->next;
+        if (ex->wake_at_ms > now_ms) {
+            next_at = ex->wake_at_ms < next_at ? ex->wake_at_ms : next_at;
+            continue;
+        }
+        /* Committed here, since libmicrohttpd would not come back to us for a client that has
+         * closed. The commit wakes watches and so changes the list. */
+        bool commits = ex->phase == PHASE_COMMIT && !ex->cn->dead;
+        exchange_resume(ex);
+        if (commits) {
+            commit(ex);
+            next = sv->suspended;
+        }
+    }
+    return next_at;
+}
+
 static enum MHD_Result proceed(struct exchange *ex)
 {
     switch (ex->phase) {
     case PHASE_READ:
         return begin(ex);
-    case PHASE_EXECUTE:
-        return execute(ex);
+    case PHASE_CONCLUDE:
+        return conclude(ex);
     case PHASE_SEND:
         return send_reply(ex);
+    case PHASE_COMMIT: /* woken early: only when the client has gone */
     case PHASE_HANG:
         break;
     }

@@ -331,7 +331,8 @@ static int wait_ms(struct server *sv, int64_t now_ms)
         at = sv->gone_check_at_ms;
     if (sv->down_until_ms && sv->down_until_ms < at)
         at = sv->down_until_ms;
-    int64_t ms = at - now_ms;
+    int64_t ms = sv->turns_due > 0 ? 0 : at - now_ms;
+    sv->turns_due -= sv->turns_due > 0;
     if (MHD_get_timeout(sv->main.daemon, &idle) == MHD_YES && (int64_t)idle < ms)
         ms = (int64_t)idle;
     if (sv->control.daemon && MHD_get_timeout(sv->control.daemon, &idle) == MHD_YES &&

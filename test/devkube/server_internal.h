@@ -37,6 +37,7 @@ struct server {
     struct conn *active;     /* whose request is being handled now */
     int64_t down_until_ms;   /* 0: up */
     int64_t gone_check_at_ms;
+    int turns_due; /* turns of the loop that must not wait, see exchange_resume */
 };
 
 /* Resets the connection instead of closing it in order. */
