@@ -1,0 +1,81 @@
+"""Nothing outlives a sandbox, whichever way it ends."""
+import glob
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import wait
+
+LAUNCHER = os.path.join(os.path.dirname(__file__), "..", "lib", "sandbox.py")
+
+
+@pytest.fixture
+def base(tmp_path):
+    return str(tmp_path)
+
+
+def launch(base, *command, **kw):
+    env = {**os.environ, "TMPDIR": base}
+    return subprocess.Popen([sys.executable, "-B", LAUNCHER, *kw.pop("options", ()), "--",
+                             *command], env=env, stdout=subprocess.PIPE, text=True, **kw)
+
+
+def running(marker):
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path) as f:
+                argv = f.read().split("\0")
+        except OSError:
+            continue
+        if argv[0] == "sleep" and marker in argv:
+            found.append(int(path.split("/")[2]))
+    return found
+
+
+def test_exit_code_and_own_world(base):
+    p = launch(base, "sh", "-c", "ls $PGHA_SANDBOX; ip -o link | wc -l; exit 7")
+    out, _ = p.communicate(timeout=20)
+    assert p.returncode == 7
+    assert out.split() == ["1"], "an empty run directory and no link but lo"
+    assert os.listdir(base) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--disk",)], ids=["tmpfs", "disk"])
+def test_killed_launcher_leaves_no_process_and_the_next_one_sweeps(base, options):
+    marker = "1000001" if options else "1000002"
+    p = launch(base, "sh", "-c", f"echo x > $PGHA_SANDBOX/file; sleep {marker} & sleep {marker}",
+               options=options)
+    wait.until(lambda: len(running(marker)) == 2, 20, "both children")
+    p.kill()
+    p.wait()
+    wait.until(lambda: not running(marker), 5, "the kernel to end them")
+    assert len(os.listdir(base)) == 1
+    assert launch(base, "true", options=options).wait(20) == 0
+    assert os.listdir(base) == []
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_reaches_the_command_which_may_clean_up(base, sig):
+    marker = "1000003"
+    p = launch(base, "bash", "-c",
+               f"trap 'echo cleaned; exit 9' TERM; sleep {marker} & echo up; wait")
+    assert p.stdout.readline() == "up\n"
+    p.send_signal(sig)
+    out, _ = p.communicate(timeout=20)
+    assert (out, p.returncode) == ("cleaned\n", 9)
+    assert not running(marker) and os.listdir(base) == []
+
+
+def test_two_sandboxes_side_by_side(base):
+    """Same names, same addresses, no collision."""
+    script = ("ip link add name pghabr0 type bridge && ip addr add 10.87.0.1/24 dev pghabr0 && "
+              "echo made && cat")
+    pair = [launch(base, "sh", "-c", script, stdin=subprocess.PIPE) for _ in range(2)]
+    assert [p.stdout.readline() for p in pair] == ["made\n", "made\n"]
+    for p in pair:
+        p.communicate(timeout=20)
+        assert p.returncode == 0
