@@ -17,3 +17,53 @@ else
 	$(B)/sim --seeds $(SEEDS) --mode async
 	$(B)/sim --seeds $(SEEDS) --strict
 endif
+
+$(B)/check-rules: test/exhaustive/check_rules.c $(call lib,core)
+	@mkdir -p $(@D)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $^
+
+# Undefined symbols of the core that are not the core's own: what a compiler may emit, nothing else.
+CORE_MAY := memcpy memset memcmp memmove __stack_chk_fail __asan_.* __ubsan_.*
+
+.PHONY: check-core check-layers
+check-core: $(B)/check-rules $(B)/sim $(B)/libcore.a $(B)/pghad-agent ## prove the core: purity, every set of facts, golden table, short simulation
+	@nm -u $(B)/libcore.a | awk 'NF == 2 { print $$2 }' | sort -u > $(B)/core.undefined
+	@nm --defined-only $(B)/libcore.a | awk 'NF == 3 { print $$3 }' | sort -u > $(B)/core.defined
+	@impure=$$(comm -23 $(B)/core.undefined $(B)/core.defined | grep -vxE '$(subst $() ,|,$(strip $(CORE_MAY)))' || true); \
+	if [ -n "$$impure" ]; then echo "the core is not pure, it needs: $$impure"; exit 1; fi
+	@bad=$$(grep -hE '^#include <' src/core/*.[ch] include/core/*.h | grep -vE '<(stdbool|stddef|stdint)\.h>' || true); \
+	if [ -n "$$bad" ]; then echo "the core includes $$bad"; exit 1; fi
+	@if nm $(B)/libcore.a | grep -E ' [bBdD] ' | grep -vE '\.(local|rel)|core_rule' ; then echo "the core has writable static state"; exit 1; fi
+	@echo "pure: no system call, no clock, no allocation, no static state"
+	@$(B)/check-rules
+	@$(B)/pghad-agent --rules | diff -u test/golden/rules.txt - || { echo "the rule table changed: review the difference, then make golden"; exit 1; }
+	@$(B)/pghad-agent --rules=mermaid | diff -u test/golden/rules.mmd - || { echo "the diagram changed: make golden"; exit 1; }
+	@echo "rule table equals the golden file"
+	@$(B)/sim --seeds 1-1000 && $(B)/sim --seeds 1-500 --members 2 && $(B)/sim --seeds 1-300 --members 1 && \
+	 $(B)/sim --seeds 1-300 --members 5 && $(B)/sim --seeds 1-300 --strict && $(B)/sim --seeds 1-300 --mode async
+
+.PHONY: golden
+golden: $(B)/pghad-agent ## write the golden files anew, to be reviewed with git diff
+	$(B)/pghad-agent --rules > test/golden/rules.txt
+	$(B)/pghad-agent --rules=mermaid > test/golden/rules.mmd
+
+# Which area may include which: core nothing, base core's nothing, and so on (ARCHITECTURE.md).
+may_core   := core
+may_base   := base
+may_loop   := loop base
+may_guard  := guard base
+may_http   := http loop base core
+may_kube   := kube http loop base core
+may_pg     := pg loop base core
+may_config := config base core
+may_agent  := agent config pg kube http loop base core
+may_hactl  := hactl config kube http loop base core
+check-layers: ## prove that no area includes what it must not
+	@fail=0; for a in $(AREAS); do \
+	  case $$a in $(foreach a,$(AREAS),$(a)) may="$(may_$(a))";;) esac; \
+	  for f in src/$$a/*.c src/$$a/*.h include/$$a/*.h; do [ -f $$f ] || continue; \
+	    for i in $$(sed -nE 's/^#include "([a-z]+)\/.*/\1/p' $$f | sort -u); do \
+	      case " $$may " in *" $$i "*) ;; *) echo "$$f includes $$i/, which $$a may not"; fail=1;; esac; \
+	    done; done; done; \
+	[ $$fail = 0 ] && echo "layers: every include is allowed"

@@ -24,7 +24,6 @@ struct api_pod {
 struct api *api_new(struct http_client *c, struct loop *l, const struct config *cfg,
                     const struct identity *id, struct err *e);
 void api_free(struct api *a);
-void api_prepare(struct api *a, struct loop *l);
 /* Once a turn, before observing: polls every request and watch. */
 void api_poll(struct api *a, int64_t now);
 

@@ -83,7 +83,6 @@ static bool setup_conf(struct agent *a, struct err *e)
     u.n_hba = c->postgres.hba.n;
     u.ident = (const char *const *)c->postgres.ident.v;
     u.n_ident = c->postgres.ident.n;
-    u.peer_auth = true;
     a->conf = pg_conf_new(&a->env);
     return pg_conf_set_user(a->conf, &u, e);
 }
@@ -151,7 +150,7 @@ bool agent_setup(struct agent *a, struct err *e)
     config_settings(&a->cfg, &a->set);
     if (!setup_identity(a, e) || !setup_env(a, e) || !setup_pg(a, e) || !setup_http(a, e))
         return false;
-    a->client = http_client_new(a->loop);
+    a->client = http_client_new("pghad/" PGHAD_VERSION);
     if (a->client == NULL)
         return err_set(e, ERR_FATAL, "libcurl could not be initialised");
     a->api = api_new(a->client, a->loop, &a->cfg, &a->id, e);

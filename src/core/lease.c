@@ -103,7 +103,7 @@ static bool plan_acquire(struct turn *t, struct lease *l)
     uint64_t epoch = 1 + max3(t->lease->epoch, v->st.epoch, v->self.durable_epoch);
     const struct record *copy = highest_copy(t);
     bool boot = (t->out->facts & FACT(CLUSTER_NEW)) != 0;
-    for (uint8_t i = 0; boot && i < v->n_peers; i++)
+    for (uint8_t i = 0; i < v->n_peers; i++) /* a Lease made anew may have forgotten epochs */
         if (peer_fresh(t, &v->peer[i]) && v->peer[i].state.durable_epoch >= epoch)
             epoch = v->peer[i].state.durable_epoch + 1;
     if (t->m->refused_max >= epoch)
