@@ -60,10 +60,4 @@ may_config := config base core
 may_agent  := agent config pg kube http loop base core
 may_hactl  := hactl config kube http loop base core
 check-layers: ## prove that no area includes what it must not
-	@fail=0; for a in $(AREAS); do \
-	  case $$a in $(foreach a,$(AREAS),$(a)) may="$(may_$(a))";;) esac; \
-	  for f in src/$$a/*.c src/$$a/*.h include/$$a/*.h; do [ -f $$f ] || continue; \
-	    for i in $$(sed -nE 's/^#include "([a-z]+)\/.*/\1/p' $$f | sort -u); do \
-	      case " $$may " in *" $$i "*) ;; *) echo "$$f includes $$i/, which $$a may not"; fail=1;; esac; \
-	    done; done; done; \
-	[ $$fail = 0 ] && echo "layers: every include is allowed"
+	@$(foreach a,$(AREAS),tools/check-layers $(a) $(may_$(a)) &&) echo "layers: every include is allowed"
