@@ -3,7 +3,8 @@
  * Unlink the passfiles of older epochs; write the settings with empty primary_conninfo and
  * restore_command; SIGHUP; a fresh session must show both empty; SIGTERM the walreceiver; done when
  * /proc shows none on two looks after the setting is in force. The caller has made the epoch durable
- * before (pg_state_save). With the server down the files are enough. */
+ * before (pg_state_save). With the server down the files are enough. The machine never gives up by
+ * itself: a caller that cannot wait any longer stops the server. */
 #ifndef PGHAD_PG_DETACH_H
 #define PGHAD_PG_DETACH_H
 
@@ -12,7 +13,7 @@
 #include "pg/conf.h"
 #include "pg/engine.h"
 
-enum pg_detach_state { PG_DETACH_IDLE, PG_DETACH_RUNNING, PG_DETACH_FROZEN, PG_DETACH_FAILED };
+enum pg_detach_state { PG_DETACH_IDLE, PG_DETACH_RUNNING, PG_DETACH_FROZEN };
 
 struct pg_detach;
 

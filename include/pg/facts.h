@@ -42,8 +42,10 @@ struct pg_facts {
     uint64_t system_id;
     int64_t start_us;       /* postmaster start, microseconds since the epoch; compared only */
     int32_t checkpointer_pid;
+    int32_t startup_pid;
 
-    /* Primary: insert position's timeline. Standby: highest timeline known here. */
+    /* Primary: insert position's timeline. Standby: highest timeline that replay or a receiver of
+     * this server run has reached. */
     uint32_t timeline;
     uint32_t checkpoint_timeline; /* pg_control: pg_rewind sources need it to equal timeline */
     uint64_t write_lsn;     /* primary only */
@@ -59,9 +61,8 @@ struct pg_facts {
 
     bool receiver;          /* a row of pg_stat_wal_receiver; absence proves nothing */
     bool receiver_streaming;
-    char receiver_host[256];
+    char receiver_host[256]; /* hostaddr of its connection, "" = none */
     char receiver_slot[PG_NAME_SIZE];
-    char primary_conninfo_hostaddr[64]; /* hostaddr of primary_conninfo in the receiver, password-free */
 
     uint8_t n_senders;
     bool senders_cut;       /* more than fit */

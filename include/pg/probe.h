@@ -18,8 +18,9 @@ void pg_probe_want(struct pg_probe *p, bool up);
 void pg_probe_set_interval(struct pg_probe *p, int64_t interval_ms);
 /* Look as soon as possible, whatever the interval. */
 void pg_probe_kick(struct pg_probe *p);
-/* Have a fresh session read the settings (fresh_*); a look begun before this call does not count. */
-void pg_probe_kick_settings(struct pg_probe *p);
+/* Have a fresh session, begun later than after_ms, read the settings (fresh_*). May be called in every
+ * turn until facts show what was waited for; looks are 5 ms apart at least. */
+void pg_probe_kick_settings(struct pg_probe *p, int64_t after_ms);
 
 const struct pg_facts *pg_probe_facts(const struct pg_probe *p);
 /* TRI_YES: answered within the last two intervals and 1 s; TRI_NO: the last try was refused by the

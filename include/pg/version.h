@@ -9,8 +9,6 @@ struct pg_version {
     uint32_t major;
     const char *initdb_checksums;   /* option that turns data checksums on */
     bool allow_alter_system;        /* parameter exists: the user's ALTER SYSTEM can be refused */
-    bool failover_slots;            /* sync_replication_slots, synchronized_standby_slots */
-    bool invalidation_reason;       /* pg_replication_slots.invalidation_reason */
 };
 
 /* NULL for a version that we do not run. */

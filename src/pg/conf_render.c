@@ -127,8 +127,6 @@ static void render_defaults(const struct pg_conf *c, struct buf *b)
     }
     if (v && v->allow_alter_system)
         set(b, "allow_alter_system", "off");
-    if (v && v->failover_slots)
-        set(b, "sync_replication_slots", "on");
 }
 
 static void render_conninfo(const struct pg_conf *c, struct buf *b)
@@ -190,6 +188,7 @@ static bool render_owned(const struct pg_conf *c, struct buf *b, struct err *e)
     set(b, "unix_socket_directories", env->socket_dir);
     set(b, "wal_level", c->wal_level);
     set(b, "hot_standby", "on");
+    set(b, "update_process_title", "on"); /* the process list is evidence */
     set(b, "wal_log_hints", "on");
     set(b, "fsync", "on");
     set(b, "full_page_writes", "on");

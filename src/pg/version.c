@@ -8,14 +8,10 @@ static const struct pg_version versions[] = {
     {.major = 16, .initdb_checksums = "--data-checksums"},
     {.major = 17,
      .initdb_checksums = "--data-checksums",
-     .allow_alter_system = true,
-     .failover_slots = true,
-     .invalidation_reason = true},
+     .allow_alter_system = true},
     {.major = 18,
      .initdb_checksums = "--data-checksums",
-     .allow_alter_system = true,
-     .failover_slots = true,
-     .invalidation_reason = true},
+     .allow_alter_system = true},
 };
 
 const struct pg_version *pg_version_find(uint32_t major)
