@@ -1,6 +1,7 @@
 /* show-config, edit-config, config check. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,13 +77,42 @@ int cmd_show_config(struct session *s)
     return rc;
 }
 
+/* As system(3): Ctrl-C belongs to the editor while it runs, and it must not inherit our ignored
+ * signals. Returns its wait status, or -1 with errno. */
+static int spawn_and_wait(char *const argv[])
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, interrupt, quit;
+    posix_spawnattr_t attr;
+    sigset_t defaults;
+    int status = -1, rc;
+    pid_t pid;
+
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGINT);
+    sigaddset(&defaults, SIGQUIT);
+    sigaddset(&defaults, SIGPIPE);
+    must(posix_spawnattr_init(&attr) == 0);
+    posix_spawnattr_setsigdefault(&attr, &defaults);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
+    sigaction(SIGINT, &ignore, &interrupt);
+    sigaction(SIGQUIT, &ignore, &quit);
+    rc = posix_spawn(&pid, "/bin/sh", NULL, &attr, argv, environ);
+    while (rc == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    sigaction(SIGINT, &interrupt, NULL);
+    sigaction(SIGQUIT, &quit, NULL);
+    posix_spawnattr_destroy(&attr);
+    if (rc != 0)
+        errno = rc;
+    return status;
+}
+
 /* Through the shell, because $EDITOR may carry options; the file is an argument of its own. */
 static int run_editor(struct session *s, const char *file)
 {
     const char *editor = getenv("VISUAL");
     char command[512];
-    int status = 0;
-    pid_t pid;
+    int status;
 
     if (!editor || !*editor)
         editor = getenv("EDITOR");
@@ -94,11 +124,9 @@ static int run_editor(struct session *s, const char *file)
     must(str_copy(path, sizeof(path), file));
     char *argv[] = {sh, c, command, name, path, NULL};
     fflush(s->out);
-    int rc = posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ);
-    if (rc != 0)
-        return session_fail(s, EXIT_FAILED, NULL, "cannot run the editor: %s", strerror(rc));
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    status = spawn_and_wait(argv);
+    if (status < 0)
+        return session_fail(s, EXIT_FAILED, NULL, "cannot run the editor: %s", strerror(errno));
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return session_fail(s, EXIT_FAILED, "Set EDITOR to an editor that is installed.",
                             "the editor (%s) failed, nothing was changed", editor);

@@ -1,5 +1,6 @@
 /* history, explain, dsn, psql, version, help, completion. */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -313,6 +314,7 @@ int cmd_psql(struct session *s)
             must(argv[3 + i]);
         }
         fflush(s->out);
+        signal(SIGPIPE, SIG_DFL); /* ignored for the HTTP client, and that would be inherited */
         execvp(program, argv);
         rc = session_fail(s, EXIT_FAILED, "Install it (postgresql-client), or use `hactl dsn`.",
                           "cannot run psql: %s", strerror(errno));

@@ -198,13 +198,13 @@ static void answer_pods(int fd)
 static bool put_configmap(int fd, const char *body)
 {
     struct json_object *o = jparse(body, strlen(body));
-    const char *had = jtext(jget(srv.cm, "metadata", "resourceVersion", NULL));
 
     if (srv.script == CONFLICT_ONCE && !srv.tripped) {
         srv.tripped = true;
         bump(); /* somebody else wrote */
     }
-    if (!o || strcmp(jtext(jget(o, "metadata", "resourceVersion", NULL)), had) != 0) {
+    if (!o || strcmp(jtext(jget(o, "metadata", "resourceVersion", NULL)),
+                     jtext(jget(srv.cm, "metadata", "resourceVersion", NULL))) != 0) {
         json_object_put(o);
         answer_status(fd, 409, "Conflict", "the object has been modified");
         return true;
@@ -231,10 +231,12 @@ static bool serve(int fd, const char *method, const char *path, const char *body
         answer(fd, 200, json_object_to_json_string(srv.cm));
     } else if (strstr(path, "/leases/pg")) {
         answer_lease(fd, false);
-    } else if (strstr(path, "/leases")) {
+    } else if (strstr(path, "/leases?") || strcmp(strrchr(path, '/'), "/leases") == 0) {
         answer_lease(fd, true);
     } else if (strstr(path, "/pods?labelSelector=app.kubernetes.io%2Finstance%3Dpg")) {
         answer_pods(fd);
+    } else if (strstr(path, "/pods?")) {
+        answer(fd, 200, "{\"items\":[]}");
     } else {
         answer_status(fd, 404, "NotFound", "not found");
     }
@@ -428,7 +430,8 @@ static void list__finds_the_only_cluster(void **state)
     SAYS(out, "\"primary\": \"pg-0\"");
     EXPECT("list -o name", EXIT_DONE);
     assert_string_equal(out, "pg-0\npg-1\npg-2\n");
-    EXPECT("list -c nosuch", EXIT_DEGRADED);
+    EXPECT("list -c nosuch", EXIT_FAILED);
+    SAYS(err, "there is no cluster nosuch in namespace db\n  Check --cluster and -n.");
 }
 
 static void list__no_primary__degraded(void **state)
@@ -627,6 +630,34 @@ static void settings__shown_changed_checked(void **state)
     EXPECT(line, EXIT_DONE);
 }
 
+static void settings__edited_in_an_editor(void **state)
+{
+    char editor[160], path[96];
+
+    (void)state;
+    start(PLAIN);
+    /* a value with a blank and an option: the shell takes EDITOR apart, not the file's name */
+    snprintf(editor, sizeof(editor), "sed -i s/1/2/");
+    setenv("EDITOR", editor, 1);
+    unsetenv("VISUAL");
+    setenv("TMPDIR", fake.dir, 1);
+    EXPECT("edit-config --force", EXIT_DONE);
+    SAYS(out, "-  k: 1\n+  k: 2\n");
+    setenv("EDITOR", "false", 1);
+    EXPECT("edit-config --force", EXIT_FAILED);
+    SAYS(err, "the editor (false) failed, nothing was changed");
+    setenv("EDITOR", "sed -i s/k:/kk:/", 1);
+    EXPECT("edit-config --force", EXIT_USAGE);
+    SAYS(err, "kk");
+    SAYS(err, "nothing was changed; your text is in ");
+    assert_int_equal(sscanf(strstr(err, "your text is in ") + 16, "%95s", path), 1);
+    assert_int_equal(unlink(path), 0);
+    EXPECT("show-config", EXIT_DONE);
+    assert_string_equal(out, "replication:\n  k: 2\n");
+    unsetenv("TMPDIR");
+    unsetenv("EDITOR");
+}
+
 static void history__table_and_unreadable_lines(void **state)
 {
     (void)state;
@@ -684,6 +715,7 @@ int main(void)
         cmocka_unit_test_teardown(operations__on_members, stop),
         cmocka_unit_test_teardown(pause__set_shown_and_ended, stop),
         cmocka_unit_test_teardown(settings__shown_changed_checked, stop),
+        cmocka_unit_test_teardown(settings__edited_in_an_editor, stop),
         cmocka_unit_test_teardown(history__table_and_unreadable_lines, stop),
         cmocka_unit_test_teardown(dsn__all_members_by_role, stop),
         cmocka_unit_test_teardown(wait__reached, stop),
