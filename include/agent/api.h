@@ -31,6 +31,8 @@ void api_observe_lease(const struct api *a, struct lease_view *lv);
 void api_observe_state(const struct api *a, struct state_view *st);
 /* The operator's intent as the ConfigMap has it; kind INTENT_NONE when there is none. */
 void api_observe_intent(const struct api *a, struct intent *in);
+/* The result as the ConfigMap has it; id 0 = none. */
+const struct intent_result *api_intent_result(const struct api *a);
 /* Cluster-wide settings text; its generation rises with each change. "" when there is none. */
 const char *api_settings_text(const struct api *a, uint64_t *generation);
 size_t api_pods(const struct api *a, const struct api_pod **ret);

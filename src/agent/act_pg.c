@@ -435,6 +435,10 @@ void act_pg(struct agent *a, int64_t now)
     pg_probe_set_interval(a->probe, probe_interval(a, d, now));
     if ((e & EFF_FENCE) != 0)
         act_kill(a);
+    if (a->conf_due && a->server.answered) {
+        bool changed;
+        a->conf_due = !apply_conf(a, &changed);
+    }
     act_job(a, d, now);
     if ((e & EFF_PG_START) != 0)
         act_start(a, now);

@@ -34,11 +34,44 @@ static bool stalled(struct agent *a, int64_t now)
     return true;
 }
 
+void agent_reload(struct agent *a)
+{
+    struct config_changes ch = {0};
+    struct err e = {0};
+    uint64_t generation;
+    a->sources.cluster_text = api_settings_text(a->api, &generation);
+    a->settings_generation = generation;
+    if (!config_reload(&a->cfg, &a->sources, &ch, &e)) {
+        a->status.n.config_reloads_failed++;
+        log_event(LOG_ERROR, "config-refused", e.msg, LOG_S("hint", "the old settings stay"));
+        api_event(a->api, true, "ConfigRefused", e.msg, loop_now(a->loop));
+        return;
+    }
+    a->status.n.config_reloads_ok++;
+    for (size_t i = 0; i < ch.n; i++)
+        log_event(LOG_INFO, "config-changed", ch.v[i].name, LOG_S("from", ch.v[i].from),
+                  LOG_S("to", ch.v[i].to), LOG_I("needs_restart", ch.v[i].needs_restart));
+    config_changes_done(&ch);
+    config_settings(&a->cfg, &a->set);
+    if (!agent_user_conf(a, &e))
+        log_event(LOG_ERROR, "config-refused", e.msg, LOG_S("section", "postgres"));
+}
+
+/* Cluster-wide settings come with the ConfigMap; a change of them is a reload. */
+static void watch_settings(struct agent *a)
+{
+    uint64_t generation;
+    (void)api_settings_text(a->api, &generation);
+    if (generation != a->settings_generation)
+        agent_reload(a);
+}
+
 void agent_turn(struct agent *a)
 {
     int64_t now = loop_now(a->loop);
     page_beat(a->page, now);
     api_poll(a->api, now);
+    watch_settings(a);
     bool late = stalled(a, now);
     observe(a, now);
     decide(&a->view, &a->memo, &a->verdict);

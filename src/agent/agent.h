@@ -116,6 +116,7 @@ struct agent {
     struct pg_env env;
     struct pg_engine *engine;
     struct pg_conf *conf;
+    bool conf_due; /* the user's part changed: write and reload */
     struct pg_probe *probe;
     struct pg_detach *detach;
     struct pg_task *misc, *checkpoint;
@@ -157,6 +158,9 @@ struct agent {
     struct events_seen seen;
     struct status status;
     struct intent_result result; /* of the operation in hand */
+    enum intent_phase op_phase;
+    int64_t op_phase_since_ms;   /* 0 = none under way */
+    uint64_t settings_generation;
     bool exiting;
     bool reload_wanted;
     int64_t last_now_ms;
@@ -164,6 +168,7 @@ struct agent {
 
 /* setup.c */
 bool agent_setup(struct agent *a, struct err *e);
+bool agent_user_conf(struct agent *a, struct err *e);
 
 /* observe.c */
 void observe(struct agent *a, int64_t now);
@@ -180,7 +185,11 @@ struct member *member_of_name(struct agent *a, const struct ha_name *name);
 void publish(struct agent *a, int64_t now);
 void fill_peer_state(const struct agent *a, struct peer_state *s);
 
+/* operations.c */
+void operations(struct agent *a, int64_t now);
+
 /* agent.c */
+void agent_reload(struct agent *a);
 void agent_turn(struct agent *a);
 void pg_ssn_of(const struct ssn *s, struct pg_ssn *ret);
 void ssn_from(const struct pg_ssn *p, struct ssn *ret);

@@ -74,6 +74,7 @@ struct api {
     uint64_t state_generation;
     struct state_view st;
     struct intent intent;
+    struct intent_result seen_result;
     uint64_t settings_generation;
     char *settings;
     struct status_history history[STATUS_HISTORY_MAX];
@@ -427,6 +428,10 @@ static void poll_state(struct api *a)
     s = kube_configmap_get_value(m, "intent");
     if (s != NULL && s[0] != '\0' && !intent_decode(s, strlen(s), &a->intent, &e))
         log_event(LOG_WARNING, "intent-damaged", e.msg);
+    a->seen_result = (struct intent_result){0};
+    s = kube_configmap_get_value(m, "intent-result");
+    if (s != NULL && s[0] != '\0' && !intent_result_decode(s, strlen(s), &a->seen_result, &e))
+        log_event(LOG_WARNING, "intent-result-damaged", e.msg);
     decode_history(a, kube_configmap_get_value(m, "history"));
     s = kube_configmap_get_value(m, "config");
     if ((s == NULL) != (a->settings == NULL) ||
@@ -445,6 +450,11 @@ void api_observe_state(const struct api *a, struct state_view *st)
 void api_observe_intent(const struct api *a, struct intent *in)
 {
     *in = a->intent;
+}
+
+const struct intent_result *api_intent_result(const struct api *a)
+{
+    return &a->seen_result;
 }
 
 const char *api_settings_text(const struct api *a, uint64_t *generation)

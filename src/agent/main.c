@@ -42,24 +42,6 @@ static int check_config(const char *file)
     return 0;
 }
 
-static void reload(struct agent *a)
-{
-    struct config_changes ch = {0};
-    struct err e = {0};
-    if (!config_reload(&a->cfg, &a->sources, &ch, &e)) {
-        a->status.n.config_reloads_failed++;
-        log_event(LOG_ERROR, "config-refused", e.msg, LOG_S("hint", "the old settings stay"));
-        api_event(a->api, true, "ConfigRefused", e.msg, loop_now(a->loop));
-        return;
-    }
-    a->status.n.config_reloads_ok++;
-    for (size_t i = 0; i < ch.n; i++)
-        log_event(LOG_INFO, "config-changed", ch.v[i].name, LOG_S("from", ch.v[i].from),
-                  LOG_S("to", ch.v[i].to), LOG_I("needs_restart", ch.v[i].needs_restart));
-    config_changes_done(&ch);
-    config_settings(&a->cfg, &a->set);
-}
-
 static int run(const char *file)
 {
     static struct agent a;
@@ -83,7 +65,7 @@ static int run(const char *file)
         loop_turn(a.loop, 1000);
         if (hangup) {
             hangup = 0;
-            reload(&a);
+            agent_reload(&a);
         }
         agent_turn(&a);
     }

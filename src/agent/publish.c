@@ -350,37 +350,6 @@ static void annotate(struct agent *a, const struct status *s, int64_t now)
         api_set_annotation(a->api, json, now);
 }
 
-/* The result of a switch is begun by the old primary and completed by the new one. */
-static void tell_result(struct agent *a, int64_t now)
-{
-    const struct intent_result *r = &a->verdict.result;
-    if (r->id != 0 && (r->id != a->result.id || r->state != a->result.state)) {
-        a->result = *r;
-        for (size_t i = 0; i < PHASE_COUNT; i++)
-            a->result.phase_ms[i] = -1;
-        a->result.total_ms = a->result.write_gap_ms = -1;
-        a->result.updated_s = clock_wall_us() / 1000000;
-        a->result.primary = a->view.lv.lease.holder.name;
-        api_write_result(a->api, &a->result, now);
-    }
-    const struct intent *in = &a->view.intent;
-    bool mine = (in->kind == INTENT_SWITCHOVER || in->kind == INTENT_FAILOVER) && in->id != 0 &&
-                a->verdict.serving && in->epoch < a->view.lv.lease.epoch &&
-                (in->target.s[0] == '\0' || name_eq(&in->target, &a->id.name));
-    if (mine && a->result.id != in->id) {
-        a->result = (struct intent_result){.id = in->id, .kind = in->kind, .state = INTENT_DONE,
-                                           .phase = PHASE_FIRST_WRITE, .primary = a->id.name};
-        for (size_t i = 0; i < PHASE_COUNT; i++)
-            a->result.phase_ms[i] = -1;
-        a->result.total_ms = (int32_t)(clock_wall_us() / 1000 - in->created_s * 1000);
-        a->result.write_gap_ms = -1;
-        a->result.updated_s = clock_wall_us() / 1000000;
-        (void)str_format(a->result.message, sizeof a->result.message, "%s is the primary",
-                         a->id.name.s);
-        api_write_result(a->api, &a->result, now);
-    }
-}
-
 void publish(struct agent *a, int64_t now)
 {
     struct status *s = &a->status;
@@ -410,6 +379,6 @@ void publish(struct agent *a, int64_t now)
     s->n.log_dropped = log_dropped();
     tell_changes(a, s, now);
     annotate(a, s, now);
-    tell_result(a, now);
+    operations(a, now);
     http_server_publish(a->rest, s);
 }

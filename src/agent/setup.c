@@ -71,7 +71,8 @@ static bool setup_env(struct agent *a, struct err *e)
     return ok && fd_mkdirs(env->state_dir, 0700, e) && fd_mkdirs(env->socket_dir, 0775, e);
 }
 
-static bool setup_conf(struct agent *a, struct err *e)
+/* The user's part of the server's configuration, written and reloaded by the next effect. */
+bool agent_user_conf(struct agent *a, struct err *e)
 {
     const struct config *c = &a->cfg;
     static struct pg_param params[256];
@@ -83,8 +84,10 @@ static bool setup_conf(struct agent *a, struct err *e)
     u.n_hba = c->postgres.hba.n;
     u.ident = (const char *const *)c->postgres.ident.v;
     u.n_ident = c->postgres.ident.n;
-    a->conf = pg_conf_new(&a->env);
-    return pg_conf_set_user(a->conf, &u, e);
+    if (!pg_conf_set_user(a->conf, &u, e))
+        return false;
+    a->conf_due = true;
+    return true;
 }
 
 static bool setup_state(struct agent *a, struct err *e)
@@ -103,7 +106,8 @@ static bool setup_state(struct agent *a, struct err *e)
 static bool setup_pg(struct agent *a, struct err *e)
 {
     a->engine = pg_engine_new(a->loop);
-    if (!setup_conf(a, e) || !setup_state(a, e))
+    a->conf = pg_conf_new(&a->env);
+    if (!agent_user_conf(a, e) || !setup_state(a, e))
         return false;
     a->probe = pg_probe_new(a->engine, &a->env);
     a->detach = pg_detach_new(a->engine, &a->env);

@@ -147,7 +147,10 @@ static int64_t open_since(struct turn *t, bool *successor)
 bool election_may_acquire(struct turn *t)
 {
     const struct view *v = t->v;
-    if (!v->lv.known || !t->lease->exists || t->mine || v->set.nofailover || v->st.paused ||
+    const struct intent *in = &v->intent;
+    bool asked = in->kind == INTENT_FAILOVER && in->id != 0 && !v->intent_expired &&
+                 in->epoch == t->lease->epoch && name_eq(&in->target, &v->self.id.name);
+    if (((v->set.nofailover || v->st.paused) && !asked) || !v->lv.known || !t->lease->exists || t->mine ||
         v->self.data != DATA_OK || v->pg.process != PG_RUNNING || v->pg.in_recovery != TRI_YES ||
         v->pg.accounted != TRI_YES || promise_binds(t) || v->self.terminate > 0)
         return false;

@@ -125,8 +125,16 @@ static uint64_t follower_facts(const struct turn *t)
                   in->epoch == t->lease->epoch && name_eq(&in->target, &t->v->self.id.name);
     if (for_me && in->kind == INTENT_RESTART && pg->process != PG_DOWN)
         f |= FACT(RESTART);
-    if (for_me && in->kind == INTENT_REINIT && !t->mine)
-        f |= FACT(REINIT);
+    if (for_me && in->kind == INTENT_REINIT && !t->mine && !t->writer_me) {
+        if (t->m->reinit_intent != in->id) {
+            t->m->reinit_intent = in->id;
+            t->m->reinit_volume = t->v->self.volume;
+        }
+        if (t->v->self.volume != t->m->reinit_volume)
+            t->m->dead_intent = in->id; /* every clone has a new volume id: it is done */
+        else
+            f |= FACT(REINIT);
+    }
     return f;
 }
 

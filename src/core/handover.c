@@ -7,7 +7,7 @@ static void finish(struct turn *t, enum intent_state state, const char *message)
     struct intent_result *r = &t->out->result;
     if (m->handover_intent > 1) {
         r->id = m->handover_intent;
-        r->kind = INTENT_SWITCHOVER;
+        r->kind = t->v->intent.kind;
         r->state = state;
         size_t i = 0;
         for (; message[i] != '\0' && i + 1 < sizeof r->message; i++)
@@ -58,6 +58,11 @@ static void consider_intent(struct turn *t)
 {
     const struct intent *in = &t->v->intent;
     bool ours = in->kind == INTENT_SWITCHOVER || in->kind == INTENT_FAILOVER;
+    if (in->kind == INTENT_REINIT && in->id != t->m->dead_intent &&
+        name_eq(&in->target, &t->v->self.id.name)) {
+        refuse(t, in->id, "the primary cannot be cloned anew: switch over first");
+        return;
+    }
     if (!ours || in->id == t->m->dead_intent || t->out->failsafe)
         return;
     if (in->epoch != t->lease->epoch) {
