@@ -31,8 +31,9 @@ one start of the real one.
     follow_endpoints(...)       calls back on each change of them
     pause() / resume()          the server hangs: connections stay, nothing is answered
     down() / up()               the server is gone: connections refused; its objects survive
-    requests(), denied()        what was asked of it, what was refused for want of rights
-    faults                      None, or the means to inject faults (DevKube)
+    flaky(), heal()             a context in which requests fail now and then; an end to all faults
+    request_counts(), denied()  what was asked of it, what was refused for want of rights
+    faults                      None, or the means to inject particular faults (DevKube)
 """
 from kubebase import Kube, Pod  # noqa: F401
 from kubeclient import ApiError, Client  # noqa: F401

@@ -1,6 +1,8 @@
 """What all back ends of kubeapi.py have in common; the interface is documented there and here."""
 import atexit
-import ctypes
+import concurrent.futures
+import contextlib
+import http.client
 import os
 import shutil
 import signal
@@ -13,14 +15,12 @@ import time
 import yaml
 
 import wait
-from kubeclient import ApiError
+from kubeclient import KINDS, ApiError
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 MANIFESTS = ("k8s/rbac.yaml", "k8s/services.yaml")
 PLURAL = {"ServiceAccount": "serviceaccounts", "Role": "roles", "RoleBinding": "rolebindings",
           "Service": "services"}
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def utc_now():
@@ -33,23 +33,23 @@ def free_port(host):
         return s.getsockname()[1]
 
 
+# The kernel ties a process to the thread that started it, not to the whole parent, so all are
+# started by one thread that lives as long as the program.
+_spawner = concurrent.futures.ThreadPoolExecutor(1, "spawner")
+
+
 class Daemon:
-    """A server process that dies with the thread that started it, however that one ends."""
+    """A server process that is killed when this program ends, however it ends."""
 
-    def __init__(self, argv, log, env=None):
-        parent = os.getpid()
-
-        def before_exec():
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            # An interrupt from the terminal is for the harness, which then stops its servers.
-            os.setpgid(0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
-
+    def __init__(self, argv, log):
         self.name, self.log = os.path.basename(argv[0]), log
         with open(log, "ab") as out:
-            self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                         env=env, preexec_fn=before_exec)
+            self._log_from = out.tell()
+            # A process group of its own: an interrupt from the terminal is for the harness, which
+            # then stops its servers in order.
+            self.proc = _spawner.submit(
+                subprocess.Popen, ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, process_group=0).result()
 
     def running(self):
         return self.proc.poll() is None
@@ -60,8 +60,9 @@ class Daemon:
             raise RuntimeError(f"{self.name} ended with {self.proc.returncode}:\n{self.tail()}")
 
     def tail(self, n=15):
-        with open(self.log, errors="replace") as f:
-            return "".join(f.readlines()[-n:])
+        with open(self.log, "rb") as f:
+            f.seek(self._log_from)
+            return "".join(line.decode(errors="replace") for line in f.readlines()[-n:])
 
     def signal(self, sig):
         if self.running():
@@ -113,6 +114,7 @@ class Kube:
     backend = None     # "real" or "devkube"
     enforces = False   # RBAC: requests beyond the Role get 403
     faults = None      # means to inject faults, see the subclass
+    serves = set(KINDS)  # kinds of objects it knows
 
     def __init__(self, host="127.0.0.1", directory=None):
         """host: address that it listens on, reachable for the members. directory: kept if given."""
@@ -128,8 +130,7 @@ class Kube:
     # Life.
 
     def start(self):
-        """Returns self when the server is ready for requests. Call it from a thread that lives on:
-        the servers die with the thread that started them."""
+        """Returns self when the server is ready for requests."""
         if not self.dir:
             self.dir = tempfile.mkdtemp(prefix=f"pghad-{self.backend}-",
                                         dir=os.environ.get("PGHA_SANDBOX"))
@@ -173,6 +174,7 @@ class Kube:
         raise NotImplementedError
 
     def resume(self):
+        """Ends pause(); harmless otherwise."""
         raise NotImplementedError
 
     def down(self):
@@ -180,7 +182,33 @@ class Kube:
         raise NotImplementedError
 
     def up(self):
-        """Returns when it answers again, at the same address."""
+        """Ends down(); harmless otherwise. Returns when it answers again, at the same address."""
+        raise NotImplementedError
+
+    def heal(self):
+        """Ends every outage and fault, whatever a test left behind."""
+        if self.faults:
+            self.faults.clear()
+        self.resume()
+        self.up()
+
+    @contextlib.contextmanager
+    def flaky(self):
+        """While it lasts, requests fail every now and then, some after they were committed. Each
+        back end does it by its own means; the way out heals."""
+        stop = threading.Event()
+        with concurrent.futures.ThreadPoolExecutor(1, "flaky") as pool:
+            job = pool.submit(self._flaky, stop)
+            try:
+                yield
+            finally:
+                stop.set()
+                concurrent.futures.wait([job])
+                self.heal()
+                job.result()
+
+    def _flaky(self, stop):
+        """Runs in a thread until stop is set; may leave an outage to heal()."""
         raise NotImplementedError
 
     # Identities.
@@ -269,13 +297,21 @@ class Kube:
         """Namespace, ServiceAccount, Role, RoleBinding and Services of one cluster. Idempotent."""
         self.admin.ensure("namespaces", None, {"metadata": {"name": namespace}})
         for kind, obj in manifests(namespace, cluster):
+            if kind not in self.serves:
+                continue
             self.admin.ensure(kind, namespace, obj)
 
-    def uninstall(self, namespace, deadline_s=30):
-        """Removes the namespace with all its objects; returns when it is gone."""
+    def uninstall(self, namespace, wait_s=None):
+        """Removes the objects of the namespace, then the namespace itself, which takes seconds:
+        wait_s waits for that."""
+        for kind in ("pods", "leases", "configmaps", "services"):
+            for obj in self.admin.list(kind, namespace):
+                self.admin.delete(kind, namespace, obj["metadata"]["name"], grace_s=0,
+                                  missing_ok=True)
         self.admin.delete("namespaces", None, namespace, missing_ok=True)
-        wait.until(lambda: self.admin.find("namespaces", None, namespace) is None, deadline_s,
-                   f"namespace {namespace} to go")
+        if wait_s:
+            wait.until(lambda: self.admin.find("namespaces", None, namespace) is None, wait_s,
+                       f"namespace {namespace} to go")
 
     def add_pod(self, namespace, cluster, name, ip, node=None, labels=None, ready=True):
         """Makes the pod as StatefulSet controller, scheduler and kubelet would, and its Node.
@@ -318,11 +354,14 @@ class Kube:
 
     def endpoints_of(self, namespace, service):
         """Ready addresses behind a Service, sorted."""
-        raise NotImplementedError
-
-    def _endpoint_kind(self, namespace, service):
-        """(kind, selector) of the objects whose changes may change endpoints_of()."""
-        raise NotImplementedError
+        found = set()
+        for s in self.admin.list("endpointslices", namespace,
+                                 selector=f"kubernetes.io/service-name={service}"):
+            for e in s.get("endpoints") or ():
+                # Absent means ready.
+                if (e.get("conditions") or {}).get("ready") is not False:
+                    found.update(e["addresses"])
+        return sorted(found)
 
     def follow_endpoints(self, namespace, service, callback):
         """Calls callback(addresses) from a thread of its own: first at once, then on each change.
@@ -332,16 +371,20 @@ class Kube:
 
     # What was asked of it.
 
-    def requests(self):
-        """All requests so far as dicts: user, verb, resource (with /subresource), namespace, name,
-        code, and time (seconds since the epoch). Watches appear when they begin."""
+    def request_counts(self):
+        """Requests since the start or forget_requests(), as dicts: user, verb, resource (with
+        /subresource), code, count. Watches count when they begin."""
+        raise NotImplementedError
+
+    def forget_requests(self):
         raise NotImplementedError
 
     def denied(self):
-        """Requests of ServiceAccounts that were refused (403) or not authenticated (401)."""
-        return [r for r in self.requests()
-                if r["code"] in (401, 403) and
-                (r["code"] == 401 or r["user"].startswith("system:serviceaccount:"))]
+        """The counts of requests of ServiceAccounts that were forbidden (403), and of all that were
+        not authenticated (401)."""
+        return [r for r in self.request_counts()
+                if r["code"] == 401 or
+                (r["code"] == 403 and r["user"].startswith("system:serviceaccount:"))]
 
 
 class Follower:
@@ -355,10 +398,11 @@ class Follower:
 
     def _run(self):
         last = None
-        kind, selector = self._kube._endpoint_kind(self._ns, self._service)
+        selector = f"kubernetes.io/service-name={self._service}"
         while not self._stop.is_set():
             try:
-                with self._kube.admin.watch(kind, self._ns, selector=selector, idle_s=3600) as w:
+                with self._kube.admin.watch("endpointslices", self._ns, selector=selector,
+                                            idle_s=3600) as w:
                     self._watch = w
                     # The first answer is read after the watch began: no change falls between.
                     for event in self._events(w):
@@ -367,7 +411,7 @@ class Follower:
                         if now != last:
                             last = now
                             self._callback(now)
-            except (OSError, ValueError, ApiError):
+            except (OSError, ValueError, ApiError, http.client.HTTPException):
                 pass
             # The server is away: the old addresses stay in force until it is back.
             self._stop.wait(0.2)

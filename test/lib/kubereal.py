@@ -5,9 +5,11 @@ else from KUBEBUILDER_ASSETS, else from test/kubernetes/bin (`make kube-bins`). 
 and no scheduler: add_pod() plays them.
 """
 import base64
+import collections
 import datetime
 import json
 import os
+import random
 import secrets
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import subprocess
 import kubebase
 import wait
 from kubebase import Daemon, Kube, free_port
-from kubeclient import ApiError, Client
+from kubeclient import Client
 
 BIN = os.path.join(kubebase.ROOT, "test/kubernetes/bin")
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -117,6 +119,7 @@ class RealKube(Kube):
         self.start_timeout_s = start_timeout_s or float(
             os.environ.get("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "60s").rstrip("s"))
         self.etcd = self.apiserver = self.controller_manager = None
+        self._audit_from = 0
         self.ready_s = None  # what start() took until the API server was ready, in seconds
 
     def _path(self, *names):
@@ -209,9 +212,12 @@ class RealKube(Kube):
     def _run_controllers(self):
         kubeconfig = self._path("manager.kubeconfig")
         self.write_kubeconfig(kubeconfig, user=self._user(self.manager_cert))
+        # By default a controller writes 20 objects a second after a burst of 30, a bound that tests
+        # in close succession reach and a cluster in daily life does not.
         self.controller_manager = Daemon([
             find_program("kube-controller-manager"), f"--kubeconfig={kubeconfig}",
-            "--leader-elect=false", "--secure-port=0", f"--controllers={self.controllers}",
+            "--leader-elect=false", "--secure-port=0",
+            "--kube-api-qps=1000", "--kube-api-burst=1000", f"--controllers={self.controllers}",
             f"--root-ca-file={self.ca_file}", f"--authentication-kubeconfig={kubeconfig}",
             f"--authorization-kubeconfig={kubeconfig}"],
             self._path("kube-controller-manager.log"))
@@ -232,34 +238,53 @@ class RealKube(Kube):
         self.apiserver.signal(signal.SIGSTOP)
 
     def resume(self):
+        self.etcd.signal(signal.SIGCONT)
         self.apiserver.signal(signal.SIGCONT)
 
     def down(self):
         self.apiserver.kill()
 
     def up(self):
-        """Also starts what else has ended: etcd after kill_etcd(), the controllers."""
+        """Also starts what else has ended."""
         if not self.etcd.running():
             self._run_etcd()
-        self._run_apiserver()
+        if self.apiserver.running():
+            self._wait_ready()
+        else:
+            self._run_apiserver()
         if not self.controller_manager.running():
             self._run_controllers()
 
     def pause_etcd(self):
-        """The API server answers, but no read or write of the store completes."""
+        """The API server answers, but no read or write of the store completes; resume() ends it."""
         self.etcd.signal(signal.SIGSTOP)
 
-    def resume_etcd(self):
-        self.etcd.signal(signal.SIGCONT)
-
     def kill_etcd(self):
+        """The API server stays without its store until up()."""
         self.etcd.kill()
 
-    def restart_etcd(self):
-        """Kills it if it runs; returns when the API server is ready on the new one."""
-        self.etcd.kill()
-        self._run_etcd()
-        self._wait_ready()
+    def _flaky(self, stop):
+        """What happens to a control plane in trouble: its store stalls (504, or nothing in time,
+        and the write may be committed all the same), the store restarts (500, 503), the server
+        hangs, the server is replaced (replies lost, connections refused)."""
+        dice = random.Random(1)
+
+        def stall(daemon):
+            daemon.signal(signal.SIGSTOP)
+            stop.wait(dice.uniform(0.2, 1.2))
+            daemon.signal(signal.SIGCONT)
+
+        def restart_etcd():
+            self.kill_etcd()
+            self.up()
+
+        def restart_apiserver():
+            self.down()
+            self.up()
+
+        while not stop.wait(dice.uniform(0.2, 1.0)):
+            dice.choice((lambda: stall(self.etcd), lambda: stall(self.apiserver), restart_etcd,
+                         restart_apiserver))()
 
     # Identities.
 
@@ -284,33 +309,29 @@ class RealKube(Kube):
     def _admin_user(self):
         return self._user(self.admin_cert)
 
-    # Services.
-
-    def endpoints_of(self, namespace, service):
-        found = set()
-        for s in self.admin.list("endpointslices", namespace,
-                                 selector=f"kubernetes.io/service-name={service}"):
-            for e in s.get("endpoints") or ():
-                # Absent means ready.
-                if (e.get("conditions") or {}).get("ready") is not False:
-                    found.update(e["addresses"])
-        return sorted(found)
-
-    def _endpoint_kind(self, namespace, service):
-        return "endpointslices", f"kubernetes.io/service-name={service}"
-
     # What was asked of it.
 
     def requests(self):
+        """As request_counts(), one by one: without count, with namespace, name, pod (whose token it
+        was) and time (seconds since the epoch, at its arrival)."""
         if not self.audit:
             raise RuntimeError("started without the audit log")
         found = []
-        with open(self._path("audit.log")) as f:
+        with open(self._path("audit.log"), "rb") as f:
+            f.seek(self._audit_from)
             for line in f:
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     break  # being written
                 found.extend(self._request_of(json.loads(line)))
         return found
+
+    def request_counts(self):
+        keys = ("user", "verb", "resource", "code")
+        counts = collections.Counter(tuple(r[k] for k in keys) for r in self.requests())
+        return [dict(zip(keys, key), count=n) for key, n in sorted(counts.items())]
+
+    def forget_requests(self):
+        self._audit_from = os.path.getsize(self._path("audit.log"))
 
     @staticmethod
     def _request_of(e):
