@@ -196,7 +196,6 @@ static void act_sync(struct agent *a, const struct ssn *want, int64_t now)
     } else if (apply_conf(a, &changed)) {
         *s = (struct sync_setting){.want = *want, .written_ms = now};
         pg_barrier_begin(&s->barrier, buf_str(&text), from_empty, now);
-        pg_probe_kick_settings(a->probe);
         log_event(LOG_INFO, "sync-set", "synchronous_standby_names written",
                   LOG_S("value", buf_str(&text)));
     }
@@ -207,7 +206,12 @@ static void act_sync(struct agent *a, const struct ssn *want, int64_t now)
 static void drive_proof(struct agent *a, int64_t now)
 {
     struct sync_setting *s = &a->sync;
-    if (s->written_ms == 0 || s->in_force || a->server.in_recovery != TRI_NO)
+    if (s->written_ms == 0)
+        return;
+    int64_t fresh = pg_probe_facts(a->probe)->fresh_ms;
+    if (!ssn_eq(&a->view.pg.ssn, &s->want)) /* a reload is not its effect: look until it shows */
+        pg_probe_kick_settings(a->probe, fresh > s->written_ms ? fresh : s->written_ms);
+    if (s->in_force || a->server.in_recovery != TRI_NO)
         return;
     int64_t after = pg_barrier_checkpoint_after(&s->barrier);
     struct err e = {0};

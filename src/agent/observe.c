@@ -127,7 +127,7 @@ void observe_server(struct agent *a, int64_t now)
     if (!s->answered) {
         s->answered = true;
         s->failed_starts = 0;
-        pg_probe_kick_settings(a->probe);
+        pg_probe_kick_settings(a->probe, 0);
     }
     observe_promotion(a, f, now);
     if (f->received_lsn != 0)
