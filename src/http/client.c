@@ -1,0 +1,669 @@
+/* libcurl's multi interface under the loop.
+ *
+ * Each channel is a multi handle with a connection pool of its own. libcurl tells through callbacks
+ * which sockets and which timer it wants; both are only noted here and declared to the loop anew
+ * each turn. Deadlines are ours, on CLOCK_BOOTTIME: libcurl's own timers stand still in suspend. */
+#include "http/client.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/must.h"
+#include "base/str.h"
+
+#define CHANNEL_SOCKETS_MAX 64
+#define CHANNEL_FAILED_MAX 16
+#define HEADER_BYTES_MAX 65536
+#define CONN_MAX_AGE_S 60L /* below the API server's 90 s, so that it never closes first */
+#define CA_CACHE_S 60L     /* a replaced CA file counts soon; libcurl's own value is a day */
+#define USER_TIMEOUT_MS 10000
+
+struct wanted {
+    int fd;
+    short events;
+};
+
+struct channel {
+    char name[32];
+    CURLM *multi;
+    int64_t timer_at_ms; /* -1 = none */
+    struct wanted want[CHANNEL_SOCKETS_MAX];
+    size_t n_want;
+    uint64_t failed[CHANNEL_FAILED_MAX]; /* origins whose last call failed; 0 = free slot */
+    unsigned next_failed;
+};
+
+struct http_client {
+    char *user_agent;
+    struct channel *channels[HTTP_CHANNELS_MAX];
+    size_t n_channels;
+    struct http_call *calls; /* pending ones */
+    uint64_t connects;
+};
+
+struct http_call {
+    struct http_client *client; /* not to be used once DONE */
+    struct channel *channel;
+    struct http_call *next, *prev; /* while pending */
+    CURL *easy;
+    struct curl_slist *headers, *connect_to;
+    uint64_t origin;
+    int64_t deadline_ms;
+    bool too_long;
+    size_t header_bytes;
+    enum http_state state;
+    struct http_result result;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct http_client *http_client_new(const char *user_agent)
+{
+    struct http_client *c;
+    struct sigaction now;
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return NULL;
+    /* OpenSSL writes with write(2): a peer that hangs up would end the process. */
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return NULL;
+    c->user_agent = strdup(user_agent);
+    must(c->user_agent);
+    return c;
+}
+
+static void unlink_call(struct http_call *call)
+{
+    if (call->prev)
+        call->prev->next = call->next;
+    else if (call->client->calls == call)
+        call->client->calls = call->next;
+    if (call->next)
+        call->next->prev = call->prev;
+    call->next = call->prev = NULL;
+}
+
+static uint64_t *find_failed(struct channel *ch, uint64_t origin)
+{
+    for (size_t i = 0; i < CHANNEL_FAILED_MAX; i++)
+        if (ch->failed[i] == origin)
+            return &ch->failed[i];
+    return NULL;
+}
+
+static void note_health(struct channel *ch, uint64_t origin, bool good)
+{
+    uint64_t *slot = find_failed(ch, origin);
+
+    if (good) {
+        if (slot)
+            *slot = 0;
+        return;
+    }
+    if (slot)
+        return;
+    slot = find_failed(ch, 0);
+    if (!slot)
+        slot = &ch->failed[ch->next_failed++ % CHANNEL_FAILED_MAX];
+    *slot = origin;
+}
+
+/* Takes the call out of libcurl. One that is not over loses its connection thereby. */
+static void release_easy(struct http_call *call)
+{
+    long size = 0;
+    curl_off_t wait = 0;
+
+    if (!call->easy)
+        return;
+    curl_easy_getinfo(call->easy, CURLINFO_REQUEST_SIZE, &size);
+    curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &wait);
+    call->result.sent = size > 0;
+    call->result.retry_after_s = wait > 0 && wait < 86400 ? (int64_t)wait : 0;
+    curl_multi_remove_handle(call->channel->multi, call->easy);
+    curl_easy_cleanup(call->easy);
+    call->easy = NULL;
+    curl_slist_free_all(call->headers);
+    curl_slist_free_all(call->connect_to);
+    call->headers = call->connect_to = NULL;
+}
+
+static void finish(struct http_call *call)
+{
+    call->result.done_ms = clock_boot_ms();
+    call->state = HTTP_DONE;
+    release_easy(call);
+    unlink_call(call);
+    if (call->channel)
+        note_health(call->channel, call->origin, call->result.err.kind == ERR_NONE);
+}
+
+static enum err_kind kind_of(CURLcode code)
+{
+    switch ((int)code) {
+    case CURLE_OPERATION_TIMEDOUT:
+        return ERR_TIMEOUT;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_BAD_FUNCTION_ARGUMENT:
+    case CURLE_NOT_BUILT_IN:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
+        return ERR_INVALID;
+    case CURLE_WRITE_ERROR:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return ERR_CORRUPT;
+    default:
+        return ERR_TRANSIENT;
+    }
+}
+
+static void finish_with(struct http_call *call, CURLcode code)
+{
+    if (call->too_long)
+        err_set(&call->result.err, ERR_CORRUPT, "the answer is longer than %zu bytes",
+                call->result.body.max);
+    else if (code != CURLE_OK)
+        err_set(&call->result.err, kind_of(code), "%s",
+                call->error[0] ? call->error : curl_easy_strerror(code));
+    finish(call);
+}
+
+static void drain(struct channel *ch)
+{
+    CURLMsg *msg;
+    int left;
+
+    while ((msg = curl_multi_info_read(ch->multi, &left))) {
+        char *priv = NULL;
+        if (msg->msg != CURLMSG_DONE)
+            continue;
+        CURLcode code = msg->data.result;
+        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &priv);
+        finish_with((struct http_call *)(void *)priv, code);
+    }
+}
+
+/* ---- what libcurl calls ---- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
+{
+    struct channel *ch = ctx;
+    size_t i = 0;
+
+    (void)easy;
+    (void)unused;
+    while (i < ch->n_want && ch->want[i].fd != fd)
+        i++;
+    if (what == CURL_POLL_REMOVE) {
+        if (i < ch->n_want)
+            ch->want[i] = ch->want[--ch->n_want];
+        return 0;
+    }
+    if (i == ch->n_want) {
+        if (i == CHANNEL_SOCKETS_MAX)
+            return -1;
+        ch->n_want++;
+    }
+    ch->want[i].fd = fd;
+    ch->want[i].events = 0;
+    if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
+        ch->want[i].events |= POLLIN;
+    if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
+        ch->want[i].events |= POLLOUT;
+    return 0;
+}
+
+static int on_timer(CURLM *multi, long timeout_ms, void *ctx)
+{
+    struct channel *ch = ctx;
+
+    (void)multi;
+    ch->timer_at_ms = timeout_ms < 0 ? -1 : clock_boot_ms() + timeout_ms;
+    return 0;
+}
+
+static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    struct http_client *c = ctx;
+
+    (void)purpose;
+    c->connects++;
+    /* libcurl 7.88 does not set it, and postgres must not inherit a connection to the API. */
+    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+static int on_sockopt(void *ctx, curl_socket_t fd, curlsocktype purpose)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    int user_timeout = USER_TIMEOUT_MS, count = 3;
+
+    (void)ctx;
+    (void)purpose;
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family != AF_UNIX) {
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+    }
+    return CURL_SOCKOPT_OK;
+}
+
+static size_t on_header(char *data, size_t size, size_t n, void *ctx)
+{
+    struct http_call *call = ctx;
+    size_t len = size * n;
+    const char *type = NULL;
+    long status = 0;
+
+    call->header_bytes += len;
+    if (call->header_bytes > HEADER_BYTES_MAX)
+        return 0;
+    if (len > 2 || data[0] != '\r')
+        return len;
+    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 200)
+        return len;
+    call->result.status = (int)status;
+    curl_easy_getinfo(call->easy, CURLINFO_CONTENT_TYPE, &type);
+    if (type)
+        str_copy(call->result.content_type, sizeof(call->result.content_type), type);
+    return len;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *ctx)
+{
+    struct http_call *call = ctx;
+
+    if (buf_put(&call->result.body, data, size * n))
+        return size * n;
+    call->too_long = true;
+    return 0;
+}
+
+/* ---- starting ---- */
+
+static struct channel *get_channel(struct http_client *c, const char *name)
+{
+    struct channel *ch;
+
+    for (size_t i = 0; i < c->n_channels; i++)
+        if (str_eq(c->channels[i]->name, name))
+            return c->channels[i];
+    if (c->n_channels == HTTP_CHANNELS_MAX)
+        return NULL;
+    ch = calloc(1, sizeof(*ch));
+    must(ch);
+    if (!str_copy(ch->name, sizeof(ch->name), name)) {
+        free(ch);
+        return NULL;
+    }
+    ch->timer_at_ms = -1;
+    ch->multi = curl_multi_init();
+    must(ch->multi);
+    curl_multi_setopt(ch->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(ch->multi, CURLMOPT_SOCKETDATA, ch);
+    curl_multi_setopt(ch->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(ch->multi, CURLMOPT_TIMERDATA, ch);
+    curl_multi_setopt(ch->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+    c->channels[c->n_channels++] = ch;
+    return ch;
+}
+
+static bool is_literal(const char *host)
+{
+    struct in6_addr v6;
+    struct in_addr v4;
+    char inner[64];
+    size_t len = strlen(host);
+
+    if (host[0] == '[' && len > 2 && len - 2 < sizeof(inner)) {
+        memcpy(inner, host + 1, len - 2);
+        inner[len - 2] = '\0';
+        return inet_pton(AF_INET6, inner, &v6) == 1;
+    }
+    return inet_pton(AF_INET, host, &v4) == 1 || inet_pton(AF_INET6, host, &v6) == 1;
+}
+
+/* Neither an address nor a name that libcurl knows without asking anybody. */
+static bool needs_lookup(const char *host, const char *connect_to)
+{
+    char dial[256];
+
+    if (connect_to) {
+        const char *colon = strrchr(connect_to, ':');
+        size_t len = colon ? (size_t)(colon - connect_to) : strlen(connect_to);
+        if (!str_format(dial, sizeof(dial), "%.*s", (int)len, connect_to))
+            return true;
+        host = dial;
+    }
+    return !is_literal(host) && strcasecmp(host, "localhost") != 0;
+}
+
+static uint64_t hash_parts(const char *const *parts, size_t n)
+{
+    uint64_t h = 14695981039346656037u;
+
+    for (size_t i = 0; i < n; i++) {
+        for (const char *s = parts[i] ? parts[i] : ""; *s; s++)
+            h = (h ^ (unsigned char)*s) * 1099511628211u;
+        h = (h ^ 0xff) * 1099511628211u;
+    }
+    return h ? h : 1;
+}
+
+/* Checks the URL and gives a number for scheme, host, port and the way to get there. */
+static bool check_url(const struct http_request *r, uint64_t *origin, struct err *e)
+{
+    CURLU *u = curl_url();
+    char *scheme = NULL, *host = NULL, *port = NULL;
+    bool ok = false;
+
+    must(u);
+    if (curl_url_set(u, CURLUPART_URL, r->url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK) {
+        err_set(e, ERR_INVALID, "\"%.200s\" is not a URL", r->url);
+    } else if (!str_eq(scheme, "http") && !str_eq(scheme, "https")) {
+        err_set(e, ERR_INVALID, "\"%.200s\" is neither http nor https", r->url);
+    } else if (!r->may_resolve && !r->unix_socket && needs_lookup(host, r->connect_to)) {
+        err_set(e, ERR_INVALID, "host \"%.200s\" is a name; an address is needed",
+                r->connect_to ? r->connect_to : host);
+    } else {
+        const char *parts[] = {scheme, host, port, r->connect_to, r->unix_socket};
+        *origin = hash_parts(parts, sizeof(parts) / sizeof(parts[0]));
+        ok = true;
+    }
+    curl_free(scheme);
+    curl_free(host);
+    curl_free(port);
+    curl_url_cleanup(u);
+    return ok;
+}
+
+static void set_blob(CURL *h, CURLoption option, const char *pem)
+{
+    union {
+        const char *in;
+        void *out;
+    } p = {.in = pem}; /* libcurl only reads it */
+    struct curl_blob blob = {.data = p.out, .len = strlen(pem), .flags = CURL_BLOB_NOCOPY};
+
+    curl_easy_setopt(h, option, &blob);
+}
+
+static void set_tls(CURL *h, const struct http_tls *t)
+{
+    curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(h, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
+    if (!t)
+        return;
+    if (t->ca_pem || t->ca_file) {
+        /* The compiled-in directory of public CAs would be trusted as well. */
+        curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
+        curl_easy_setopt(h, CURLOPT_CAINFO, t->ca_pem ? NULL : t->ca_file);
+    }
+    if (t->ca_pem)
+        set_blob(h, CURLOPT_CAINFO_BLOB, t->ca_pem);
+    if (t->cert_pem)
+        set_blob(h, CURLOPT_SSLCERT_BLOB, t->cert_pem);
+    else if (t->cert_file)
+        curl_easy_setopt(h, CURLOPT_SSLCERT, t->cert_file);
+    if (t->key_pem)
+        set_blob(h, CURLOPT_SSLKEY_BLOB, t->key_pem);
+    else if (t->key_file)
+        curl_easy_setopt(h, CURLOPT_SSLKEY, t->key_file);
+    curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, t->insecure ? 0L : 1L);
+    curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, t->insecure ? 0L : 2L);
+}
+
+static void append(struct curl_slist **list, const char *line)
+{
+    struct curl_slist *grown = curl_slist_append(*list, line);
+
+    must(grown);
+    *list = grown;
+}
+
+static void set_method(CURL *h, const struct http_request *r)
+{
+    if (str_eq(r->method, "HEAD")) {
+        curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (r->body || str_eq(r->method, "POST")) {
+        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
+        curl_easy_setopt(h, CURLOPT_COPYPOSTFIELDS, r->body ? r->body : "");
+    }
+    if (r->body || !str_eq(r->method, "GET"))
+        curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, r->method);
+}
+
+static void set_transport(struct http_call *call, const struct http_request *r)
+{
+    CURL *h = call->easy;
+    bool fresh = r->fresh || find_failed(call->channel, call->origin);
+
+    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(h, CURLOPT_PROXY, r->proxy ? r->proxy : "");
+    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
+                     (long)(r->connect_ms > 0 ? r->connect_ms : HTTP_CONNECT_MS));
+    curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, CONN_MAX_AGE_S);
+    curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, 5L);
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, 3L);
+    curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, call->client);
+    curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_sockopt);
+    if (r->unix_socket)
+        curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
+    if (r->connect_to) {
+        char line[300];
+        must(str_format(line, sizeof(line), "::%.260s", r->connect_to)); /* any host, any port */
+        append(&call->connect_to, line);
+        curl_easy_setopt(h, CURLOPT_CONNECT_TO, call->connect_to);
+    }
+    set_tls(h, r->tls);
+}
+
+static void set_request(struct http_call *call, const struct http_request *r)
+{
+    CURL *h = call->easy;
+
+    curl_easy_setopt(h, CURLOPT_URL, r->url);
+    set_method(h, r);
+    append(&call->headers, "Expect:");
+    for (size_t i = 0; r->headers && r->headers[i]; i++)
+        append(&call->headers, r->headers[i]);
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, call->headers);
+    curl_easy_setopt(h, CURLOPT_USERAGENT, call->client->user_agent);
+    if (r->user_password) {
+        curl_easy_setopt(h, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+        curl_easy_setopt(h, CURLOPT_USERPWD, r->user_password);
+    }
+    curl_easy_setopt(h, CURLOPT_PRIVATE, call);
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, call->error);
+    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(h, CURLOPT_HEADERDATA, call);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, call);
+}
+
+/* Everything that can be wrong before libcurl is asked. */
+static bool check_request(struct http_client *c, const struct http_request *r,
+                          struct http_call *call)
+{
+    struct err *e = &call->result.err;
+
+    if (!r->stream && r->deadline_ms <= 0)
+        return err_set(e, ERR_BUG, "a request without a deadline");
+    if (r->deadline_ms && r->deadline_ms <= call->result.sent_ms)
+        return err_set(e, ERR_INVALID, "the deadline has passed before the request was sent");
+    if (!check_url(r, &call->origin, e))
+        return false;
+    call->channel = get_channel(c, r->channel);
+    return call->channel || err_set(e, ERR_BUG, "no room for channel \"%.40s\"", r->channel);
+}
+
+struct http_call *http_start(struct http_client *c, const struct http_request *r)
+{
+    struct http_call *call = calloc(1, sizeof(*call));
+    int running;
+
+    must(call);
+    call->client = c;
+    call->deadline_ms = r->deadline_ms;
+    buf_init(&call->result.body, r->body_max);
+    call->result.sent_ms = clock_boot_ms();
+    if (!check_request(c, r, call)) {
+        call->channel = NULL;
+        finish(call);
+        return call;
+    }
+    call->easy = curl_easy_init();
+    must(call->easy);
+    set_request(call, r);
+    set_transport(call, r);
+    call->next = c->calls;
+    if (c->calls)
+        c->calls->prev = call;
+    c->calls = call;
+    call->result.sent_ms = clock_boot_ms();
+    must(curl_multi_add_handle(call->channel->multi, call->easy) == CURLM_OK);
+    curl_multi_socket_action(call->channel->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    drain(call->channel);
+    return call;
+}
+
+/* ---- the loop's side ---- */
+
+static void prepare(void *ctx, struct loop *l)
+{
+    struct http_client *c = ctx;
+
+    for (size_t i = 0; i < c->n_channels; i++) {
+        struct channel *ch = c->channels[i];
+        for (size_t k = 0; k < ch->n_want; k++)
+            if (ch->want[k].events)
+                loop_want(l, ch->want[k].fd, ch->want[k].events);
+        if (ch->timer_at_ms >= 0)
+            loop_wake_at(l, ch->timer_at_ms);
+    }
+    for (struct http_call *call = c->calls; call; call = call->next)
+        if (call->deadline_ms)
+            loop_wake_at(l, call->deadline_ms);
+}
+
+static void run_channel(struct channel *ch, struct loop *l)
+{
+    struct wanted ready[CHANNEL_SOCKETS_MAX];
+    size_t n = ch->n_want;
+    int running;
+
+    /* A copy: each action changes the list. */
+    memcpy(ready, ch->want, n * sizeof(ready[0]));
+    for (size_t i = 0; i < n; i++) {
+        short got = loop_revents(l, ready[i].fd);
+        int mask = 0;
+        if (got & (POLLIN | POLLHUP))
+            mask |= CURL_CSELECT_IN;
+        if (got & POLLOUT)
+            mask |= CURL_CSELECT_OUT;
+        if (got & (POLLERR | POLLNVAL))
+            mask |= CURL_CSELECT_ERR;
+        if (mask)
+            curl_multi_socket_action(ch->multi, ready[i].fd, mask, &running);
+    }
+    if (ch->timer_at_ms >= 0 && loop_now(l) >= ch->timer_at_ms) {
+        ch->timer_at_ms = -1;
+        curl_multi_socket_action(ch->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    drain(ch);
+}
+
+static void dispatch(void *ctx, struct loop *l)
+{
+    struct http_client *c = ctx;
+    struct http_call *next;
+
+    for (size_t i = 0; i < c->n_channels; i++)
+        run_channel(c->channels[i], l);
+    for (struct http_call *call = c->calls; call; call = next) {
+        next = call->next;
+        if (!call->deadline_ms || loop_now(l) < call->deadline_ms)
+            continue;
+        err_set(&call->result.err, ERR_TIMEOUT, "no whole answer within %lld ms",
+                (long long)(call->deadline_ms - call->result.sent_ms));
+        finish(call);
+    }
+}
+
+struct loop_source http_client_source(struct http_client *c)
+{
+    return (struct loop_source){
+        .name = "http-client", .ctx = c, .prepare = prepare, .dispatch = dispatch};
+}
+
+void http_client_free(struct http_client *c)
+{
+    if (!c)
+        return;
+    while (c->calls) {
+        struct http_call *call = c->calls;
+        err_set(&call->result.err, ERR_TRANSIENT, "cancelled");
+        finish(call);
+    }
+    for (size_t i = 0; i < c->n_channels; i++) {
+        curl_multi_cleanup(c->channels[i]->multi);
+        free(c->channels[i]);
+    }
+    free(c->user_agent);
+    free(c);
+    curl_global_cleanup();
+}
+
+enum http_state http_call_state(const struct http_call *call)
+{
+    return call->state;
+}
+
+const struct http_result *http_call_result(const struct http_call *call)
+{
+    return &call->result;
+}
+
+void http_call_consume(struct http_call *call, size_t n)
+{
+    buf_consume(&call->result.body, n);
+}
+
+void http_call_free(struct http_call *call)
+{
+    if (!call)
+        return;
+    if (call->state == HTTP_PENDING) {
+        release_easy(call);
+        unlink_call(call);
+    }
+    buf_done(&call->result.body);
+    free(call);
+}
+
+uint64_t http_client_connects(const struct http_client *c)
+{
+    return c->connects;
+}
