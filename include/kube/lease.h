@@ -28,14 +28,17 @@ struct kube_lease {
     char name[HA_NAME_SIZE * 4];
     char rv[KUBE_RV_SIZE];   /* resourceVersion: compare for equality only */
     char uid[HA_UID_SIZE];   /* of the object */
+    /* A record or release that could not be read counts as absent; why is told here (kind NONE: all
+     * well). Holder and epoch must not become invisible because of it. */
+    struct err damage;
     struct json_object *raw; /* owned; NULL when it does not exist */
 };
 
 void kube_lease_done(struct kube_lease *l); /* accepts a zeroed one; zeroes */
 void kube_lease_copy(struct kube_lease *dst, const struct kube_lease *src);
 
-/* Takes a reference to obj on success; *ret is replaced on success only. ERR_CORRUPT: not a Lease, or
- * a Lease of ours that is damaged. A Lease without a record is valid. */
+/* Takes a reference to obj on success; *ret is replaced on success only. ERR_CORRUPT: not a Lease,
+ * or one with parts of wrong types. A Lease without a record is valid. */
 bool kube_lease_decode(struct json_object *obj, struct kube_lease *ret, struct err *e);
 bool kube_lease_parse(const char *text, size_t len, struct kube_lease *ret, struct err *e);
 
