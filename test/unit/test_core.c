@@ -1,0 +1,548 @@
+/* The core in single turns: both sides of the boundaries on which safety rests. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/core.h"
+#include "core/record.h"
+
+#define NOW 1000000
+#define A 0xaaull
+#define B 0xbbull
+#define C 0xccull
+
+static struct ha_name name_of(int i)
+{
+    struct ha_name n = {""};
+    snprintf(n.s, sizeof n.s, "pg-%d", i);
+    return n;
+}
+
+static struct identity identity_of(int i)
+{
+    struct identity id = {.name = name_of(i), .boot = 7};
+    snprintf(id.uid, sizeof id.uid, "uid-%d", i);
+    return id;
+}
+
+static struct record three(void)
+{
+    struct record r = {.epoch = 5, .rev = 3, .w = 1, .writer = A, .writer_epoch = 5, .timeline = 4};
+    const uint64_t v[] = {A, B, C};
+    for (int i = 0; i < 3; i++) {
+        struct ha_name n = name_of(i);
+        struct record_member *m = record_add(&r, v[i], &n);
+        m->in_v = true;
+        m->flushed = (struct position){4, 100};
+    }
+    return r;
+}
+
+/* Member i of three in a healthy cluster whose primary is pg-0. */
+static void healthy(struct view *v, struct memo *m, int i)
+{
+    static const uint64_t volumes[] = {A, B, C};
+    memset(v, 0, sizeof *v);
+    memset(m, 0, sizeof *m);
+    v->now_ms = NOW;
+    m->last_turn_ms = NOW - 10;
+    v->set = (struct settings){.lease_ms = 10000, .renew_ms = 2000, .retry_ms = 500,
+                               .fence_ms = 7000, .kill_ms = 1000, .request_ms = 2000,
+                               .mode = REPL_QUORUM, .k = 1, .failsafe = true, .degrade_ms = 5000,
+                               .leave_ms = 15000, .start_ms = 10000, .stop_ms = 2000,
+                               .switchover_lag_bytes = 1000, .members = 3};
+    v->self = (struct self){.id = identity_of(i), .ordinal = (uint8_t)i, .volume = volumes[i],
+                            .system_id = 9, .data = DATA_OK, .durable_epoch = 5,
+                            .has_record = true, .record = three(), .server_lock = TRI_YES};
+    v->lv = (struct lease_view){.known = true, .changed_ms = NOW - 500, .got_ms = NOW - 400,
+                                .contact_ms = NOW - 400};
+    v->lv.lease = (struct lease){.exists = true, .epoch = 5, .duration_s = 10,
+                                 .holder = identity_of(0), .record = three(), .has_record = true};
+    v->st = (struct state_view){.known = true, .exists = true, .system_id = 9, .epoch = 5,
+                                .has_record = true, .record = three()};
+    v->pg = (struct pg){.process = PG_RUNNING, .ours = true, .answers = TRI_YES,
+                        .in_recovery = i == 0 ? TRI_NO : TRI_YES, .position = {4, 200},
+                        .accounted = TRI_YES, .local_timeline = 4, .open = TRI_YES,
+                        .closed = TRI_NO};
+    if (i == 0) {
+        v->pg.maybe_writable = true;
+        v->lv.write = WRITE_RENEW;
+        v->lv.outcome = OUTCOME_OK;
+        v->lv.write_seq = 1;
+        v->lv.write_sent_ms = NOW - 500;
+        v->lv.write_done_ms = NOW - 495;
+        v->lv.write_duration_s = 10;
+        v->lv.write_holder = true;
+        v->pg.ssn = ssn_of_record(&v->lv.lease.record, A, true, REPL_QUORUM);
+        v->pg.ssn_in_force = true;
+        v->pg.sender[v->pg.n_senders++] = (struct walsender){B, true, 200, true};
+        v->pg.sender[v->pg.n_senders++] = (struct walsender){C, true, 200, true};
+    } else {
+        v->pg.follows = A;
+        v->pg.follows_epoch = 5;
+        v->pg.streaming = true;
+    }
+    for (int j = 0; j < 3; j++) {
+        if (j == i)
+            continue;
+        struct peer *p = &v->peer[v->n_peers++];
+        p->name = name_of(j);
+        p->pod_known = true;
+        p->sent_ms = p->received_ms = NOW - 50;
+        p->state = (struct peer_state){.id = identity_of(j), .volume = volumes[j], .system_id = 9,
+                                       .data = DATA_OK, .process = PG_RUNNING,
+                                       .in_recovery = j == 0 ? TRI_NO : TRI_YES,
+                                       .position = {4, 200}, .durable_epoch = 5};
+    }
+}
+
+static const char *rule_for(const struct view *v, const struct memo *m, struct verdict *d)
+{
+    decide(v, m, d);
+    return core_rules[d->rule].id;
+}
+
+static void core__healthy_primary__serves_until_send_plus_fence(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    assert_string_equal(rule_for(&v, &m, &d), "serve");
+    assert_int_equal(d.deadline_ms, NOW - 500 + 7000); /* from the send, not from the reply */
+    assert_true(d.serving);
+}
+
+static void core__deadline_passed__fences_although_holder(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.lv.write_sent_ms = NOW - 7000;
+    assert_string_equal(rule_for(&v, &m, &d), "lapsed");
+    assert_true((d.effects & EFF_FENCE) != 0);
+    v.lv.write_sent_ms = NOW - 6999;
+    assert_string_equal(rule_for(&v, &m, &d), "serve");
+}
+
+static void core__reading_oneself_as_holder__gives_no_right(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.lv.outcome = OUTCOME_NONE;
+    assert_string_equal(rule_for(&v, &m, &d), "lapsed");
+}
+
+static void core__other_holder_seen__fences_at_once(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.lv.lease.holder = identity_of(1);
+    v.lv.lease.epoch = 6;
+    assert_string_equal(rule_for(&v, &m, &d), "deposed");
+    assert_int_equal(d.deadline_ms, 0);
+}
+
+static void core__lease_emptied_or_gone__live_holder_goes_on(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    m.deadline_ms = NOW + 5000;
+    v.lv.lease = (struct lease){.exists = true};
+    assert_string_equal(rule_for(&v, &m, &d), "adopt");
+    assert_int_equal(d.write.kind, WRITE_ADOPT);
+    assert_int_equal(d.write.want.epoch, 5);
+    assert_int_equal(d.write.want.record.writer, A);
+    v.lv.lease = (struct lease){0};
+    assert_string_equal(rule_for(&v, &m, &d), "recreate");
+    assert_int_equal(d.write.kind, WRITE_CREATE);
+}
+
+static void core__write_sent_before_a_forfeit__restores_nothing(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    m.forfeit_ms = NOW - 400;
+    assert_string_equal(rule_for(&v, &m, &d), "lapsed");
+    m.forfeit_ms = NOW - 600;
+    assert_string_equal(rule_for(&v, &m, &d), "serve");
+}
+
+static void api_away(struct view *v, struct memo *m)
+{
+    v->lv.outcome = OUTCOME_UNKNOWN;
+    v->lv.write_seq = 2;
+    v->lv.write_sent_ms = NOW - 2500;
+    v->lv.write_done_ms = NOW - 500;
+    v->lv.got_ms = NOW - 4000;
+    m->proven = true;
+    m->right_seq = 1;
+    m->deadline_ms = NOW + 3000;
+}
+
+static void promise(struct view *v, int i)
+{
+    v->peer[i].promise_sent_ms = NOW - 20 - i;
+    v->peer[i].promise_until_ms = NOW + 9000;
+    v->peer[i].promise_epoch = 5;
+}
+
+static void core__api_away__every_promise_extends_and_one_missing_does_not(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    api_away(&v, &m);
+    promise(&v, 0);
+    rule_for(&v, &m, &d);
+    assert_true(d.failsafe);
+    assert_int_equal(d.deadline_ms, NOW + 3000);
+    promise(&v, 1);
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.deadline_ms, NOW - 21 + 7000); /* the first request of the round */
+}
+
+static void core__lapse_is_final__promises_come_too_late(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    api_away(&v, &m);
+    m.deadline_ms = NOW;
+    promise(&v, 0);
+    promise(&v, 1);
+    assert_string_equal(rule_for(&v, &m, &d), "lapsed");
+}
+
+static void core__promise__given_to_the_holder_and_binding(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.in.promise = true;
+    v.in.promise_req = (struct peer_request){PEER_PROMISE, identity_of(0), 5, 10000};
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.promise_ms, 10000);
+    /* a candidate of a newer epoch gets no report while the promise binds */
+    v.in.promise = false;
+    v.in.vote = true;
+    v.in.vote_req = (struct peer_request){PEER_VOTE, identity_of(2), 6, 0};
+    m = d.memo;
+    assert_string_equal(rule_for(&v, &m, &d), "follow");
+    v.now_ms = m.promise_until_ms + 1;
+    m.last_turn_ms = v.now_ms - 10;
+    assert_string_equal(rule_for(&v, &m, &d), "vote");
+    /* nor does anybody else get one */
+    v.in.promise = true;
+    v.in.promise_req.from = identity_of(2);
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.promise_ms, 0);
+}
+
+static void core__promise__refused_while_an_acquisition_may_apply(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.in.promise = true;
+    v.in.promise_req = (struct peer_request){PEER_PROMISE, identity_of(0), 5, 10000};
+    v.lv.write = WRITE_ACQUIRE;
+    v.lv.outcome = OUTCOME_PENDING;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.promise_ms, 0);
+}
+
+static void expired(struct view *v)
+{
+    v->lv.changed_ms = NOW - 10000;
+    v->lv.got_ms = NOW - 1;
+    v->peer[0].received_ms = 0; /* pg-0 is silent */
+}
+
+static void core__expired_lease__acquired_only_after_the_whole_count_and_a_read(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    expired(&v);
+    v.lv.got_ms = NOW;
+    assert_string_equal(rule_for(&v, &m, &d), "acquire");
+    assert_int_equal(d.write.want.epoch, 6);
+    assert_int_equal(d.write.want.record.writer, A); /* the record stays as it was */
+    v.lv.changed_ms = NOW - 9999;
+    assert_string_equal(rule_for(&v, &m, &d), "follow");
+    expired(&v);
+    v.lv.got_ms = NOW - 200;
+    assert_string_not_equal(rule_for(&v, &m, &d), "acquire");
+    assert_true((d.effects & EFF_LEASE_GET) != 0);
+}
+
+static void core__no_acquisition__without_enough_members_answering(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    expired(&v);
+    v.lv.got_ms = NOW;
+    v.peer[1].received_ms = 0;
+    assert_string_not_equal(rule_for(&v, &m, &d), "acquire");
+}
+
+static void elected(struct view *v)
+{
+    v->lv.lease.holder = identity_of(1);
+    v->lv.lease.epoch = 6;
+    v->self.durable_epoch = 6;
+    v->lv.write = WRITE_ACQUIRE;
+    v->lv.outcome = OUTCOME_OK;
+    v->lv.write_seq = 1;
+    v->lv.write_sent_ms = NOW - 30;
+    v->lv.write_duration_s = 10;
+    v->lv.write_holder = true;
+    v->pg.frozen_epoch = 6;
+    v->pg.streaming = false;
+    v->peer[0].received_ms = 0;
+    v->peer[1].state.frozen_epoch = 6;
+    v->peer[1].state.durable_epoch = 6;
+}
+
+static void core__election__counts_only_frozen_reports(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    assert_string_equal(rule_for(&v, &m, &d), "elect-writer");
+    assert_int_equal(d.write.want.record.writer, B);
+    assert_int_equal(d.write.want.record.timeline, 5);
+    assert_int_equal(record_votes(&d.write.want.record), 3); /* promotion keeps V */
+    v.peer[1].state.frozen_epoch = 5;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-wait");
+    v.peer[1].state.frozen_epoch = 6;
+    v.pg.frozen_epoch = 0;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-detach");
+}
+
+static void core__election__greater_report_goes_first_and_a_rolled_back_one_is_void(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    v.peer[1].state.position.lsn = 201;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-yield");
+    assert_string_equal(d.write.want.release.successor.s, "pg-2");
+    assert_int_equal(d.deadline_ms, 0); /* forfeit */
+    v.peer[1].state.position = (struct position){3, 900}; /* older timeline: less, below the record */
+    assert_string_equal(rule_for(&v, &m, &d), "elect-wait");
+}
+
+static void core__promotion__needs_budget_and_preparation(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    v.lv.lease.record.writer = B;
+    v.lv.lease.record.writer_epoch = 6;
+    v.lv.lease.record.timeline = 5;
+    v.lv.lease.record.epoch = 6;
+    v.self.record = v.lv.lease.record;
+    v.st.epoch = 6;
+    v.pg.closed = TRI_YES;
+    v.pg.open = TRI_NO;
+    v.pg.ssn = ssn_of_record(&v.lv.lease.record, B, false, REPL_QUORUM);
+    assert_string_equal(rule_for(&v, &m, &d), "promote");
+    assert_int_equal(d.timeline, 5);
+    v.pg.closed = TRI_UNKNOWN;
+    assert_string_equal(rule_for(&v, &m, &d), "prepare");
+    v.pg.closed = TRI_YES;
+    v.lv.write_sent_ms = NOW - 6000; /* exactly the kill time is left */
+    assert_string_equal(rule_for(&v, &m, &d), "promote-wait");
+}
+
+static void core__last_standby_gone__sealed_only_after_the_record(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.pg.n_senders = 0;
+    m.unsat_since_ms = NOW - 5000;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.want.record.sealed, A);
+    assert_int_equal(d.ssn.kind, SSN_SET); /* emptied only when the record shows the seal */
+    v.set.strict = true;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.want.record.sealed, 0);
+}
+
+static void core__raising_w__set_first_and_recorded_when_proved(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.set.k = 2;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.ssn.w, 2);
+    assert_int_equal(d.write.kind, WRITE_NONE);
+    v.pg.ssn = d.ssn;
+    v.pg.ssn_in_force = true;
+    v.pg.ssn_proof_lsn = 201;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.kind, WRITE_NONE); /* nobody has flushed 201 yet */
+    v.pg.ssn_proof_lsn = 200;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.want.record.w, 2);
+}
+
+static void core__open_outcome__leaves_the_setting_alone(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.lv.lease.record.w = v.self.record.w = 0;
+    v.pg.ssn.w = 1; /* set first, recorded by a write whose reply was lost */
+    v.set.k = 0;
+    m.has_pending = true;
+    m.proven = true;
+    m.deadline_ms = NOW + 5000;
+    m.right_seq = 1;
+    v.lv.outcome = OUTCOME_UNKNOWN;
+    v.lv.got_ms = NOW - 100;
+    rule_for(&v, &m, &d);
+    assert_true(ssn_eq(&d.ssn, &v.pg.ssn));
+}
+
+static void core__switchover__refused_with_the_reason(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.intent = (struct intent){.id = 77, .kind = INTENT_SWITCHOVER, .epoch = 5,
+                               .target = name_of(1)};
+    v.peer[0].state.nofailover = true;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.result.state, INTENT_REFUSED);
+    assert_non_null(strstr(d.result.message, "nofailover"));
+    m = d.memo;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.result.id, 0); /* said once */
+    memset(&m, 0, sizeof m);
+    m.last_turn_ms = NOW - 10;
+    v.peer[0].state.nofailover = false;
+    assert_string_equal(rule_for(&v, &m, &d), "handover-prepare");
+    assert_int_equal(d.target, B);
+}
+
+static void core__foreign_data__never_started(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.pg.process = PG_DOWN;
+    v.self.system_id = 8;
+    assert_string_equal(rule_for(&v, &m, &d), "data-bad");
+    assert_true((d.effects & (EFF_PG_START | EFF_CLONE | EFF_REWIND)) == 0);
+}
+
+static void core__bootstrap__only_when_every_member_is_empty(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.pg = (struct pg){.process = PG_DOWN};
+    v.self.data = DATA_EMPTY;
+    v.self.system_id = 0;
+    v.self.has_record = false;
+    v.self.durable_epoch = 0;
+    v.st = (struct state_view){.known = true};
+    v.lv = (struct lease_view){.known = true, .changed_ms = NOW - 20000, .got_ms = NOW};
+    for (int i = 0; i < 2; i++) {
+        v.peer[i].state.data = DATA_EMPTY;
+        v.peer[i].state.system_id = 0;
+    }
+    m.count_from_ms = NOW - 20000;
+    assert_string_equal(rule_for(&v, &m, &d), "boot-create");
+    v.peer[1].state.data = DATA_OK;
+    v.peer[1].state.system_id = 9;
+    assert_string_equal(rule_for(&v, &m, &d), "boot-wait");
+    v.peer[1].state.data = DATA_EMPTY;
+    v.peer[1].received_ms = 0;
+    assert_string_equal(rule_for(&v, &m, &d), "boot-wait");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(core__healthy_primary__serves_until_send_plus_fence),
+        cmocka_unit_test(core__deadline_passed__fences_although_holder),
+        cmocka_unit_test(core__reading_oneself_as_holder__gives_no_right),
+        cmocka_unit_test(core__other_holder_seen__fences_at_once),
+        cmocka_unit_test(core__lease_emptied_or_gone__live_holder_goes_on),
+        cmocka_unit_test(core__write_sent_before_a_forfeit__restores_nothing),
+        cmocka_unit_test(core__api_away__every_promise_extends_and_one_missing_does_not),
+        cmocka_unit_test(core__lapse_is_final__promises_come_too_late),
+        cmocka_unit_test(core__promise__given_to_the_holder_and_binding),
+        cmocka_unit_test(core__promise__refused_while_an_acquisition_may_apply),
+        cmocka_unit_test(core__expired_lease__acquired_only_after_the_whole_count_and_a_read),
+        cmocka_unit_test(core__no_acquisition__without_enough_members_answering),
+        cmocka_unit_test(core__election__counts_only_frozen_reports),
+        cmocka_unit_test(core__election__greater_report_goes_first_and_a_rolled_back_one_is_void),
+        cmocka_unit_test(core__promotion__needs_budget_and_preparation),
+        cmocka_unit_test(core__last_standby_gone__sealed_only_after_the_record),
+        cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),
+        cmocka_unit_test(core__open_outcome__leaves_the_setting_alone),
+        cmocka_unit_test(core__switchover__refused_with_the_reason),
+        cmocka_unit_test(core__foreign_data__never_started),
+        cmocka_unit_test(core__bootstrap__only_when_every_member_is_empty),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
