@@ -118,7 +118,7 @@ static enum api_route route_path(struct api_request *rq, char *copy)
     const char *version = core ? seg[1] : seg[2];
     size_t skip = core ? 2 : 3;
     if (!group_served(group, version))
-        return API_NO_PATH;
+        return group_served(group, "v1") ? API_NO_RESOURCE : API_NO_PATH;
     if (n == skip)
         return API_FIXED;
     if (str_eq(group, "authorization.k8s.io"))
@@ -147,6 +147,18 @@ void api_route(struct api_request *rq)
     selector_free(sel);
 }
 
+/* A watch fails elsewhere in the server than a list, with another code. */
+static bool refuse_rv(const struct api_request *rq, const char *text, struct reply *rp)
+{
+    static const char why[] = "resourceVersion: Invalid value: \"%.64s\": strconv.ParseUint: "
+                              "parsing \"%.64s\": invalid syntax";
+    char message[320];
+    must(str_format(message, sizeof(message), why, text, text));
+    return str_eq(rq->verb, "watch")
+               ? reply_status(rp, 500, "", NULL, "%s", message)
+               : reply_bad_request(rp, "invalid resource version: %s", message);
+}
+
 /* resourceVersion argument: -1 when absent. False when it cannot be served; rp holds why. */
 static bool asked_rv(const struct api_request *rq, const struct store *view, int64_t *ret,
                      struct reply *rp)
@@ -156,7 +168,7 @@ static bool asked_rv(const struct api_request *rq, const struct store *view, int
     if (!text)
         return true;
     if (!str_to_i64(text, 0, INT64_MAX, ret))
-        return reply_bad_request(rp, "strconv.ParseUint: parsing \"%.64s\": invalid syntax", text);
+        return refuse_rv(rq, text, rp);
     if (*ret > store_rv(view) && !str_eq(rq->verb, "watch"))
         return reply_future_rv(rp, *ret, store_rv(view));
     return true;
@@ -192,7 +204,7 @@ static void list(const struct api_request *rq, struct store *view, const struct 
         must(buf_printf(&rp->body, "%s%s", sep, jx_text(o->json)));
         sep = ",";
     }
-    must(buf_puts(&rp->body, "]}"));
+    must(buf_puts(&rp->body, "]}\n"));
 }
 
 static void api_list(const struct api *a, const struct api_request *rq, struct store *view,
@@ -208,7 +220,7 @@ static void api_list(const struct api *a, const struct api_request *rq, struct s
     if (!asked_rv(rq, view, &rv, rp))
         return;
     if (timeout && !str_to_i64(timeout, 0, INT32_MAX, &opt.timeout_s)) {
-        reply_bad_request(rp, "invalid timeoutSeconds: %.64s", timeout);
+        reply_bad_request(rp, "strconv.ParseInt: parsing \"%.64s\": invalid syntax", timeout);
         return;
     }
     if (arg_true(rq, "sendInitialEvents")) {

@@ -114,7 +114,8 @@ static void access_review(const struct api_request *rq, struct reply *rp)
     if (!json_object_is_type(o, json_type_object)) {
         json_object_put(o);
         reply_bad_request(rp, "the object provided is unrecognized (must be of type "
-                              "SelfSubjectAccessReview): couldn't get version/kind");
+                              "SelfSubjectAccessReview): couldn't get version/kind; json parse "
+                              "error");
         return;
     }
     const char *ns = jx_str_or(o, "spec.resourceAttributes.namespace", "");

@@ -131,7 +131,7 @@ void journal_render_log(const struct journal *j, int64_t since, struct reply *rp
         must(buf_printf(&rp->body, "%s%s", sep, e->line));
         sep = ",";
     }
-    must(buf_puts(&rp->body, "]}"));
+    must(buf_puts(&rp->body, "]}\n"));
 }
 
 struct json_object *journal_render_counts(const struct journal *j)

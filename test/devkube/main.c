@@ -73,13 +73,27 @@ static bool parse_flags(int argc, char **argv, struct flags *f)
     bool ok = true;
     while (ok && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         switch (c) {
-        case 'l': f->so.listen = optarg; break;
-        case 'c': f->so.control = optarg; break;
-        case 'p': f->port_file = optarg; break;
-        case 'P': f->control_port_file = optarg; break;
-        case 't': f->token_file = optarg; break;
-        case 'C': f->cert_file = optarg; break;
-        case 'K': f->key_file = optarg; break;
+        case 'l':
+            f->so.listen = optarg;
+            break;
+        case 'c':
+            f->so.control = optarg;
+            break;
+        case 'p':
+            f->port_file = optarg;
+            break;
+        case 'P':
+            f->control_port_file = optarg;
+            break;
+        case 't':
+            f->token_file = optarg;
+            break;
+        case 'C':
+            f->cert_file = optarg;
+            break;
+        case 'K':
+            f->key_file = optarg;
+            break;
         case 'h':
             ok = parse_count(optarg, 1000000, &n);
             f->so.history = (size_t)n;
@@ -91,7 +105,9 @@ static bool parse_flags(int argc, char **argv, struct flags *f)
         case 'b':
             ok = parse_count(optarg, INT32_MAX, &f->so.bookmark_ms);
             break;
-        default: ok = false; break;
+        default:
+            ok = false;
+            break;
         }
     }
     return ok && optind == argc && !f->cert_file == !f->key_file;

@@ -78,13 +78,11 @@ static void array_insert(struct json_object *array, size_t i, struct json_object
     }
 }
 
-static bool apply_add(struct json_object *parent, const char *key, struct json_object *val,
+/* The server's library lets "replace" create a member of an object. */
+static bool apply_add(struct json_object *parent, const char *key, const struct json_object *val,
                       bool replace)
 {
     size_t i;
-    struct json_object *old;
-    if (replace && !child(parent, key, &old))
-        return false;
     if (json_object_is_type(parent, json_type_object)) {
         jx_set(parent, key, jx_copy(val));
         return true;

@@ -11,7 +11,7 @@
 void patch_merge(struct json_object *target, const struct json_object *patch);
 
 /* RFC 6902 add, replace, remove, test. Changes *doc, which may be replaced. On failure *doc is
- * half patched: ERR_INVALID for a malformed patch, ERR_CONFLICT when an operation fails. */
+ * half patched: ERR_INVALID for an unknown operation, ERR_CONFLICT when one fails. */
 bool patch_json(struct json_object **doc, const struct json_object *patch, struct err *e);
 
 #endif

@@ -45,6 +45,7 @@ bool reply_json(struct reply *rp, unsigned status, struct json_object *o)
 {
     reply_start(rp, status, JSON_TYPE);
     must(buf_puts(&rp->body, jx_text(o)));
+    must(buf_puts(&rp->body, "\n")); /* Go's encoder ends each value with one */
     json_object_put(o);
     return false;
 }
@@ -62,6 +63,7 @@ bool reply_object(struct reply *rp, unsigned status, const struct resource *res,
 {
     reply_start(rp, status, JSON_TYPE);
     put_object(&rp->body, res, "", jx_text(o));
+    must(buf_puts(&rp->body, "\n"));
     return false;
 }
 
@@ -128,7 +130,8 @@ static struct json_object *details_new(const struct resource *res, const char *n
         jx_set_str(d, "name", name);
     if (*res->group)
         jx_set_str(d, "group", res->group);
-    jx_set_str(d, "kind", kind);
+    if (*kind)
+        jx_set_str(d, "kind", kind);
     return d;
 }
 
@@ -202,38 +205,75 @@ bool reply_stale(struct reply *rp, const struct resource *res, const char *name)
                           "version and try again");
 }
 
-bool reply_invalid(struct reply *rp, const struct resource *res, const char *name,
-                   const char *cause, const char *field, const char *fmt, ...)
+/* The body of a 422; `what` names the kind ("Lease.coordination.k8s.io") or the resource. */
+static bool reply_causes(struct reply *rp, struct json_object *details, const char *what,
+                         const char *cause, const char *field, const char *detail)
 {
-    char *detail = NULL;
-    va_list ap;
-    va_start(ap, fmt);
-    must(vasprintf(&detail, fmt, ap) >= 0);
-    va_end(ap);
     struct json_object *c = json_object_new_object();
     jx_set_str(c, "reason", cause);
     jx_set_str(c, "message", detail);
     jx_set_str(c, "field", field);
     struct json_object *causes = json_object_new_array();
     must(json_object_array_add(causes, c) == 0);
-    struct json_object *d = details_new(res, name, res->kind);
-    jx_set(d, "causes", causes);
-    reply_status(rp, 422, "Invalid", d, "%s%s%s \"%s\" is invalid: %s: %s", res->kind,
-                 *res->group ? "." : "", res->group, name, field, detail);
+    jx_set(details, "causes", causes);
+    return reply_status(rp, 422, "Invalid", details, "%s is invalid: %s: %s", what, field, detail);
+}
+
+static void kind_text(char *dst, size_t size, const struct resource *res, const char *name)
+{
+    must(str_format(dst, size, "%s%s%s \"%.300s\"", res->kind, *res->group ? "." : "", res->group,
+                    name));
+}
+
+bool reply_invalid(struct reply *rp, const struct resource *res, const char *name,
+                   const char *cause, const char *field, const char *fmt, ...)
+{
+    char what[512];
+    char *detail = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    must(vasprintf(&detail, fmt, ap) >= 0);
+    va_end(ap);
+    kind_text(what, sizeof(what), res, name);
+    reply_causes(rp, details_new(res, name, res->kind), what, cause, field, detail);
     free(detail);
+    return false;
+}
+
+bool reply_needs_rv(struct reply *rp, const struct resource *res, const char *name)
+{
+    char what[512];
+    must(str_format(what, sizeof(what), "%s \"%.300s\"", resource_name(res), name));
+    return reply_causes(rp, details_new(res, name, res->plural), what, "FieldValueInvalid",
+                        "metadata.resourceVersion",
+                        "Invalid value: 0: must be specified for an update");
+}
+
+bool reply_precondition(struct reply *rp, const struct resource *res, const char *name,
+                        const char *fmt, ...)
+{
+    char what[512];
+    char *why = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    must(vasprintf(&why, fmt, ap) >= 0);
+    va_end(ap);
+    kind_text(what, sizeof(what), res, name);
+    reply_status(rp, 409, "Conflict", details_new(res, name, res->kind),
+                 "Operation cannot be fulfilled on %s: %s", what, why);
+    free(why);
     return false;
 }
 
 bool reply_media_type(struct reply *rp, bool patch)
 {
-    return reply_status(rp, 415, "UnsupportedMediaType", json_object_new_object(),
+    if (patch)
+        return reply_status(rp, 415, "UnsupportedMediaType", json_object_new_object(),
+                            "415: Unsupported Media Type");
+    return reply_status(rp, 415, "UnsupportedMediaType", NULL,
                         "the body of the request was in an unknown format - accepted media types "
-                        "include: %s",
-                        patch ? "application/json-patch+json, application/merge-patch+json, "
-                                "application/strategic-merge-patch+json, "
-                                "application/apply-patch+yaml"
-                              : "application/json, application/yaml, "
-                                "application/vnd.kubernetes.protobuf");
+                        "include: application/json, application/yaml, "
+                        "application/vnd.kubernetes.protobuf");
 }
 
 bool reply_too_many(struct reply *rp, int retry_after_s)

@@ -48,6 +48,11 @@ bool reply_stale(struct reply *rp, const struct resource *res, const char *name)
 bool reply_invalid(struct reply *rp, const struct resource *res, const char *name,
                    const char *cause, const char *field, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
+/* 422 of a PUT without resourceVersion; it names the resource, not the kind. */
+bool reply_needs_rv(struct reply *rp, const struct resource *res, const char *name);
+/* 409 of a DELETE whose preconditions fail; it names the kind, not the resource. */
+bool reply_precondition(struct reply *rp, const struct resource *res, const char *name,
+                        const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool reply_media_type(struct reply *rp, bool patch);
 bool reply_too_many(struct reply *rp, int retry_after_s);
 bool reply_future_rv(struct reply *rp, int64_t asked, int64_t now);

@@ -127,6 +127,15 @@ static bool selectable(const struct resource *res, const char *field)
     return false;
 }
 
+static bool refuse_field(const struct resource *res, const char *field, struct err *e)
+{
+    if (*res->fields)
+        return err_set(e, ERR_INVALID, "field label not supported: %s", field);
+    return err_set(e, ERR_INVALID,
+                   "\"%s\" is not a known field selector: only \"metadata.name\"%s", field,
+                   res->namespaced ? ", \"metadata.namespace\"" : "");
+}
+
 struct selector *selector_new(const struct resource *res, const char *labels, const char *fields,
                               struct err *e)
 {
@@ -135,11 +144,7 @@ struct selector *selector_new(const struct resource *res, const char *labels, co
     bool ok = (!labels || parse(s, labels, false, e)) && (!fields || parse(s, fields, true, e));
     for (size_t i = 0; ok && i < s->n; i++) {
         if (s->terms[i].field && !selectable(res, s->terms[i].key))
-            ok = err_set(e, ERR_INVALID,
-                         "Unable to find \"%s/%s, Resource=%s\" that match label selector \"%s\", "
-                         "field selector \"%s\": field label not supported: %.300s",
-                         res->group, res->version, res->plural, labels ? labels : "", fields,
-                         s->terms[i].key);
+            ok = refuse_field(res, s->terms[i].key, e);
     }
     if (!ok) {
         selector_free(s);

@@ -196,7 +196,7 @@ def failure(code, reason, message, details=None):
     if details is not None:
         o["details"] = details
     o["code"] = code
-    return json.dumps(o, separators=(",", ":"))
+    return json.dumps(o, separators=(",", ":")) + "\n"
 
 
 LEASE_DETAILS = {"name": "pg", "group": "coordination.k8s.io", "kind": "leases"}
@@ -225,6 +225,11 @@ def wrong_uid(want, have):
         LEASE_DETAILS)
 
 
+def undecodable(why):
+    return failure(400, "BadRequest",
+                   'Lease in version "v1" cannot be handled as a Lease: ' + why)
+
+
 NO_RESOURCE = failure(404, "NotFound", "the server could not find the requested resource", {})
 NO_METHOD = failure(405, "MethodNotAllowed",
                     "the server does not allow this method on the requested resource", {})
@@ -240,6 +245,7 @@ REFUSALS = [
         404, "NotFound", 'namespaces "no" not found', {"name": "no", "kind": "namespaces"})),
     ("unknown resource", "GET", "/api/v1/namespaces/db/widgets", None, None, 404, NO_RESOURCE),
     ("unknown subresource", "PUT", LEASES + "/pg/status", lease(), None, 404, NO_RESOURCE),
+    ("unknown version", "GET", "/apis/apps/v2", None, None, 404, NO_RESOURCE),
     ("unknown group", "GET", "/apis/nope/v1/things", None, None, 404, "404 page not found\n"),
     ("unknown path", "GET", "/nope", None, None, 404, "404 page not found\n"),
     ("POST on an object", "POST", LEASES + "/pg", lease(), None, 405, NO_METHOD),
@@ -249,8 +255,12 @@ REFUSALS = [
     ("resourceVersion on create", "POST", LEASES,
      {"metadata": {"name": "b", "resourceVersion": "5"}}, None, 500,
      failure(500, "", "resourceVersion should not be set on objects to be created")),
-    ("PUT without resourceVersion", "PUT", LEASES + "/pg", lease(), None, 422, lease_invalid(
-        "metadata.resourceVersion", "Invalid value: 0: must be specified for an update")),
+    ("PUT without resourceVersion", "PUT", LEASES + "/pg", lease(), None, 422, failure(
+        422, "Invalid", 'leases.coordination.k8s.io "pg" is invalid: metadata.resourceVersion: '
+        "Invalid value: 0: must be specified for an update", {**LEASE_DETAILS, "causes": [
+            {"reason": "FieldValueInvalid",
+             "message": "Invalid value: 0: must be specified for an update",
+             "field": "metadata.resourceVersion"}]})),
     ("PUT with a stale resourceVersion", "PUT", LEASES + "/pg",
      {"metadata": {"name": "pg", "resourceVersion": "1"}, "spec": {}}, None, 409, STALE),
     ("PUT with a foreign uid", "PUT", LEASES + "/pg",
@@ -274,27 +284,54 @@ REFUSALS = [
      lease_invalid("spec.leaseTransitions",
                    "Invalid value: -1: must be greater than or equal to 0", name="b")),
     ("three fraction digits", "POST", LEASES, lease("b", renewTime="2026-01-02T03:04:05.678Z"),
-     None, 400, failure(
-         400, "BadRequest", 'Lease in version "v1" cannot be handled as a Lease: parsing time '
-         '"2026-01-02T03:04:05.678Z" as "2006-01-02T15:04:05.000000Z07:00": cannot parse it')),
-    ("no fraction", "POST", LEASES, lease("b", renewTime="2026-01-02T03:04:05Z"), None, 400, None),
-    ("holder of a wrong type", "POST", LEASES, lease("b", holderIdentity=7), None, 400, None),
+     None, 400, undecodable(
+         'parsing time "2026-01-02T03:04:05.678Z" as "2006-01-02T15:04:05.000000Z07:00": cannot '
+         'parse ".678Z" as ".000000"')),
+    ("no fraction", "POST", LEASES, lease("b", renewTime="2026-01-02T03:04:05Z"), None, 400,
+     undecodable('parsing time "2026-01-02T03:04:05Z" as "2006-01-02T15:04:05.000000Z07:00": '
+                 'cannot parse "Z" as ".000000"')),
+    ("seven fraction digits", "POST", LEASES,
+     lease("b", renewTime="2026-01-02T03:04:05.1234567Z"), None, 400, undecodable(
+         'parsing time "2026-01-02T03:04:05.1234567Z" as "2006-01-02T15:04:05.000000Z07:00": '
+         'cannot parse "7Z" as "Z07:00"')),
+    ("no time", "POST", LEASES, lease("b", renewTime="soon"), None, 400, undecodable(
+        'parsing time "soon" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "soon" as '
+        '"2006"')),
+    ("holder of a wrong type", "POST", LEASES, lease("b", holderIdentity=7), None, 400,
+     undecodable("json: cannot unmarshal number into Go struct field "
+                 "LeaseSpec.spec.holderIdentity of type string")),
+    ("duration of a wrong type", "POST", LEASES, lease("b", leaseDurationSeconds="5"), None, 400,
+     undecodable("json: cannot unmarshal string into Go struct field "
+                 "LeaseSpec.spec.leaseDurationSeconds of type int32")),
     ("annotation of a wrong type", "POST", LEASES,
-     {"metadata": {"name": "b", "annotations": {"a": 1}}}, None, 400, None),
+     {"metadata": {"name": "b", "annotations": {"a": True}}}, None, 400,
+     undecodable("json: cannot unmarshal bool into Go struct field "
+                 "ObjectMeta.metadata.annotations of type string")),
+    ("PATCH into a wrong type", "PATCH", LEASES + "/pg", {"spec": {"renewTime": 1}}, MERGE, 422,
+     None),
     ("not JSON", "POST", LEASES, "{", None, 400, None),
     ("truncated JSON", "POST", LEASES, '{"metadata":{"name":"b"', None, 400, None),
     ("two JSON values", "POST", LEASES, "{} {}", None, 400, None),
-    ("other kind", "POST", LEASES, {"kind": "Pod", "apiVersion": "coordination.k8s.io/v1"}, None,
-     400, None),
+    ("unknown kind", "POST", LEASES, {"kind": "Pod", "apiVersion": "coordination.k8s.io/v1"}, None,
+     400, failure(
+         400, "BadRequest", 'Pod in version "v1" cannot be handled as a Lease: no kind "Pod" is '
+         'registered for version "coordination.k8s.io/v1" in scheme "pkg/runtime/scheme.go:111"')),
+    ("other kind", "POST", LEASES, {"kind": "ConfigMap", "apiVersion": "v1"}, None, 400, failure(
+        400, "BadRequest", 'ConfigMap in version "v1" cannot be handled as a Lease: converting '
+        "(v1.ConfigMap) to (coordination.Lease): unknown conversion")),
     ("other version", "POST", LEASES, {"kind": "Lease", "apiVersion": "v1"}, None, 400, failure(
-        400, "BadRequest", "the API version in the data (v1) does not match the expected API "
-        "version (coordination.k8s.io/v1)")),
-    ("form body", "POST", LEASES, "a=b", "application/x-www-form-urlencoded", 415, None),
+        400, "BadRequest", 'Lease in version "v1" cannot be handled as a Lease: no kind "Lease" is '
+        'registered for version "v1" in scheme "pkg/runtime/scheme.go:111"')),
+    ("form body", "POST", LEASES, "a=b", "application/x-www-form-urlencoded", 415, failure(
+        415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted "
+        "media types include: application/json, application/yaml, "
+        "application/vnd.kubernetes.protobuf")),
     ("PATCH of unknown type", "PATCH", LEASES + "/pg", {}, "application/json", 415, failure(
-        415, "UnsupportedMediaType",
-        "the body of the request was in an unknown format - accepted media types include: "
-        "application/json-patch+json, application/merge-patch+json, "
-        "application/strategic-merge-patch+json, application/apply-patch+yaml", {})),
+        415, "UnsupportedMediaType", "415: Unsupported Media Type", {})),
+    ("PATCH of another name", "PATCH", LEASES + "/pg", {"metadata": {"name": "q"}}, MERGE, 400,
+     failure(400, "BadRequest",
+             "the name of the object (q) does not match the name on the URL (pg)")),
+    ("unknown operation", "PATCH", LEASES + "/pg", [{"op": "frob", "path": "/a"}], OPS, 422, None),
     ("PATCH of a missing object", "PATCH", LEASES + "/no", {}, MERGE, 404, None),
     ("PATCH with a foreign uid", "PATCH", LEASES + "/pg", {"metadata": {"uid": "u"}}, MERGE, 422,
      lease_invalid("metadata.uid", 'Invalid value: "u": field is immutable')),
@@ -306,17 +343,21 @@ REFUSALS = [
          "the server rejected our request due to an error in our request", {})),
     ("DELETE with a foreign uid", "DELETE", LEASES + "/pg", {"preconditions": {"uid": "u"}}, None,
      409, failure(
-         409, "Conflict", 'Operation cannot be fulfilled on leases.coordination.k8s.io "pg": the '
+         409, "Conflict", 'Operation cannot be fulfilled on Lease.coordination.k8s.io "pg": the '
          "UID in the precondition (u) does not match the UID in record ({uid}). The object might "
-         "have been deleted and then recreated", LEASE_DETAILS)),
+         "have been deleted and then recreated", {**LEASE_DETAILS, "kind": "Lease"})),
     ("resourceVersion of the future", "GET", LEASES + "?resourceVersion=999", None, None, 504,
      failure(504, "Timeout", "Timeout: Too large resource version: 999, current: {rv}",
              {"causes": [{"reason": "ResourceVersionTooLarge",
                           "message": "Too large resource version"}], "retryAfterSeconds": 1})),
     ("unknown field selector", "GET", LEASES + "?fieldSelector=spec.x%3Dy", None, None, 400,
-     failure(400, "BadRequest",
-             'Unable to find "coordination.k8s.io/v1, Resource=leases" that match label selector '
-             '"", field selector "spec.x=y": field label not supported: spec.x')),
+     failure(400, "BadRequest", '"spec.x" is not a known field selector: only "metadata.name", '
+             '"metadata.namespace"')),
+    ("unknown field selector of pods", "GET", PODS + "?fieldSelector=spec.x%3Dy", None, None, 400,
+     failure(400, "BadRequest", "field label not supported: spec.x")),
+    ("resourceVersion of letters", "GET", PODS + "?resourceVersion=abc", None, None, 400, failure(
+        400, "BadRequest", 'invalid resource version: resourceVersion: Invalid value: "abc": '
+        'strconv.ParseUint: parsing "abc": invalid syntax')),
     ("broken label selector", "GET", LEASES + "?labelSelector=a+in+b", None, None, 400, None),
     ("watch list", "GET", LEASES + "?watch=1&sendInitialEvents=true", None, None, 422, None),
 ]
@@ -373,7 +414,7 @@ def test_lease_update_rules(kube):
     assert gone.status == 200
     assert gone.body == ('{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success",'
                          '"details":{"name":"pg","group":"coordination.k8s.io","kind":"leases",'
-                         f'"uid":"{o["metadata"]["uid"]}"}}}}')
+                         f'"uid":"{o["metadata"]["uid"]}"}}}}\n')
     with_uid = kube("PUT", LEASES + "/pg", o)
     assert with_uid.status == 409 and with_uid.body == wrong_uid(o["metadata"]["uid"], "")
     del o["metadata"]["uid"]
@@ -402,12 +443,11 @@ def test_patches(kube):
         assert a.json["data"] == data and a.rv > before
     assert "labels" not in a.json["metadata"]
     assert kube("PATCH", path, {"data": {"y": "5"}}, type=MERGE).rv == a.rv, "no change, no write"
-    for patch in ([{"op": "replace", "path": "/data/none", "value": "1"}],
-                  [{"op": "remove", "path": "/data/none"}],
+    for patch in ([{"op": "remove", "path": "/data/none"}],
                   [{"op": "add", "path": "/nowhere/x", "value": "1"}]):
         assert kube("PATCH", path, patch, type=OPS).status == 422
     assert kube("PATCH", path, [{"op": "move", "from": "/data/y", "path": "/data/q"}],
-                type=OPS).status == 400
+                type=OPS).status == 422
     assert kube("GET", path).rv == a.rv
     assert kube("PUT", path, {"data": {"only": "1"}}).json["data"] == {"only": "1"}
 
@@ -519,13 +559,13 @@ def test_events(kube):
     assert kube("POST", path, event).status == 201
     for key, bad in (("eventTime", "2026-01-02T03:04:05Z"), ("reason", "r" * 129), ("action", ""),
                      ("type", "Fatal"), ("note", "n" * 1025),
-                     ("regarding", {"namespace": "other"})):
+                     ("regarding", {})):
         a = kube("POST", path, {**event, "metadata": {"name": "e.2"}, key: bad})
         assert a.status in (400, 422), key
     patch = {"series": {"count": 2, "lastObservedTime": "2026-01-02T03:04:06.000000Z"}}
     assert kube("PATCH", path + "/e.1", patch, type=MERGE).status == 200
     assert kube("PATCH", path + "/e.1", {"series": {"lastObservedTime": "x"}},
-                type=MERGE).status == 400
+                type=MERGE).status == 422
     named = {**event, "metadata": {"generateName": "e-"}}
     assert re.fullmatch("e-[a-z0-9]{5}", kube("POST", path, named).json["metadata"]["name"])
 

@@ -10,66 +10,84 @@
 #define EVENT_TEXT_MAX 128
 #define EVENT_NOTE_MAX 1024
 
-static bool refuse_decode(const struct resource *res, struct reply *rp, const char *what)
-{
-    return reply_bad_request(rp, "%s in version \"%s\" cannot be handled as a %s: %s", res->kind,
-                             res->version, res->kind, what);
-}
-
-/* kubernetes/apimachinery MicroTime: RFC 3339 with exactly six fraction digits. */
-static bool is_microtime(const char *s)
+/* kubernetes/apimachinery MicroTime: RFC 3339 with exactly six fraction digits. The text of a
+ * failure is that of Go's time.Parse. */
+static bool parse_microtime(const char *s, struct err *e)
 {
     static const char shape[] = "dddd-dd-ddTdd:dd:dd.dddddd";
-    size_t n = sizeof(shape) - 1;
-    for (size_t i = 0; i < n; i++) {
-        bool digit = isdigit((unsigned char)s[i]) != 0;
-        if (shape[i] == 'd' ? !digit : s[i] != shape[i])
-            return false;
-    }
-    const char *zone = s + n;
-    return str_eq(zone, "Z") || ((*zone == '+' || *zone == '-') && strlen(zone) == 6);
+    static const char layout[] = "2006-01-02T15:04:05.000000Z07:00";
+    const size_t seconds = strlen("2006-01-02T15:04:05");
+    size_t n = 0;
+    while (n < sizeof(shape) - 1 &&
+           (shape[n] == 'd' ? isdigit((unsigned char)s[n]) : s[n] == shape[n]))
+        n++;
+    const char *rest = n < seconds ? s : n < sizeof(shape) - 1 ? s + seconds : s + n;
+    const char *part = n < seconds ? "2006" : n < sizeof(shape) - 1 ? ".000000" : "Z07:00";
+    bool complete = n == sizeof(shape) - 1;
+    size_t zone = 0;
+    if (complete && *rest == 'Z')
+        zone = 1;
+    else if (complete && (*rest == '+' || *rest == '-') && strlen(rest) >= 6)
+        zone = 6;
+    if (zone == 0)
+        return err_set(e, ERR_INVALID,
+                       "parsing time \"%.64s\" as \"%s\": cannot parse \"%.64s\" as \"%s\"", s,
+                       layout, rest, part);
+    if (rest[zone])
+        return err_set(e, ERR_INVALID, "parsing time \"%.64s\": extra text: \"%.64s\"", s,
+                       rest + zone);
+    return true;
 }
 
-static bool decode_microtime(const struct resource *res, const struct json_object *o,
-                             const char *path, struct reply *rp)
+static const char *go_name(const struct json_object *o)
 {
-    char what[256];
-    const struct json_object *val = jx_path(o, path);
-    const char *s = jx_str(o, path);
-    if (!val || (s && is_microtime(s)))
-        return true;
-    str_format(what, sizeof(what),
-               "parsing time \"%.64s\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse it",
-               s ? s : "");
-    return refuse_decode(res, rp, what);
+    switch (json_object_get_type(o)) {
+    case json_type_boolean:
+        return "bool";
+    case json_type_int:
+    case json_type_double:
+        return "number";
+    case json_type_null:
+    case json_type_object:
+    case json_type_array:
+    case json_type_string:
+        break;
+    }
+    return json_type_to_name(json_object_get_type(o));
+}
+
+static bool type_error(const struct resource *res, const char *path, const struct json_object *val,
+                       const char *type, struct err *e)
+{
+    const char *owner = str_starts(path, "metadata.") ? "ObjectMeta" : res->kind;
+    return err_set(e, ERR_INVALID,
+                   "json: cannot unmarshal %s into Go struct field %s%s.%s of type %s",
+                   go_name(val), owner, str_starts(path, "spec.") ? "Spec" : "", path, type);
 }
 
 static bool decode_type(const struct resource *res, const struct json_object *o, const char *path,
-                        enum json_type type, struct reply *rp)
+                        enum json_type type, const char *go_type, struct err *e)
 {
-    char what[256];
-    struct json_object *val = jx_path(o, path);
-    if (!val || json_object_is_type(val, type))
-        return true;
-    str_format(what, sizeof(what), "json: cannot unmarshal %s into Go struct field %s.%s of type %s",
-               json_type_to_name(json_object_get_type(val)), res->kind, path,
-               json_type_to_name(type));
-    return refuse_decode(res, rp, what);
+    const struct json_object *val = jx_path(o, path);
+    return !val || json_object_is_type(val, type) || type_error(res, path, val, go_type, e);
+}
+
+static bool decode_microtime(const struct resource *res, const struct json_object *o,
+                             const char *path, struct err *e)
+{
+    const char *s = jx_str(o, path);
+    return decode_type(res, o, path, json_type_string, "string", e) &&
+           (!s || parse_microtime(s, e));
 }
 
 static bool decode_strings(const struct resource *res, const struct json_object *o,
-                           const char *path, struct reply *rp)
+                           const char *path, struct err *e)
 {
-    char what[256];
-    if (!decode_type(res, o, path, json_type_object, rp))
+    if (!decode_type(res, o, path, json_type_object, "map[string]string", e))
         return false;
-    for (struct lh_entry *e = jx_head(jx_path(o, path)); e; e = e->next) {
-        if (json_object_is_type(jx_val(e), json_type_string))
-            continue;
-        str_format(what, sizeof(what),
-                   "json: cannot unmarshal %s into Go struct field %s.%s of type string",
-                   json_type_to_name(json_object_get_type(jx_val(e))), res->kind, path);
-        return refuse_decode(res, rp, what);
+    for (struct lh_entry *p = jx_head(jx_path(o, path)); p; p = p->next) {
+        if (!json_object_is_type(jx_val(p), json_type_string))
+            return type_error(res, path, jx_val(p), "string", e);
     }
     return true;
 }
@@ -90,15 +108,15 @@ static void drop_unknown_lease_fields(struct json_object *spec)
     }
 }
 
-static bool decode_lease(const struct resource *res, struct json_object *o, struct reply *rp)
+static bool decode_lease(const struct resource *res, struct json_object *o, struct err *e)
 {
     drop_unknown_lease_fields(jx_get(o, "spec"));
-    return decode_type(res, o, "spec", json_type_object, rp) &&
-           decode_type(res, o, "spec.holderIdentity", json_type_string, rp) &&
-           decode_type(res, o, "spec.leaseDurationSeconds", json_type_int, rp) &&
-           decode_type(res, o, "spec.leaseTransitions", json_type_int, rp) &&
-           decode_microtime(res, o, "spec.acquireTime", rp) &&
-           decode_microtime(res, o, "spec.renewTime", rp);
+    return decode_type(res, o, "spec", json_type_object, "v1.LeaseSpec", e) &&
+           decode_type(res, o, "spec.holderIdentity", json_type_string, "string", e) &&
+           decode_type(res, o, "spec.leaseDurationSeconds", json_type_int, "int32", e) &&
+           decode_type(res, o, "spec.leaseTransitions", json_type_int, "int32", e) &&
+           decode_microtime(res, o, "spec.acquireTime", e) &&
+           decode_microtime(res, o, "spec.renewTime", e);
 }
 
 static void drop_if_empty(struct json_object *o, const char *key)
@@ -108,10 +126,10 @@ static void drop_if_empty(struct json_object *o, const char *key)
         json_object_object_del(o, key);
 }
 
-bool validate_decode(const struct resource *res, struct json_object *o, struct reply *rp)
+bool validate_decode(const struct resource *res, struct json_object *o, struct err *e)
 {
     jx_strip_nulls(o);
-    if (!decode_type(res, o, "metadata", json_type_object, rp))
+    if (!decode_type(res, o, "metadata", json_type_object, "v1.ObjectMeta", e))
         return false;
     struct json_object *meta = jx_need(o, "metadata");
     json_object_object_del(meta, "managedFields");
@@ -121,19 +139,19 @@ bool validate_decode(const struct resource *res, struct json_object *o, struct r
     static const char *const strings[] = {"metadata.name", "metadata.namespace", "metadata.uid",
                                           "metadata.resourceVersion"};
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
-        if (!decode_type(res, o, strings[i], json_type_string, rp))
+        if (!decode_type(res, o, strings[i], json_type_string, "string", e))
             return false;
     }
-    if (!decode_strings(res, o, "metadata.labels", rp) ||
-        !decode_strings(res, o, "metadata.annotations", rp))
+    if (!decode_strings(res, o, "metadata.labels", e) ||
+        !decode_strings(res, o, "metadata.annotations", e))
         return false;
     if (str_eq(res->kind, "ConfigMap"))
-        return decode_strings(res, o, "data", rp);
+        return decode_strings(res, o, "data", e);
     if (str_eq(res->kind, "Lease"))
-        return decode_lease(res, o, rp);
+        return decode_lease(res, o, e);
     if (str_eq(res->group, "events.k8s.io"))
-        return decode_microtime(res, o, "eventTime", rp) &&
-               decode_microtime(res, o, "series.lastObservedTime", rp);
+        return decode_microtime(res, o, "eventTime", e) &&
+               decode_microtime(res, o, "series.lastObservedTime", e);
     return true;
 }
 
@@ -165,11 +183,12 @@ static bool validate_lease(const struct resource *res, const char *name,
     return true;
 }
 
-static bool validate_event(const struct resource *res, const char *name,
-                           const struct json_object *o, struct reply *rp)
+/* The server validates events in their core form, and says so. */
+static bool validate_event(const char *name, const struct json_object *o, struct reply *rp)
 {
     static const char *const needed[] = {"eventTime", "reportingController", "reportingInstance",
                                          "action", "reason"};
+    const struct resource *res = store_find_resource("", "v1", "events");
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
         const char *s = jx_str_or(o, needed[i], "");
         if (!*s)
@@ -185,14 +204,13 @@ static bool validate_event(const struct resource *res, const char *name,
         return reply_invalid(rp, res, name, "FieldValueInvalid", "type",
                              "Invalid value: \"\": has invalid value: %.64s", type);
     if (strlen(jx_str_or(o, "note", "")) > EVENT_NOTE_MAX)
-        return reply_invalid(rp, res, name, "FieldValueInvalid", "note",
+        return reply_invalid(rp, res, name, "FieldValueInvalid", "message",
                              "Invalid value: \"\": can have at most %d characters",
                              EVENT_NOTE_MAX);
-    const char *where = jx_str_or(o, "regarding.namespace", "");
-    const char *ns = jx_str_or(o, "metadata.namespace", "");
-    if (!str_eq(where, ns) && !(*where == '\0' && str_eq(ns, "default")))
+    if (!*jx_str_or(o, "regarding.namespace", "") &&
+        !str_eq(jx_str_or(o, "metadata.namespace", ""), "default"))
         return reply_invalid(rp, res, name, "FieldValueInvalid", "involvedObject.namespace",
-                             "Invalid value: \"%.253s\": does not match event.namespace", where);
+                             "Invalid value: \"\": does not match event.namespace");
     return true;
 }
 
@@ -213,6 +231,6 @@ bool validate_object(const struct resource *res, const char *name, const struct 
     if (str_eq(res->kind, "Lease"))
         return validate_lease(res, name, o, rp);
     if (str_eq(res->group, "events.k8s.io"))
-        return validate_event(res, name, o, rp);
+        return validate_event(name, o, rp);
     return true;
 }

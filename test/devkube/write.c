@@ -44,35 +44,65 @@ static void stamp_uid(struct json_object *meta)
     jx_set_str(meta, "uid", text);
 }
 
+static bool kind_known(const char *gv, const char *kind)
+{
+    size_t n;
+    char text[128];
+    const struct resource *all = store_resources(&n);
+    for (size_t i = 0; i < n; i++) {
+        must(str_format(text, sizeof(text), "%s%s%s", all[i].group, *all[i].group ? "/" : "",
+                        all[i].version));
+        if (str_eq(text, gv) && str_eq(all[i].kind, kind))
+            return true;
+    }
+    return false;
+}
+
+/* Is it what the path says? Absent kind and apiVersion are. */
+static bool right_kind(const struct resource *res, const struct json_object *o, struct reply *rp)
+{
+    char gv[128];
+    must(str_format(gv, sizeof(gv), "%s%s%s", res->group, *res->group ? "/" : "", res->version));
+    const char *kind = jx_str_or(o, "kind", res->kind);
+    const char *version = jx_str_or(o, "apiVersion", gv);
+    if (str_eq(kind, res->kind) && str_eq(version, gv))
+        return true;
+    const char *group = *res->group ? res->group : "core";
+    const char *slash = strchr(version, '/');
+    const char *short_version = slash ? slash + 1 : version;
+    if (kind_known(version, kind))
+        return reply_bad_request(rp,
+                                 "%s in version \"%s\" cannot be handled as a %s: converting "
+                                 "(%s.%s) to (%.*s.%s): unknown conversion",
+                                 kind, short_version, res->kind, short_version, kind,
+                                 (int)strcspn(group, "."), group, res->kind);
+    return reply_bad_request(rp,
+                             "%.64s in version \"%.64s\" cannot be handled as a %s: no kind "
+                             "\"%.64s\" is registered for version \"%.64s\" in scheme "
+                             "\"pkg/runtime/scheme.go:111\"",
+                             kind, short_version, res->kind, kind, version);
+}
+
 /* The body as an object of the addressed resource, without kind and apiVersion; NULL: rp set. */
 static struct json_object *read_body(const struct api_request *rq, struct reply *rp)
 {
-    char gv[128];
+    struct err e;
     const struct resource *res = rq->res;
     if (rq->content_type && !str_starts(rq->content_type, "application/json")) {
         reply_media_type(rp, false);
         return NULL;
     }
     struct json_object *o = jx_parse(rq->body, rq->body_len);
-    must(str_format(gv, sizeof(gv), "%s%s%s", res->group, *res->group ? "/" : "", res->version));
-    const char *kind = jx_str_or(o, "kind", res->kind);
-    const char *version = jx_str_or(o, "apiVersion", gv);
-    bool ok = false;
-    if (!json_object_is_type(o, json_type_object))
+    bool ok = json_object_is_type(o, json_type_object);
+    if (!ok)
         reply_bad_request(rp,
                           "the object provided is unrecognized (must be of type %s): couldn't get "
-                          "version/kind; json parse error",
-                          res->kind);
-    else if (!str_eq(version, gv))
-        reply_bad_request(rp,
-                          "the API version in the data (%.64s) does not match the expected API "
-                          "version (%s)",
-                          version, gv);
-    else if (!str_eq(kind, res->kind))
-        reply_bad_request(rp, "%.64s in version \"%s\" cannot be handled as a %s: wrong kind",
-                          kind, res->version, res->kind);
-    else
-        ok = validate_decode(res, o, rp);
+                          "version/kind; json parse error: unexpected end of JSON input (%.256s)",
+                          res->kind, rq->body_len ? rq->body : "<empty>");
+    ok = ok && right_kind(res, o, rp);
+    if (ok && !validate_decode(res, o, &e))
+        ok = reply_bad_request(rp, "%s in version \"%s\" cannot be handled as a %s: %s",
+                               res->kind, res->version, res->kind, e.msg);
     if (!ok) {
         json_object_put(o);
         return NULL;
@@ -265,9 +295,7 @@ static bool rv_precondition(const struct api_request *rq, const struct json_obje
     if ((!*want || str_eq(want, "0")) && rq->res->unconditional_update)
         return true;
     if (!*want || str_eq(want, "0"))
-        return reply_invalid(rp, rq->res, rq->name, "FieldValueInvalid",
-                             "metadata.resourceVersion",
-                             "Invalid value: 0: must be specified for an update");
+        return reply_needs_rv(rp, rq->res, rq->name);
     return str_eq(want, jx_str_or(old, "metadata.resourceVersion", "")) ||
            reply_stale(rp, rq->res, rq->name);
 }
@@ -296,59 +324,79 @@ void api_update(struct api *a, const struct api_request *rq, struct reply *rp)
         commit_change(a, rq, old, o, rp);
 }
 
-/* Applies the patch in the body to doc, by content type. */
-static bool apply_patch(const struct api_request *rq, struct json_object **doc, struct reply *rp)
+/* Applies the patch in the body to doc. */
+static bool apply_patch(const struct api_request *rq, bool ops, struct json_object **doc,
+                        struct reply *rp)
 {
     struct err e;
-    const char *type = rq->content_type ? rq->content_type : "";
-    bool ops = str_starts(type, "application/json-patch+json");
-    if (!ops && !str_starts(type, "application/merge-patch+json") &&
-        !str_starts(type, "application/strategic-merge-patch+json"))
-        return reply_media_type(rp, true);
+    bool ok = false;
     struct json_object *patch = jx_parse(rq->body, rq->body_len);
-    bool ok = json_object_is_type(patch, ops ? json_type_array : json_type_object);
-    if (!ok)
-        reply_bad_request(rp, "error decoding patch: it must be a JSON %s",
-                          ops ? "array" : "object");
-    else if (!ops)
-        patch_merge(*doc, patch);
-    else if (!(ok = patch_json(doc, patch, &e)) && e.kind == ERR_INVALID)
-        reply_bad_request(rp, "error decoding patch: %s", e.msg);
-    else if (!ok)
+    if (!patch)
+        reply_bad_request(rp, "error decoding patch: unexpected end of JSON input");
+    else if (!json_object_is_type(patch, ops ? json_type_array : json_type_object))
+        reply_bad_request(rp, "error decoding patch: json: cannot unmarshal %s into Go value of "
+                              "type %s",
+                          json_type_to_name(json_object_get_type(patch)),
+                          ops ? "[]handlers.jsonPatchOp" : "map[string]interface {}");
+    else if (ops && !patch_json(doc, patch, &e))
         reply_status(rp, 422, "Invalid", json_object_new_object(),
                      "the server rejected our request due to an error in our request");
+    else
+        ok = true;
+    if (ok && !ops)
+        patch_merge(*doc, patch);
     json_object_put(patch);
     return ok;
 }
 
-/* What no patch may change: identity, and a resourceVersion other than the current one. */
+/* The result of a patch that does not decode is a 422 that quotes it, without naming the object. */
+static bool decode_patched(const struct resource *res, struct json_object *o, struct reply *rp)
+{
+    static const struct resource nameless = {.group = "", .kind = ""};
+    struct err e = {0};
+    if (validate_decode(res, o, &e))
+        return true;
+    struct json_object *text = json_object_new_string(jx_text(o));
+    reply_invalid(rp, &nameless, "", "FieldValueInvalid", "patch", "Invalid value: %s: %s",
+                  jx_text(text), e.msg);
+    json_object_put(text);
+    return false;
+}
+
 static bool patch_preconditions(const struct api_request *rq, const struct json_object *old,
                                 const struct json_object *o, struct reply *rp)
 {
-    static const char *const fixed[] = {"metadata.uid", "metadata.name", "metadata.namespace"};
-    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
-        const char *have = jx_str_or(o, fixed[i], "");
-        if (!str_eq(have, jx_str_or(old, fixed[i], "")))
-            return reply_invalid(rp, rq->res, rq->name, "FieldValueInvalid", fixed[i],
-                                 "Invalid value: \"%.253s\": field is immutable", have);
-    }
-    const char *want = jx_str_or(o, "metadata.resourceVersion", "");
-    return !*want || str_eq(want, jx_str_or(old, "metadata.resourceVersion", "")) ||
-           reply_stale(rp, rq->res, rq->name);
+    const char *uid = jx_str_or(o, "metadata.uid", "");
+    const char *rv = jx_str_or(o, "metadata.resourceVersion", "");
+    if (!same_place(rq, o, rp))
+        return false;
+    if (*rv && !str_eq(rv, jx_str_or(old, "metadata.resourceVersion", "")))
+        return reply_stale(rp, rq->res, rq->name);
+    if (*uid && !str_eq(uid, jx_str_or(old, "metadata.uid", "")))
+        return reply_invalid(rp, rq->res, rq->name, "FieldValueInvalid", "metadata.uid",
+                             "Invalid value: \"%.253s\": field is immutable", uid);
+    return true;
 }
 
 void api_patch(struct api *a, const struct api_request *rq, struct reply *rp)
 {
+    const char *type = rq->content_type ? rq->content_type : "";
+    bool ops = str_starts(type, "application/json-patch+json");
+    if (!ops && !str_starts(type, "application/merge-patch+json") &&
+        !str_starts(type, "application/strategic-merge-patch+json")) {
+        reply_media_type(rp, true);
+        return;
+    }
     struct json_object *old = store_get(a->st, rq->res, rq->ns, rq->name);
     if (!old) {
         reply_not_found(rp, rq->res, rq->name);
         return;
     }
     struct json_object *o = jx_copy(old);
-    bool ok = apply_patch(rq, &o, rp);
+    bool ok = apply_patch(rq, ops, &o, rp);
     if (ok && !json_object_is_type(o, json_type_object))
         ok = reply_bad_request(rp, "error decoding patch: the result is not an object");
-    ok = ok && validate_decode(rq->res, o, rp) && patch_preconditions(rq, old, o, rp);
+    ok = ok && decode_patched(rq->res, o, rp) && patch_preconditions(rq, old, o, rp);
     if (!ok) {
         json_object_put(o);
         return;
@@ -361,20 +409,22 @@ void api_patch(struct api *a, const struct api_request *rq, struct reply *rp)
 static bool delete_preconditions(const struct api_request *rq, const struct json_object *options,
                                  const struct json_object *old, struct reply *rp)
 {
-    const char *uid = jx_str_or(options, "preconditions.uid", "");
-    const char *rv = jx_str_or(options, "preconditions.resourceVersion", "");
-    const char *old_uid = jx_str_or(old, "metadata.uid", "");
-    const char *old_rv = jx_str_or(old, "metadata.resourceVersion", "");
-    if (*uid && !str_eq(uid, old_uid))
-        return reply_conflict(rp, rq->res, rq->name,
-                              "the UID in the precondition (%s) does not match the UID in record "
-                              "(%s). The object might have been deleted and then recreated",
-                              uid, old_uid);
-    if (*rv && !str_eq(rv, old_rv))
-        return reply_conflict(rp, rq->res, rq->name,
-                              "the ResourceVersion in the precondition (%s) does not match the "
-                              "ResourceVersion in record (%s). The object might have been modified",
-                              rv, old_rv);
+    static const struct {
+        const char *field;
+        const char *text;
+        const char *past; /* what may have happened to the object */
+    } checks[] = {{"uid", "UID", "deleted and then recreated"},
+                  {"resourceVersion", "ResourceVersion", "modified"}};
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        const char *field = checks[i].field;
+        const char *want = jx_str_or(jx_path(options, "preconditions"), field, "");
+        const char *have = jx_str_or(jx_get(old, "metadata"), field, "");
+        if (*want && !str_eq(want, have))
+            return reply_precondition(rp, rq->res, rq->name,
+                                      "the %s in the precondition (%s) does not match the %s in "
+                                      "record (%s). The object might have been %s",
+                                      checks[i].text, want, checks[i].text, have, checks[i].past);
+    }
     return true;
 }
 
