@@ -91,7 +91,7 @@ struct status_alarm {
     char text[STATUS_TEXT_SIZE]; /* what is wrong and what to do */
 };
 
-/* Cumulative count of values at most status_hist_bounds_us[i]; the last bucket is infinity. */
+/* Durations. The bounds of the buckets are 0.5 ms to 5 s; the last one is infinity. */
 #define STATUS_HIST_BUCKETS 14
 struct status_hist {
     uint64_t bucket[STATUS_HIST_BUCKETS]; /* not cumulative in memory */
