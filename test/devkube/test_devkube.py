@@ -858,14 +858,14 @@ def test_fault_delays(leased):
     leased.fault(verb="patch", count=1, delay_before_ms=300)
     t = time.monotonic()
     assert bump(leased, 1).status == 200
-    assert time.monotonic() - t >= 0.3
+    assert time.monotonic() - t > 0.29
     leased.fault(verb="patch", count=1, delay_after_ms=300)
     conn = leased.connect()
     conn.request("PATCH", LEASES + "/pg", '{"spec":{"leaseTransitions":2}}',
                  {"Content-Type": MERGE})
     wait_for("commit before the answer", lambda: committed(leased) == 2)
     assert conn.getresponse().status == 200
-    assert time.monotonic() - t >= 0.6
+    assert time.monotonic() - t > 0.58
 
 
 def test_fault_delay_meets_server_timeout(leased):
