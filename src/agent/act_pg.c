@@ -347,7 +347,8 @@ static bool source_of(struct agent *a, const struct verdict *d, struct pg_source
 
 static bool begin_clone(struct agent *a, const struct verdict *d, struct err *e)
 {
-    struct pg_clone_spec s = {.state = &a->state, .system_id = a->view.st.system_id};
+    struct pg_clone_spec s = {
+        .state = &a->state, .system_id = a->view.st.system_id, .slot = true};
     if (!source_of(a, d, &s.from))
         return err_set(e, ERR_TRANSIENT, "the primary's address is not known yet");
     s.replace = a->dir.state == DATA_OK || a->dir.state == DATA_PARTIAL ? PG_REPLACE_KEEP
@@ -370,7 +371,6 @@ static bool begin_initdb(struct agent *a, struct err *e)
     struct pg_initdb_spec s = {
         .database = c->bootstrap.database[0] != '\0' ? c->bootstrap.database : NULL,
         .initdb_args = c->bootstrap.initdb_args[0] != '\0' ? c->bootstrap.initdb_args : NULL,
-        .wal_dir = c->bootstrap.wal_dir[0] != '\0' ? c->bootstrap.wal_dir : NULL,
         .init_scripts = c->bootstrap.init_dir[0] != '\0' ? c->bootstrap.init_dir : NULL,
         .checksums = true,
         .state = &a->state,
