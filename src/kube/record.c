@@ -1,4 +1,4 @@
-/* Record and release from JSON; identities. Writing is apart: base/json.h and json-c share names. */
+/* Record and release from JSON; identities. Writing is apart: base/jw.h and json-c share names. */
 #include "kube/record.h"
 
 #include <string.h>
