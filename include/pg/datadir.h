@@ -30,6 +30,9 @@ const char *pg_marker_name(enum pg_marker m);
 
 /* standby.signal, and no recovery.signal: before every start (the one way to become writable). */
 bool pg_standby_signal(const struct pg_env *env, struct err *e);
+/* Removes postmaster.pid. Only when no server can be alive (guard has the server lock): in a new
+ * container its number may be that of an unrelated process, and a start would be refused. */
+bool pg_postmaster_pid_forget(const struct pg_env *env, struct err *e);
 /* Removes a tree; a missing one is fine. Blocking: for small trees only (jobs use a child). */
 bool pg_tree_remove(const char *path, struct err *e);
 

@@ -13,11 +13,12 @@
 enum pg_job_kind { PG_JOB_NONE, PG_JOB_INITDB, PG_JOB_CLONE, PG_JOB_REWIND, PG_JOB_WALEND };
 enum pg_job_state { PG_JOB_IDLE, PG_JOB_RUNNING, PG_JOB_OK, PG_JOB_FAILED };
 
-/* As the official image's first start. NULL strings: not set. */
+/* As the official image's first start: initdb, the database, the members' role, the scripts against a
+ * temporary server that listens on a private socket only. Output goes to <state_dir>/initdb.log. NULL
+ * strings: not set. */
 struct pg_initdb_spec {
     const char *database;       /* POSTGRES_DB; NULL: the superuser's name */
     const char *initdb_args;    /* POSTGRES_INITDB_ARGS, blanks separate, quotes group */
-    const char *wal_dir;        /* POSTGRES_INITDB_WALDIR */
     const char *init_scripts;   /* NULL: /docker-entrypoint-initdb.d; need not exist */
     bool checksums;
     struct pg_state *state;     /* volume and system_id are set and saved at the end */
@@ -42,6 +43,8 @@ struct pg_clone_spec {
     struct pg_source from;
     enum pg_replace replace;
     bool remove_first;          /* only with PG_REPLACE_REMOVE: no room for two; old one goes first */
+    bool slot;                  /* make the slot of the new volume on the source; a clone that fails
+                                 * may leave it there */
     struct pg_state *state;     /* new volume id and the system id are set and saved at the end */
     uint64_t system_id;         /* the source must have it; 0: any */
     int64_t deadline_ms;
@@ -84,5 +87,6 @@ void pg_job_clear(struct pg_job *j);
 struct position pg_job_walend(const struct pg_job *j);          /* WALEND */
 const struct pg_control *pg_job_control(const struct pg_job *j);/* WALEND, REWIND (before it) */
 const char *pg_job_set_aside(const struct pg_job *j);           /* REWIND: directory, "" = nothing */
+uint64_t pg_job_volume(const struct pg_job *j);                 /* INITDB, CLONE: the new id */
 
 #endif

@@ -230,6 +230,16 @@ bool pg_standby_signal(const struct pg_env *env, struct err *e)
     return fd_sync_dir(env->data_dir, e);
 }
 
+bool pg_postmaster_pid_forget(const struct pg_env *env, struct err *e)
+{
+    char path[PG_PATH_SIZE];
+    if (!pg_path(path, env->data_dir, "postmaster.pid"))
+        return err_set(e, ERR_INVALID, "postmaster.pid: the path is too long");
+    if (unlink(path) != 0 && errno != ENOENT)
+        return err_errno(e, ERR_FATAL, "remove %s", path);
+    return true;
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     (void)st;
