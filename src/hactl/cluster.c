@@ -118,8 +118,10 @@ static void take_sync(struct member_view *m, struct json_object *o)
 {
     if (json_object_is_type(o, json_type_boolean))
         str_copy(m->sync, sizeof(m->sync), json_object_get_boolean(o) ? "yes" : "");
-    else if (!str_eq(jtext(o), "none"))
+    else
         jcopy(m->sync, sizeof(m->sync), o);
+    if (str_eq(m->sync, "none"))
+        m->sync[0] = '\0';
 }
 
 static void take_annotation(struct member_view *m, struct json_object *st, int64_t now_s)
@@ -144,6 +146,11 @@ void cluster_take_status(struct member_view *m, struct json_object *st)
     if (!json_object_is_type(st, json_type_object))
         return;
     take_common(m, st);
+    m->port = jint(jget(st, "port", NULL), m->port);
+    jcopy(m->daemon, sizeof(m->daemon), jget(st, "pghad", "version", NULL));
+    o = jget(st, "alarms", NULL);
+    if (json_object_is_type(o, json_type_array) && json_object_array_length(o) > 0)
+        jcopy(m->alarm, sizeof(m->alarm), jget(json_object_array_get_idx(o, 0), "text", NULL));
     m->source = SOURCE_LIVE;
     m->age_s = 0;
     m->lag_bytes = -1; /* this member's own idea of it is older than the primary's position */
@@ -249,7 +256,7 @@ void cluster_take_pods(struct cluster_view *v, struct json_object *podlist)
 static void take_peer(struct cluster_view *v, struct json_object *o)
 {
     struct member_view *m = add_member(v, jtext(jget(o, "name", NULL)));
-    struct json_object *lag = jget(o, "lag", NULL);
+    struct json_object *lag = jget(o, "receive_lag", NULL);
 
     if (!m)
         return;
@@ -260,10 +267,9 @@ static void take_peer(struct cluster_view *v, struct json_object *o)
     m->age_s = 0;
     jcopy(m->address, sizeof(m->address), jget(o, "host", NULL));
     m->port = jint(jget(o, "port", NULL), m->port);
-    m->lag_bytes = jint(lag ? lag : jget(o, "receive_lag", NULL), -1);
+    m->lag_bytes = jint(lag ? lag : jget(o, "lag", NULL), -1);
+    m->in_v = jbool(jget(o, "in_vote_set", NULL), false);
     take_sync(m, jget(o, "sync", NULL));
-    if (m->role == ROLE_PRIMARY)
-        str_copy(v->holder, sizeof(v->holder), m->name);
 }
 
 void cluster_take_agent(struct cluster_view *v, struct json_object *status,
@@ -271,10 +277,10 @@ void cluster_take_agent(struct cluster_view *v, struct json_object *status,
 {
     struct json_object *list = jget(cluster, "members", NULL);
     size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
-    struct json_object *name = jget(cluster, "scope", NULL);
-    int64_t epoch = jint(jget(status, "lease", "epoch", NULL), 0);
+    int64_t epoch = jint(jget(cluster, "epoch", NULL), 0);
 
-    jcopy(v->name, sizeof(v->name), name ? name : jget(status, "cluster", NULL));
+    jcopy(v->name, sizeof(v->name), jget(cluster, "scope", NULL));
+    jcopy(v->holder, sizeof(v->holder), jget(cluster, "leader", NULL));
     jcopy(v->ns, sizeof(v->ns), jget(status, "namespace", NULL));
     jcopy(v->system_id, sizeof(v->system_id), jget(status, "database_system_identifier", NULL));
     v->has_lease = true; /* with the API away its absence could not be told */
@@ -282,6 +288,13 @@ void cluster_take_agent(struct cluster_view *v, struct json_object *status,
     v->paused = jbool(jget(cluster, "pause", NULL), false);
     for (size_t i = 0; i < n; i++)
         take_peer(v, json_object_array_get_idx(list, i));
+    for (size_t i = 0; i < v->n; i++) { /* of itself the agent knows more */
+        if (str_eq(v->m[i].name, jtext(jget(status, "name", NULL)))) {
+            int64_t lag = v->m[i].lag_bytes;
+            cluster_take_status(&v->m[i], status);
+            v->m[i].lag_bytes = lag;
+        }
+    }
 }
 
 const struct member_view *cluster_find(const struct cluster_view *v, const char *member)
@@ -383,6 +396,8 @@ void cluster_conclude(struct cluster_view *v)
         struct member_view *m = &v->m[i];
         bool is_primary = m == primary;
         judge_member(v, m, is_primary);
+        if (m->alarm[0])
+            alarm_add(v, "%s: %s", m->name, m->alarm);
         if (is_primary)
             m->lag_bytes = 0;
         else if (m->source == SOURCE_LIVE && primary && primary->source == SOURCE_LIVE && m->lsn &&

@@ -246,7 +246,7 @@ static int make_dsn(struct session *s, struct buf *b)
     struct cluster_view v;
     struct buf ports;
     size_t n = 0;
-    int rc = gather(s, &v, false);
+    int rc = gather(s, &v, true); /* the port is theirs to tell */
 
     if (rc != EXIT_DONE)
         return rc;

@@ -236,6 +236,38 @@ static void live_status__overrides_and_measures(void **state)
     assert_int_equal(v->m[2].source, SOURCE_PUBLISHED);
 }
 
+static void agent_documents__same_picture(void **state)
+{
+    static const char status[] =
+        "{\"name\":\"pg-1\",\"role\":\"primary\",\"state\":\"running\",\"namespace\":\"db\","
+        "\"lsn\":\"0/6000000\",\"sync\":\"none\",\"port\":5433,\"pghad\":{\"version\":\"0.1.0\"},"
+        "\"alarms\":[{\"name\":\"disk\",\"text\":\"2 % free\"}]}";
+    static const char cluster[] =
+        "{\"scope\":\"pg\",\"leader\":\"pg-1\",\"epoch\":5,\"pause\":true,\"members\":["
+        "{\"name\":\"pg-1\",\"role\":\"primary\",\"state\":\"running\",\"host\":\"10.0.0.2\","
+        "\"port\":5433,\"timeline\":3,\"lag\":0},"
+        "{\"name\":\"pg-0\",\"role\":\"replica\",\"state\":\"streaming\",\"host\":\"10.0.0.1\","
+        "\"timeline\":3,\"sync\":\"quorum\",\"in_vote_set\":true,\"receive_lag\":4096}]}";
+    struct json_object *s = jparse(status, strlen(status)), *c = jparse(cluster, strlen(cluster));
+
+    (void)state;
+    view = (struct cluster_view){.now_s = NOW};
+    cluster_take_agent(&view, s, c);
+    cluster_conclude(&view);
+    json_object_put(s);
+    json_object_put(c);
+    assert_string_equal(view.name, "pg");
+    assert_int_equal(view.epoch, 5);
+    assert_true(view.paused);
+    assert_ptr_equal(cluster_primary(&view), &view.m[1]);
+    assert_string_equal(view.m[1].daemon, "0.1.0");
+    assert_int_equal(view.m[1].port, 5433);
+    assert_int_equal(view.m[0].lag_bytes, 4096);
+    assert_true(view.m[0].in_v);
+    assert_int_equal(view.alarms_n, 1);
+    assert_string_equal(view.alarms[0], "pg-1: 2 % free");
+}
+
 static void hostile_objects__no_harm(void **state)
 {
     static const char *const docs[] = {
@@ -308,6 +340,7 @@ int main(void)
         cmocka_unit_test(yaml__nested_and_quoted),
         cmocka_unit_test(degraded__said_in_words),
         cmocka_unit_test(live_status__overrides_and_measures),
+        cmocka_unit_test(agent_documents__same_picture),
         cmocka_unit_test(hostile_objects__no_harm),
         cmocka_unit_test(clean__control_characters_are_blanks),
         cmocka_unit_test(lsn__text_both_ways),
