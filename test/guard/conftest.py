@@ -24,6 +24,11 @@ IS_ROOT = os.geteuid() == 0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+def pytest_configure():
+    """An end by SIGTERM cleans up as an end by Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def boot_ms():
     return time.clock_gettime(time.CLOCK_BOOTTIME) * 1000
 
