@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "base/json.h"
+#include "base/jw.h"
 #include "base/must.h"
 #include "base/str.h"
 #include "config/option.h"
@@ -181,38 +181,38 @@ bool config_get_text(const struct config *c, const char *name, struct buf *ret)
     return !ret->overflow;
 }
 
-static void write_json(struct json *j, const struct option *o, const struct config *c)
+static void write_json(struct jw *j, const struct option *o, const struct config *c)
 {
     const char *key = strchr(o->name, '.') + 1;
     const char *p = (const char *)c + o->offset;
     if (o->type == OPT_BOOL) {
-        json_bool(j, key, *(const bool *)p);
+        jw_bool(j, key, *(const bool *)p);
     } else if (o->type == OPT_INT) {
-        json_int(j, key, *(const int64_t *)(const void *)p);
+        jw_int(j, key, *(const int64_t *)(const void *)p);
     } else if (o->type == OPT_LIST) {
         const struct config_list *l = (const void *)p;
-        json_array(j, key);
+        jw_array(j, key);
         for (size_t i = 0; i < l->n; i++)
-            json_string(j, NULL, l->v[i]);
-        json_array_end(j);
+            jw_string(j, NULL, l->v[i]);
+        jw_array_end(j);
     } else if (o->type == OPT_MAP) {
         const struct config_map *m = (const void *)p;
-        json_object(j, key);
+        jw_object(j, key);
         for (size_t i = 0; i < m->n; i++)
-            json_string(j, m->v[i].key, m->v[i].value);
-        json_object_end(j);
+            jw_string(j, m->v[i].key, m->v[i].value);
+        jw_object_end(j);
     } else {
         char *text = text_of(o, c);
-        json_string(j, key, text);
+        jw_string(j, key, text);
         free(text);
     }
 }
 
 bool config_to_json(const struct config *c, struct buf *ret)
 {
-    struct json j;
-    json_init(&j, ret);
-    json_object(&j, NULL);
+    struct jw j;
+    jw_init(&j, ret);
+    jw_object(&j, NULL);
     const char *section = "";
     size_t n = 0;
     for (size_t i = 0; i < option_count; i++) {
@@ -224,14 +224,14 @@ bool config_to_json(const struct config *c, struct buf *ret)
             memcpy(key, o->name, m);
             key[m] = '\0';
             if (n > 0)
-                json_object_end(&j);
-            json_object(&j, key);
+                jw_object_end(&j);
+            jw_object(&j, key);
             section = o->name;
             n = m;
         }
         write_json(&j, o, c);
     }
-    json_object_end(&j);
-    json_object_end(&j);
+    jw_object_end(&j);
+    jw_object_end(&j);
     return !ret->overflow;
 }

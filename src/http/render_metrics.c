@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/jw.h"
 #include "http/routes.h"
 
 struct out {
@@ -37,17 +38,20 @@ static void head(struct out *o, const char *name, const char *type, const char *
     buf_printf(o->b, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, suffix, help, name, suffix, type);
 }
 
-/* Label values: backslash, quote and newline are escaped in both formats. */
+/* Label values are UTF-8; backslash, quote and newline are escaped in both formats. */
 static void put_value(struct buf *b, const char *s)
 {
-    for (; *s; s++) {
-        if (*s == '\n') {
+    while (*s) {
+        size_t n = jw_utf8_len(s);
+        if (n == 0)
+            buf_puts(b, "\xEF\xBF\xBD");
+        else if (*s == '\n')
             buf_puts(b, "\\n");
-            continue;
-        }
-        if (*s == '\\' || *s == '"')
-            buf_puts(b, "\\");
-        buf_put(b, s, 1);
+        else if (*s == '\\' || *s == '"')
+            buf_printf(b, "\\%c", *s);
+        else
+            buf_put(b, s, n);
+        s += n ? n : 1;
     }
 }
 

@@ -1,16 +1,16 @@
 /* JSON writer. Numbers are converted by hand: the hot path of the status server goes through here. */
-#include "base/json.h"
+#include "base/jw.h"
 
 #include <string.h>
 
-void json_init(struct json *j, struct buf *b)
+void jw_init(struct jw *j, struct buf *b)
 {
-    *j = (struct json){.b = b};
+    *j = (struct jw){.b = b};
 }
 
-/* Length of the valid UTF-8 sequence at s, 0 when it is none (overlong, surrogate, cut). */
-static size_t utf8_len(const unsigned char *s)
+size_t jw_utf8_len(const char *text)
 {
+    const unsigned char *s = (const unsigned char *)text;
     if (s[0] < 0x80)
         return 1;
     if (s[0] >= 0xC2 && s[0] <= 0xDF)
@@ -59,27 +59,26 @@ static void put_escape(struct buf *b, unsigned char c)
 static void put_string(struct buf *b, const char *s)
 {
     buf_put(b, "\"", 1);
-    const unsigned char *p = (const unsigned char *)s;
-    while (*p) {
+    while (*s) {
         size_t plain = 0;
         size_t n;
-        while (p[plain] >= 0x20 && p[plain] != '"' && p[plain] != '\\' &&
-               (n = utf8_len(p + plain)) > 0)
+        while ((unsigned char)s[plain] >= 0x20 && s[plain] != '"' && s[plain] != '\\' &&
+               (n = jw_utf8_len(s + plain)) > 0)
             plain += n;
-        buf_put(b, p, plain);
-        p += plain;
-        if (!*p)
+        buf_put(b, s, plain);
+        s += plain;
+        if (!*s)
             break;
-        if (*p >= 0x80)
+        if ((unsigned char)*s >= 0x80)
             buf_puts(b, "\xEF\xBF\xBD");
         else
-            put_escape(b, *p);
-        p++;
+            put_escape(b, (unsigned char)*s);
+        s++;
     }
     buf_put(b, "\"", 1);
 }
 
-static void begin(struct json *j, const char *key)
+static void begin(struct jw *j, const char *key)
 {
     if (j->comma)
         buf_put(j->b, ",", 1);
@@ -90,40 +89,40 @@ static void begin(struct json *j, const char *key)
     }
 }
 
-static void open_with(struct json *j, const char *key, const char *c)
+static void open_with(struct jw *j, const char *key, const char *c)
 {
     begin(j, key);
     buf_put(j->b, c, 1);
     j->comma = false;
 }
 
-static void close_with(struct json *j, const char *c)
+static void close_with(struct jw *j, const char *c)
 {
     buf_put(j->b, c, 1);
     j->comma = true;
 }
 
-void json_object(struct json *j, const char *key)
+void jw_object(struct jw *j, const char *key)
 {
     open_with(j, key, "{");
 }
 
-void json_object_end(struct json *j)
+void jw_object_end(struct jw *j)
 {
     close_with(j, "}");
 }
 
-void json_array(struct json *j, const char *key)
+void jw_array(struct jw *j, const char *key)
 {
     open_with(j, key, "[");
 }
 
-void json_array_end(struct json *j)
+void jw_array_end(struct jw *j)
 {
     close_with(j, "]");
 }
 
-void json_string(struct json *j, const char *key, const char *s)
+void jw_string(struct jw *j, const char *key, const char *s)
 {
     begin(j, key);
     put_string(j->b, s);
@@ -142,31 +141,31 @@ static void put_number(struct buf *b, uint64_t v, bool minus)
     buf_put(b, t + i, sizeof(t) - i);
 }
 
-void json_int(struct json *j, const char *key, int64_t v)
+void jw_int(struct jw *j, const char *key, int64_t v)
 {
     begin(j, key);
     put_number(j->b, v < 0 ? -(uint64_t)v : (uint64_t)v, v < 0);
 }
 
-void json_uint(struct json *j, const char *key, uint64_t v)
+void jw_uint(struct jw *j, const char *key, uint64_t v)
 {
     begin(j, key);
     put_number(j->b, v, false);
 }
 
-void json_bool(struct json *j, const char *key, bool v)
+void jw_bool(struct jw *j, const char *key, bool v)
 {
     begin(j, key);
     buf_puts(j->b, v ? "true" : "false");
 }
 
-void json_null(struct json *j, const char *key)
+void jw_null(struct jw *j, const char *key)
 {
     begin(j, key);
     buf_puts(j->b, "null");
 }
 
-void json_raw(struct json *j, const char *key, const char *json)
+void jw_raw(struct jw *j, const char *key, const char *json)
 {
     begin(j, key);
     buf_puts(j->b, json);
