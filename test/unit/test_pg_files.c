@@ -1,0 +1,339 @@
+/* Files of the PostgreSQL area: state, markers, passfiles, configuration, placeholders. No server. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fd.h"
+#include "pg/conf.h"
+#include "pg/datadir.h"
+#include "pg/history.h"
+#include "pg/promote.h"
+#include "pg/state.h"
+
+#define CHECK(cond) assert_true(cond)
+
+static char base[64];
+static struct pg_env env;
+
+static int setup(void **st)
+{
+    (void)st;
+    snprintf(base, sizeof(base), "/tmp/pghad-files.XXXXXX");
+    env = (struct pg_env){.major = 15, .port = 5433};
+    if (!mkdtemp(base))
+        return -1;
+    char dir[128];
+    snprintf(dir, sizeof(dir), "%s/data", base);
+    snprintf(env.bin_dir, sizeof(env.bin_dir), "/usr/lib/postgresql/15/bin");
+    snprintf(env.socket_dir, sizeof(env.socket_dir), "%s/sock", base);
+    snprintf(env.superuser, sizeof(env.superuser), "postgres");
+    snprintf(env.repl_user, sizeof(env.repl_user), "pghad_repl");
+    snprintf(env.repl_password, sizeof(env.repl_password), "se:cr\\et");
+    snprintf(env.cluster_name, sizeof(env.cluster_name), "c");
+    return pg_env_set_data_dir(&env, dir, NULL) && fd_mkdirs(env.state_dir, 0700, NULL) ? 0 : -1;
+}
+
+static int teardown(void **st)
+{
+    (void)st;
+    return pg_tree_remove(base, NULL) ? 0 : -1;
+}
+
+static void put(const char *dir, const char *name, const void *data, size_t len)
+{
+    char path[PG_PATH_SIZE];
+    CHECK(fd_mkdirs(dir, 0700, NULL) && pg_path(path, dir, name));
+    CHECK(fd_replace_file(path, data, len, 0600, NULL));
+}
+
+static bool there(const char *dir, const char *name)
+{
+    char path[PG_PATH_SIZE];
+    return pg_path(path, dir, name) && access(path, F_OK) == 0;
+}
+
+static void text_of(const char *dir, const char *name, struct buf *b)
+{
+    char path[PG_PATH_SIZE];
+    CHECK(pg_path(path, dir, name) && fd_read_file(path, b, NULL));
+}
+
+static void state__absent_saved_damaged(void **st)
+{
+    (void)st;
+    struct err e;
+    struct pg_state s = {.epoch = 3, .volume = 5, .system_id = 7}, back;
+    CHECK(!pg_state_load(&env, &back, &e) && e.kind == ERR_NOT_FOUND);
+    CHECK(pg_state_save(&env, &s, &e) && pg_state_load(&env, &back, &e));
+    CHECK(back.epoch == 3 && back.volume == 5 && back.system_id == 7 && !back.has_record);
+    put(env.state_dir, "member.state", "", 0);
+    CHECK(!pg_state_load(&env, &back, &e) && e.kind == ERR_CORRUPT);
+    CHECK(strstr(e.msg, "member.state") != NULL);
+    put(env.state_dir, "member.state", "a\0b", 3);
+    CHECK(!pg_state_load(&env, &back, &e) && e.kind == ERR_CORRUPT);
+}
+
+static void make_control(uint64_t system_id, uint32_t state)
+{
+    char dir[PG_PATH_SIZE], control[8192] = "";
+    memcpy(control, &system_id, 8);
+    memcpy(control + 16, &state, 4);
+    CHECK(pg_path(dir, env.data_dir, "global"));
+    put(dir, "pg_control", control, sizeof(control));
+}
+
+static void datadir__each_state(void **st)
+{
+    (void)st;
+    struct pg_datadir d;
+    CHECK(pg_datadir_look(&env, 0, &d, NULL) && d.state == DATA_EMPTY);
+    CHECK(fd_mkdirs(env.data_dir, 0700, NULL));
+    CHECK(pg_datadir_look(&env, 0, &d, NULL) && d.state == DATA_EMPTY);
+    put(env.data_dir, "something", "x", 1);
+    CHECK(pg_datadir_look(&env, 0, &d, NULL) && d.state == DATA_BROKEN);
+    put(env.data_dir, "PG_VERSION", "15\n", 3);
+    CHECK(pg_datadir_look(&env, 0, &d, NULL) && d.state == DATA_BROKEN);
+    make_control(42, 1);
+    CHECK(pg_datadir_look(&env, 0, &d, NULL) && d.state == DATA_OK && d.clean && d.system_id == 42);
+    CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.state == DATA_OK);
+    CHECK(pg_datadir_look(&env, 43, &d, NULL) && d.state == DATA_FOREIGN && strstr(d.why, "43"));
+    make_control(42, 6);
+    CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.state == DATA_OK && !d.clean);
+    put(env.data_dir, "PG_VERSION", "14\n", 3);
+    CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.state == DATA_FOREIGN && strstr(d.why, "14"));
+    put(env.data_dir, "PG_VERSION", "15\n", 3);
+    for (int m = 0; m < PG_MARKERS; m++) {
+        CHECK(pg_marker_set(&env, (enum pg_marker)m, "test", NULL));
+        CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.state == DATA_PARTIAL && d.marker[m]);
+        CHECK(pg_marker_clear(&env, (enum pg_marker)m, NULL));
+        CHECK(pg_marker_clear(&env, (enum pg_marker)m, NULL));
+    }
+    CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.state == DATA_OK && !d.standby_signal);
+    put(env.data_dir, "recovery.signal", "", 0);
+    CHECK(pg_standby_signal(&env, NULL) && !there(env.data_dir, "recovery.signal"));
+    CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.standby_signal && d.timeline == 0);
+    char wal[PG_PATH_SIZE];
+    CHECK(pg_path(wal, env.data_dir, "pg_wal"));
+    put(wal, "000000030000000000000001", "", 0);
+    put(wal, "0000000A.history", "1\t0/1\tx\n", 8);
+    put(wal, "00000010.history.tmp", "", 0);
+    CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.timeline == 10);
+}
+
+static void passfile__per_epoch__old_ones_go(void **st)
+{
+    (void)st;
+    struct buf b;
+    struct stat s;
+    char path[PG_PATH_SIZE];
+    buf_init(&b, 4096);
+    for (uint64_t epoch = 8; epoch <= 11; epoch++)
+        CHECK(pg_passfile_write(&env, epoch, NULL));
+    text_of(env.state_dir, "passfile.9", &b);
+    assert_string_equal(buf_str(&b), "*:*:*:pghad_repl:se\\:cr\\\\et\n");
+    CHECK(pg_passfile_path(path, &env, 9) && stat(path, &s) == 0 && (s.st_mode & 077) == 0);
+    CHECK(pg_passfile_drop(&env, 10, NULL));
+    CHECK(!there(env.state_dir, "passfile.8") && !there(env.state_dir, "passfile.9"));
+    CHECK(there(env.state_dir, "passfile.10") && there(env.state_dir, "passfile.11"));
+    buf_done(&b);
+}
+
+static void secret__file_value_neither(void **st)
+{
+    (void)st;
+    char dst[PG_SECRET_SIZE], path[PG_PATH_SIZE];
+    struct err e;
+    CHECK(pg_secret_load(dst, "v", NULL, NULL) && strcmp(dst, "v") == 0);
+    CHECK(!pg_secret_load(dst, "", "", &e) && e.kind == ERR_NOT_FOUND);
+    put(base, "pw", "from file\n", 10);
+    CHECK(pg_path(path, base, "pw") && pg_secret_load(dst, "v", path, NULL));
+    assert_string_equal(dst, "from file");
+    put(base, "pw", "two\nlines\n", 10);
+    CHECK(!pg_secret_load(dst, "v", path, &e) && !strstr(e.msg, "two"));
+    put(base, "pw", "\n", 1);
+    CHECK(!pg_secret_load(dst, "v", path, &e));
+    CHECK(!pg_secret_load(dst, "v", "/nonexistent/x", &e) && e.kind == ERR_NOT_FOUND);
+}
+
+static const char *line_at(const char *text, const char *line)
+{
+    const char *p = strstr(text, line);
+    if (!p)
+        fail_msg("missing: %s", line);
+    return p;
+}
+
+static void conf__upstream_set_and_cleared(void **st)
+{
+    (void)st;
+    struct pg_conf *c = pg_conf_new(&env);
+    struct buf b;
+    bool changed;
+    buf_init(&b, 65536);
+    CHECK(pg_conf_closed(c) && pg_conf_write(c, &changed, NULL) && changed);
+    CHECK(pg_conf_write(c, &changed, NULL) && !changed);
+    text_of(env.state_dir, "pghad.conf", &b);
+    line_at(buf_str(&b), "primary_conninfo = ''\n");
+    line_at(buf_str(&b), "restore_command = ''\n");
+    struct pg_upstream u = {.hostaddr = "10.0.0.2", .host = "pg-1.pods", .port = 5432,
+                            .volume = 0xab, .epoch = 4, .slot = true};
+    pg_conf_set_upstream(c, &u);
+    CHECK(pg_conf_write(c, &changed, NULL) && changed && there(env.state_dir, "passfile.4"));
+    text_of(env.state_dir, "pghad.conf", &b);
+    line_at(buf_str(&b), "hostaddr=''10.0.0.2'' host=''pg-1.pods'' port=''5432''");
+    line_at(buf_str(&b), "application_name=''m_00000000000000ab''");
+    line_at(buf_str(&b), "passfile.4''");
+    line_at(buf_str(&b), "primary_slot_name = 'm_00000000000000ab'\n");
+    CHECK(!strstr(buf_str(&b), "se:cr"));
+    pg_conf_set_upstream(c, NULL);
+    CHECK(pg_conf_write(c, &changed, NULL) && changed);
+    text_of(env.state_dir, "pghad.conf", &b);
+    line_at(buf_str(&b), "primary_conninfo = ''\n");
+    buf_done(&b);
+    pg_conf_free(c);
+}
+
+static void conf__user_part__before_ours_and_checked(void **st)
+{
+    (void)st;
+    struct pg_conf *c = pg_conf_new(&env);
+    struct err e;
+    struct buf b;
+    buf_init(&b, 65536);
+    static const struct pg_param good[] = {{"work_mem", "64MB"}, {"my.thing", "it's"},
+                                           {"wal_level", "logical"}};
+    static const char *const hba[] = {"host app app 10.0.0.0/8 scram-sha-256"};
+    struct pg_user_conf u = {.params = good, .n_params = 3, .hba = hba, .n_hba = 1,
+                             .include = "/etc/pg/extra.conf", .feedback = true};
+    CHECK(pg_conf_set_user(c, &u, &e) && pg_conf_render(c, &b, &e));
+    const char *text = buf_str(&b);
+    CHECK(line_at(text, "include_if_exists = '/etc/pg/extra.conf'") <
+          line_at(text, "work_mem = '64MB'\n"));
+    CHECK(line_at(text, "my.thing = 'it''s'\n") < line_at(text, "wal_level = 'logical'\n"));
+    line_at(text, "hot_standby_feedback = 'on'\n");
+    line_at(text, "restart_after_crash = 'off'\n");
+    static const struct pg_param bad[][1] = {{{"Synchronous_Standby_Names", "*"}},
+                                             {{"wal_level", "minimal"}},
+                                             {{"a b", "1"}},
+                                             {{"work_mem", "1\nfsync = off"}},
+                                             {{"", "1"}}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct pg_user_conf w = {.params = bad[i], .n_params = 1};
+        CHECK(!pg_conf_set_user(c, &w, &e) && e.kind == ERR_INVALID);
+        CHECK(strstr(e.msg, bad[i][0].name) != NULL);
+    }
+    static const char *const evil[] = {"host all all all trust\nhost all"};
+    struct pg_user_conf w = {.hba = evil, .n_hba = 1};
+    CHECK(!pg_conf_set_user(c, &w, &e));
+    buf_clear(&b);
+    CHECK(pg_conf_render(c, &b, &e) && strstr(buf_str(&b), "work_mem")); /* unchanged */
+    buf_done(&b);
+    pg_conf_free(c);
+}
+
+static void hba__closed__rejects_before_the_users_lines(void **st)
+{
+    (void)st;
+    struct pg_conf *c = pg_conf_new(&env);
+    struct buf b;
+    buf_init(&b, 65536);
+    static const char *const hba[] = {"host all all all trust"};
+    CHECK(pg_conf_set_user(c, &(struct pg_user_conf){.hba = hba, .n_hba = 1}, NULL));
+    CHECK(pg_conf_render_hba(c, &b, NULL));
+    const char *t = buf_str(&b);
+    CHECK(line_at(t, "host replication \"pghad_repl\" all scram-sha-256\n") <
+          line_at(t, "host all all all reject\n"));
+    CHECK(line_at(t, "local all \"postgres\" ") < line_at(t, "local all all reject\n"));
+    CHECK(line_at(t, "host all all all reject\n") < line_at(t, "host all all all trust\n"));
+    pg_conf_set_closed(c, false);
+    buf_clear(&b);
+    CHECK(pg_conf_render_hba(c, &b, NULL) && !strstr(buf_str(&b), "reject"));
+    line_at(buf_str(&b), "host all all all scram-sha-256\n");
+    buf_done(&b);
+    pg_conf_free(c);
+}
+
+static void auto_conf__only_owned_lines_go(void **st)
+{
+    (void)st;
+    struct pg_conf *c = pg_conf_new(&env);
+    struct buf b;
+    buf_init(&b, 65536);
+    CHECK(pg_conf_clean_auto(c, NULL)); /* absent is fine */
+    static const char text[] = "# Do not edit\nwork_mem = '1MB'\nprimary_conninfo = 'host=x'\n"
+                               "synchronous_standby_names = '*'\nmy_port = '1'\n";
+    put(env.data_dir, "postgresql.auto.conf", text, sizeof(text) - 1);
+    CHECK(pg_conf_clean_auto(c, NULL));
+    text_of(env.data_dir, "postgresql.auto.conf", &b);
+    assert_string_equal(buf_str(&b), "# Do not edit\nwork_mem = '1MB'\nmy_port = '1'\n");
+    buf_done(&b);
+    pg_conf_free(c);
+}
+
+static void placeholders__fill_the_gap_and_go(void **st)
+{
+    (void)st;
+    char wal[PG_PATH_SIZE];
+    struct err e;
+    struct pg_history h;
+    CHECK(pg_path(wal, env.data_dir, "pg_wal"));
+    put(wal, "00000003.history", "1\t0/300\treal\n", 13);
+    CHECK(pg_placeholders_write(&env, 1, 5, &e));
+    CHECK(there(wal, "00000002.history") && there(wal, "00000004.history"));
+    CHECK(!there(wal, "00000005.history"));
+    CHECK(pg_history_read(&h, wal, 2, NULL) && h.placeholder);
+    CHECK(pg_history_read(&h, wal, 3, NULL) && !h.placeholder && h.branch[0].end == 0x300);
+    CHECK(pg_placeholders_write(&env, 1, 4, &e)); /* a lower number: those above it go */
+    CHECK(there(wal, "00000002.history") && !there(wal, "00000004.history"));
+    CHECK(!pg_placeholders_write(&env, 1, 3, &e) && e.kind == ERR_INVALID);
+    CHECK(!pg_placeholders_write(&env, 5, 5, &e));
+    CHECK(pg_placeholders_remove(&env, &e) && pg_placeholders_remove(&env, &e));
+    CHECK(!there(wal, "00000002.history") && there(wal, "00000003.history"));
+}
+
+static void promote__file__forgotten(void **st)
+{
+    (void)st;
+    struct err e;
+    put(env.data_dir, "promote", "", 0);
+    CHECK(pg_promote_forget(&env, &e) && !there(env.data_dir, "promote"));
+    CHECK(pg_promote_forget(&env, &e));
+    CHECK(!pg_promote_request(&env, 0, &e) && e.kind == ERR_BUG);
+}
+
+static void binaries__found_or_named(void **st)
+{
+    (void)st;
+    struct err e;
+    struct pg_env x = {0};
+    CHECK(pg_env_find_binaries(&x, &e) && x.major >= 15 && x.bin_dir[0] == '/');
+    snprintf(x.bin_dir, sizeof(x.bin_dir), "/bin");
+    CHECK(!pg_env_find_binaries(&x, &e));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(state__absent_saved_damaged),
+        T(datadir__each_state),
+        T(passfile__per_epoch__old_ones_go),
+        T(secret__file_value_neither),
+        T(conf__upstream_set_and_cleared),
+        T(conf__user_part__before_ours_and_checked),
+        T(hba__closed__rejects_before_the_users_lines),
+        T(auto_conf__only_owned_lines_go),
+        T(placeholders__fill_the_gap_and_go),
+        T(promote__file__forgotten),
+        T(binaries__found_or_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
