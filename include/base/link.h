@@ -75,6 +75,8 @@ enum link_result {
 struct link_status {
     uint32_t done_seq;      /* last request finished, 0: none of this agent */
     uint32_t done_result;   /* enum link_result of it */
+    uint32_t task_seq;      /* last start or kill finished or refused: those take a while */
+    uint32_t task_result;   /* enum link_result of it */
     int32_t postgres_pid;   /* 0: no postmaster */
     int32_t last_exit;      /* wait status of the last postmaster; -1: none ended yet */
     uint32_t starts;        /* postmasters started since guard started */

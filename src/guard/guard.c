@@ -99,6 +99,8 @@ static void start_agent(struct guard *g)
     g->status.agent_starts++;
     g->status.done_seq = 0;
     g->status.done_result = LINK_OK;
+    g->status.task_seq = 0;
+    g->status.task_result = LINK_OK;
     g->status_dirty = true;
     g->task.seq = 0; /* a task of the last agent goes on; its number means nothing to the new one */
     log_event(LOG_INFO, "agent-started", g->cfg->agent_path, LOG_I("pid", g->agent_pid),

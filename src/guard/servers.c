@@ -31,13 +31,21 @@ static void set_lock(struct guard *g, enum link_lock lock)
     g->status_dirty = true;
 }
 
+/* Starts and kills have a place of their own: quicker requests may finish in the same turn. */
+static void report_task(struct guard *g, uint32_t seq, enum link_result result)
+{
+    g->status.task_seq = seq;
+    g->status.task_result = (uint32_t)result;
+    requests_done(g, seq, result);
+}
+
 static void end_task(struct guard *g, enum link_result result)
 {
     uint32_t seq = g->task.seq;
     g->task.op = GUARD_OP_NONE;
     g->task.sweeping = false;
     g->status.sweeping = 0;
-    requests_done(g, seq, result);
+    report_task(g, seq, result);
 }
 
 static void begin_probe(struct guard *g)
@@ -144,7 +152,7 @@ void servers_begin_start(struct guard *g, uint32_t seq, const struct link_start 
     else if (g->probe.overdue)
         refuse = LINK_UNKNOWN;
     if (refuse != LINK_OK) {
-        requests_done(g, seq, refuse);
+        report_task(g, seq, refuse);
         return;
     }
     g->task = (struct guard_task){

@@ -65,11 +65,11 @@ static void answer_status(void)
     const struct fence_page *p = guard_link_page(guard);
     char text[1024];
     snprintf(text, sizeof(text),
-             "{\"done_seq\":%u,\"result\":\"%s\",\"postgres_pid\":%d,\"last_exit\":%d,\"starts\":%u,"
+             "{\"task_seq\":%u,\"task_result\":\"%s\",\"postgres_pid\":%d,\"last_exit\":%d,\"starts\":%u,"
              "\"lock\":\"%s\",\"sweeping\":%u,\"fenced\":%u,\"terminate\":%u,\"agent_starts\":%u,"
              "\"boot_id\":\"%s\",\"deadline\":%lld,\"writable\":%d,\"page_fenced\":%u,"
              "\"page_boot_id\":\"%s\",\"pid\":%d,\"uid\":%u}",
-             (unsigned)s->done_seq, link_result_name(s->done_result), s->postgres_pid,
+             (unsigned)s->task_seq, link_result_name(s->task_result), s->postgres_pid,
              s->last_exit, (unsigned)s->starts, link_lock_name(s->server_lock),
              (unsigned)s->sweeping, (unsigned)s->fenced, (unsigned)s->terminate,
              (unsigned)s->agent_starts, s->boot_id, (long long)page_deadline_ms(p),

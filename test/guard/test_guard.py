@@ -1,4 +1,5 @@
 """What guard promises, with real processes. Times are printed; bounds are generous."""
+import fcntl
 import os
 import signal
 import subprocess
@@ -8,8 +9,8 @@ import time
 import psycopg2
 import pytest
 
-from conftest import (BUILD, DEADLINE_S, IS_ROOT, boot_ms, descendants, pidfds, stat_of, until,
-                      wait_gone)
+from conftest import (BUILD, DEADLINE_S, IS_ROOT, PG_BIN, boot_ms, descendants, pidfds, stat_of,
+                      until, wait_gone)
 
 FENCE_BOUND_MS = 1000
 
@@ -251,9 +252,49 @@ def test_start__lock_cannot_be_tried__refused_as_unknown(guard):
     _, agent = guard.start()
     assert agent.wait_status(lambda s: guard.events("lock-unknown"), "a look")["lock"] == "unknown"
     seq = agent.number("start", "/bin/true", guard.data)
-    until(lambda: any(e.get("seq") == seq and e["msg"] == "unknown"
-                      for e in guard.events("request-refused")), "the refusal")
-    assert agent.status()["starts"] == 0
+    st = agent.wait_status(lambda s: s["task_seq"] == seq, "the refusal")
+    assert (st["task_result"], st["starts"]) == ("unknown", 0)
+
+
+@pytest.fixture(name="silent_lock")
+def _silent_lock(guard):
+    """open() of server.lock hangs, as on a volume that does not answer: a file lease of the test
+    delays every other open (fcntl(2), F_SETLEASE)."""
+    os.makedirs(guard.state)
+    path = os.path.join(guard.state, "server.lock")
+    old = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel's wish to have the lease back
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    guard.give(guard.state)
+    guard.give(path)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    release = [lambda: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)]
+    yield lambda: release.pop()()
+    while release:
+        release.pop()()
+    os.close(fd)
+    signal.signal(signal.SIGIO, old)
+
+
+def test_volume__silent__guard_answers_refuses_and_recovers(guard, silent_lock):
+    guard.make_data()
+    _, agent = guard.start()
+    seq = agent.number("start", f"{PG_BIN}/postgres", guard.data)
+    worst = 0
+
+    def refused():
+        nonlocal worst
+        began = time.monotonic()
+        st = agent.status()
+        worst = max(worst, time.monotonic() - began)
+        return st if st["task_seq"] == seq else None
+
+    st = until(refused, "the refusal", 10)
+    assert (st["task_result"], st["lock"], st["starts"]) == ("unknown", "unknown", 0)
+    assert worst < 1, "PID 1 itself never waits for the volume"
+    assert guard.events("volume-silent")
+    silent_lock()
+    agent.wait_status(lambda s: s["lock"] == "free", "the volume to answer")
+    assert guard.start_postgres(agent)["starts"] == 1
 
 
 def test_volume__second_guard__waits_for_the_first(guard):
