@@ -66,6 +66,7 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
             l->open--;
         }
         *socket_context = NULL;
+        l->pending = true; /* a full daemon listens again only at the beginning of its next run */
         return;
     }
     const union MHD_ConnectionInfo *i =
@@ -116,6 +117,16 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls,
     }
     if (l->o.completed)
         l->o.completed(l->o.ctx, c, req_cls, code);
+}
+
+/* %00 must not end a path or a value early: what follows it would be ignored. */
+static size_t unescape(void *cls, struct MHD_Connection *c, char *text)
+{
+    (void)cls, (void)c;
+    size_t n = MHD_http_unescape(text);
+    for (char *p = text; (p = memchr(p, '\0', n - (size_t)(p - text))) != NULL; p++)
+        *p = '\1';
+    return n;
 }
 
 /* The library owns the descriptor and closes it when it meets the end of the stream. */
@@ -257,7 +268,8 @@ static bool start_daemon(struct listener *l, int fd, struct err *e)
         l->o.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_ip,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LISTENER_REQUEST_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+        MHD_OPTION_END);
     const union MHD_DaemonInfo *i =
         l->daemon ? MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!i)

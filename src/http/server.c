@@ -151,14 +151,25 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
 {
     struct http_server *s = cls;
     struct query_reader r = {.bad = false};
-    (void)version, (void)upload, (void)upload_size;
-    *req_cls = s;
+    (void)version, (void)upload;
     const struct route *route = route_find(url);
+    bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
+                 strcmp(method, MHD_HTTP_METHOD_HEAD) == 0 ||
+                 strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0;
+    if (route && !reads)
+        return answer(s, c, MHD_HTTP_METHOD_NOT_ALLOWED, s->bad_method);
+    /* An answer in the first call ends the connection in this library: right for a body that nobody
+     * wants, wrong for a probe that keeps its connection. */
+    if (reads && *req_cls == NULL) {
+        *req_cls = s;
+        return MHD_YES;
+    }
+    if (*upload_size > 0) {
+        *upload_size = 0;
+        return MHD_YES;
+    }
     if (!route)
         return answer(s, c, MHD_HTTP_NOT_FOUND, s->not_found);
-    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0 &&
-        strcmp(method, MHD_HTTP_METHOD_OPTIONS) != 0)
-        return answer(s, c, MHD_HTTP_METHOD_NOT_ALLOWED, s->bad_method);
     if (route->check != CHECK_ALWAYS) {
         (void)MHD_get_connection_values(c, MHD_GET_ARGUMENT_KIND, on_argument, &r);
         if (r.bad)
