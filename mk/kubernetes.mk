@@ -20,8 +20,8 @@ endif
 kube-bins-clean: ## remove the built control plane
 	rm -rf $(KUBE_BIN)
 
-test-kubeapi: kube-bins ## the harness's API servers keep the promises the scenarios build on
-	$(Q)$(SANDBOX) -- $(PYTHON) -m pytest -q -rs -s -p no:cacheprovider test/kubernetes
+test-kubeapi: kube-bins $(B)/devkube ## the harness's API servers keep the promises the scenarios build on
+	$(Q)PGHA_BUILD=$(B) $(SANDBOX) -- $(PYTHON) -m pytest -q -s -p no:cacheprovider test/kubernetes
 
 kube-up: kube-bins ## run the real API server by hand until interrupted; prints a kubeconfig
 	$(Q)$(PYTHON) test/kubernetes/up

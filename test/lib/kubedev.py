@@ -50,7 +50,8 @@ class DevKube(Kube):
     backend = "devkube"
     enforces = False
     serves = set(kubebase.KINDS) - {"roles", "rolebindings", "poddisruptionbudgets",
-                                    "persistentvolumeclaims", "selfsubjectaccessreviews"}
+                                    "persistentvolumeclaims", "subjectaccessreviews",
+                                    "tokenreviews"}
 
     def __init__(self, host="127.0.0.1", directory=None, options=()):
         """options: further arguments of the program."""

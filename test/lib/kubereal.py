@@ -296,8 +296,23 @@ class RealKube(Kube):
             "expirationSeconds": seconds,
             "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod_name,
                                "uid": pod_uid}}}
-        return self.admin.create("serviceaccounts", pod_namespace, request, name=cluster,
-                                 sub="token")["status"]["token"]
+        token = self.admin.create("serviceaccounts", pod_namespace, request, name=cluster,
+                                  sub="token")["status"]["token"]
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+                  "spec": {"token": token}}
+        wait.until(lambda: self.admin.create("tokenreviews", None, review)["status"]
+                   .get("authenticated"), 10, f"the token of {pod_name} to be known", every=0.01)
+        return token
+
+    def _settle(self, namespace, cluster):
+        """Authorisation works from caches that lag behind the objects by some milliseconds, more on
+        a busy machine; a kubelet never has a container running as soon as a test has."""
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": f"system:serviceaccount:{namespace}:{cluster}",
+            "resourceAttributes": {"namespace": namespace, "verb": "update", "name": cluster,
+                                   "group": "coordination.k8s.io", "resource": "leases"}}}
+        wait.until(lambda: self.admin.create("subjectaccessreviews", None, review)["status"]
+                   ["allowed"], 10, f"the Role of {cluster} to be in force", every=0.01)
 
     @staticmethod
     def _user(cert):
