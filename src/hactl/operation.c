@@ -16,6 +16,7 @@
 #include "kube/intent.h"
 
 #define POLL_MS 100       /* at first; a clone of hours is not asked for ten times a second */
+#define LOOK_MS 3000
 #define POLL_SLOW_MS 1000
 #define POLL_SLOW_AFTER_MS 30000
 #define NOT_TAKEN_MS 15000    /* nobody accepted the order: withdraw it */
@@ -65,7 +66,7 @@ static struct json_object *data_of(struct json_object *cm)
 int state_update(struct session *s, const struct state_change *c)
 {
     struct err e = {0};
-    bool unknown = false;
+    bool tried = false;
 
     for (;;) {
         struct json_object *cm = NULL;
@@ -77,12 +78,13 @@ int state_update(struct session *s, const struct state_change *c)
                                     "Check --cluster and -n; a new cluster gets it at bootstrap.",
                                     "cluster %s has no state in namespace %s", s->cluster,
                                     api_namespace(s->api));
-            if (!unknown || past(s))
+            if (!tried || past(s))
                 return session_fail_err(s, "read the cluster's state", &e);
             api_pause(s->api, POLL_MS);
             continue;
         }
-        if (unknown && c->landed(data_of(cm), c->arg)) {
+        /* Also after a 409: the transport may have sent the request twice. */
+        if (tried && c->landed(data_of(cm), c->arg)) {
             json_object_put(cm);
             return EXIT_DONE;
         }
@@ -91,8 +93,9 @@ int state_update(struct session *s, const struct state_change *c)
         json_object_put(cm);
         if (ok)
             return rc;
-        unknown = e.kind == ERR_TRANSIENT || e.kind == ERR_TIMEOUT;
-        if ((!unknown && e.kind != ERR_CONFLICT) || past(s))
+        tried = true;
+        bool again = e.kind == ERR_CONFLICT || e.kind == ERR_TRANSIENT || e.kind == ERR_TIMEOUT;
+        if (!again || past(s))
             return session_fail_err(s, "write the cluster's state", &e);
     }
 }
@@ -326,6 +329,23 @@ static int give_up(struct session *s, const struct intent *in, const struct inte
                                                                                 : "the primary");
 }
 
+/* Each look has a deadline of its own: the last one before the command's end is worth as much as the
+ * first. */
+static bool look(struct session *s, struct intent *in, struct intent_result *r, struct err *e)
+{
+    struct json_object *cm = NULL;
+    int64_t end = s->deadline_ms;
+    bool ok;
+
+    s->deadline_ms = clock_boot_ms() + LOOK_MS;
+    ok = state_read(s, &cm, e);
+    s->deadline_ms = end;
+    if (ok)
+        read_operation(jget(cm, "data", NULL), in, r);
+    json_object_put(cm);
+    return ok;
+}
+
 int operation_follow(struct session *s, const struct intent *in, enum follow until,
                      struct intent_result *ret)
 {
@@ -335,14 +355,11 @@ int operation_follow(struct session *s, const struct intent *in, enum follow unt
     intent_result_init(&was, in);
     intent_result_init(ret, in);
     for (;;) {
-        struct json_object *cm = NULL;
         struct intent found;
         struct intent_result r;
         struct err e;
 
-        if (state_read(s, &cm, &e)) {
-            read_operation(jget(cm, "data", NULL), &found, &r);
-            json_object_put(cm);
+        if (look(s, &found, &r, &e)) {
             if (r.id == in->id) {
                 *ret = r;
                 show_progress(s, &was, &r);
