@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "core/types.h"
+#include "pg/control.h"
 #include "pg/engine.h"
 #include "pg/env.h"
 
@@ -77,6 +78,13 @@ void pg_conf_free(struct pg_conf *c);
 bool pg_conf_set_user(struct pg_conf *c, const struct pg_user_conf *u, struct err *e);
 bool pg_conf_set_ssn(struct pg_conf *c, const struct pg_ssn *s, struct err *e);
 void pg_conf_set_upstream(struct pg_conf *c, const struct pg_upstream *u); /* NULL: none */
+/* A server in recovery refuses to start with lower values than the directory has seen (max_connections,
+ * max_worker_processes, max_wal_senders, max_prepared_transactions, max_locks_per_transaction), and
+ * we start in recovery only: lower values of the user are raised to those of pg_control.
+ * pg_conf_clean_auto sets the floor from the data directory. */
+void pg_conf_set_floor(struct pg_conf *c, const struct pg_control *control);
+/* Names of the user's parameters that were raised by the floor, NULL-terminated; borrowed. */
+const char *const *pg_conf_raised(struct pg_conf *c);
 void pg_conf_set_closed(struct pg_conf *c, bool closed);
 bool pg_conf_closed(const struct pg_conf *c);
 const struct pg_upstream *pg_conf_upstream(const struct pg_conf *c); /* hostaddr "" = none */
@@ -92,8 +100,11 @@ bool pg_conf_render_ident(const struct pg_conf *c, struct buf *b, struct err *e)
 /* Writes the three files, each only if its content differs, atomically and synced. changed may be
  * NULL; it says that a reload is needed. Also writes the passfile of the upstream's epoch. */
 bool pg_conf_write(struct pg_conf *c, bool *changed, struct err *e);
-/* Before a start: removes the settings that we own from postgresql.auto.conf. */
-bool pg_conf_clean_auto(const struct pg_conf *c, struct err *e);
+/* Before a start, and before pg_conf_write: removes the settings that we own from
+ * postgresql.auto.conf, and takes the floor from pg_control (runs pg_controldata, some ms). */
+bool pg_conf_clean_auto(struct pg_conf *c, struct err *e);
+/* Only the former. */
+bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e);
 /* SIGHUP to the postmaster; effect must be verified (facts.fresh_*, pg_hbaprobe). */
 bool pg_conf_reload(pid_t postmaster, struct err *e);
 

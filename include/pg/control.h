@@ -25,6 +25,11 @@ struct pg_control {
     uint64_t min_recovery_lsn;
     uint32_t min_recovery_timeline;
     uint64_t segment_bytes;
+    uint32_t max_connections; /* a standby needs at least these (the parameters of that name) */
+    uint32_t max_worker_processes;
+    uint32_t max_wal_senders;
+    uint32_t max_prepared_xacts;
+    uint32_t max_locks_per_xact;
     bool checksums;
     bool log_hints;
 };

@@ -5,6 +5,7 @@
 #ifndef PGHAD_PG_JOB_H
 #define PGHAD_PG_JOB_H
 
+#include "pg/conf.h"
 #include "pg/control.h"
 #include "pg/engine.h"
 #include "pg/history.h"
@@ -21,6 +22,9 @@ struct pg_initdb_spec {
     const char *initdb_args;    /* POSTGRES_INITDB_ARGS, blanks separate, quotes group */
     const char *init_scripts;   /* NULL: /docker-entrypoint-initdb.d; need not exist */
     bool checksums;
+    struct pg_conf *conf;       /* the temporary server runs with it: what pg_control remembers of its
+                                 * parameters is a lower bound for the first start as a standby.
+                                 * NULL: with PostgreSQL's defaults */
     struct pg_state *state;     /* volume and system_id are set and saved at the end */
     int64_t deadline_ms;        /* BOOTTIME; 0: none */
 };
@@ -85,7 +89,7 @@ void pg_job_clear(struct pg_job *j);
 
 /* Results, after PG_JOB_OK. */
 struct position pg_job_walend(const struct pg_job *j);          /* WALEND */
-const struct pg_control *pg_job_control(const struct pg_job *j);/* WALEND, REWIND (before it) */
+const struct pg_control *pg_job_control(const struct pg_job *j);/* all but CLONE; of REWIND: before it */
 const char *pg_job_set_aside(const struct pg_job *j);           /* REWIND: directory, "" = nothing */
 uint64_t pg_job_volume(const struct pg_job *j);                 /* INITDB, CLONE: the new id */
 

@@ -14,6 +14,7 @@
 #include "base/must.h"
 #include "base/str.h"
 #include "conf_private.h"
+#include "run_private.h"
 
 /* Only we set these. wal_level is ours, too, except that the user may ask for logical. */
 static const char *const owned[] = {
@@ -33,6 +34,40 @@ bool pg_conf_owned(const char *name)
         if (strcasecmp(owned[i], name) == 0)
             return true;
     return false;
+}
+
+/* ---- floors ---- */
+
+const char *const pg_conf_floor_names[FLOORS] = {
+    "max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions",
+    "max_locks_per_transaction",
+};
+
+int pg_conf_floor_of(const char *name)
+{
+    for (int i = 0; i < FLOORS; i++)
+        if (strcasecmp(pg_conf_floor_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+void pg_conf_set_floor(struct pg_conf *c, const struct pg_control *control)
+{
+    c->floor[0] = control->max_connections;
+    c->floor[1] = control->max_worker_processes;
+    c->floor[2] = control->max_wal_senders;
+    c->floor[3] = control->max_prepared_xacts;
+    c->floor[4] = control->max_locks_per_xact;
+}
+
+const char *const *pg_conf_raised(struct pg_conf *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < FLOORS; i++)
+        if (c->wish[i] && c->wish[i] < c->floor[i])
+            c->raised[n++] = pg_conf_floor_names[i];
+    c->raised[n] = NULL;
+    return c->raised;
 }
 
 /* ---- life ---- */
@@ -101,6 +136,14 @@ static bool add_params(struct pg_conf *n, const struct pg_user_conf *u, struct e
         if (pg_conf_owned(p->name))
             return err_set(e, ERR_INVALID, "parameter \"%s\" is set by pghad and cannot be given",
                            p->name);
+        int floor = pg_conf_floor_of(p->name);
+        int64_t v;
+        if (floor >= 0) {
+            if (!str_to_i64(p->value, 0, INT32_MAX, &v))
+                return err_set(e, ERR_INVALID, "parameter \"%s\": not a whole number", p->name);
+            n->wish[floor] = (uint32_t)v;
+            continue; /* written with the floors */
+        }
         buf_printf(&n->params, "%s = ", p->name);
         pg_conf_quote(&n->params, p->value);
         buf_puts(&n->params, "\n");
@@ -133,6 +176,7 @@ static bool set_text(char *dst, size_t size, const char *value, const char *othe
 static bool fill(struct pg_conf *n, const struct pg_user_conf *u, struct err *e)
 {
     str_copy(n->wal_level, sizeof(n->wal_level), "replica");
+    memset(n->wish, 0, sizeof(n->wish));
     n->max_senders = u->max_senders ? u->max_senders : 16;
     n->max_slots = u->max_slots ? u->max_slots : 32;
     n->feedback = u->feedback;
@@ -257,7 +301,7 @@ static bool line_is_owned(const char *line, size_t len)
     return n > 0 && pg_conf_owned(name);
 }
 
-bool pg_conf_clean_auto(const struct pg_conf *c, struct err *e)
+bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e)
 {
     char path[PG_PATH_SIZE];
     struct buf old, b;
@@ -283,6 +327,27 @@ bool pg_conf_clean_auto(const struct pg_conf *c, struct err *e)
     buf_done(&old);
     buf_done(&b);
     return ok;
+}
+
+static bool read_floor(struct pg_conf *c, struct err *e)
+{
+    char tool[PG_PATH_SIZE];
+    struct pg_control control;
+    struct buf out;
+    if (!pg_path(tool, c->env->bin_dir, "pg_controldata"))
+        return err_set(e, ERR_INVALID, "directory of the binaries: the path is too long");
+    const char *argv[] = {tool, "-D", c->env->data_dir, NULL};
+    buf_init(&out, 65536);
+    bool ok = pg_run(argv, &out, e) && pg_control_parse(&control, buf_str(&out), e);
+    buf_done(&out);
+    if (ok)
+        pg_conf_set_floor(c, &control);
+    return ok;
+}
+
+bool pg_conf_clean_auto(struct pg_conf *c, struct err *e)
+{
+    return pg_conf_strip_auto(c, e) && read_floor(c, e);
 }
 
 bool pg_conf_reload(pid_t postmaster, struct err *e)

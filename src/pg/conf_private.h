@@ -5,6 +5,12 @@
 #include "pg/conf.h"
 
 #define PG_CONF_TEXT_MAX 262144
+#define FLOORS 5
+
+/* The parameters with a floor, in this order. */
+extern const char *const pg_conf_floor_names[FLOORS];
+/* Index of a parameter with a floor, or -1. */
+int pg_conf_floor_of(const char *name);
 
 struct pg_conf {
     const struct pg_env *env;
@@ -22,6 +28,9 @@ struct pg_conf {
     char restore_command[1024];
     uint32_t max_senders, max_slots;
     bool feedback, log_json;
+    uint32_t floor[FLOORS];    /* 0 = none */
+    uint32_t wish[FLOORS];     /* the user's own values, 0 = not given */
+    const char *raised[FLOORS + 1];
 
     char file[PG_PATH_SIZE], hba_file[PG_PATH_SIZE], ident_file[PG_PATH_SIZE];
     char postgres[PG_PATH_SIZE];

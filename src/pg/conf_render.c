@@ -104,8 +104,7 @@ static void set_path(struct buf *b, const char *name, const char *dir, const cha
 static void render_defaults(const struct pg_conf *c, struct buf *b)
 {
     const struct pg_version *v = pg_version_find(c->env->major);
-    buf_printf(b, "max_wal_senders = %u\nmax_replication_slots = %u\n", c->max_senders,
-               c->max_slots);
+    buf_printf(b, "max_replication_slots = %u\n", c->max_slots);
     set(b, "wal_keep_size", c->wal_keep);
     set(b, "max_slot_wal_keep_size", c->wal_cap);
     /* A half-open walsender keeps its slot for the default minute. */
@@ -127,6 +126,20 @@ static void render_defaults(const struct pg_conf *c, struct buf *b)
     }
     if (v && v->allow_alter_system)
         set(b, "allow_alter_system", "off");
+}
+
+/* What the user wants, but not less than the directory has seen. */
+static void render_floors(const struct pg_conf *c, struct buf *b)
+{
+    for (int i = 0; i < FLOORS; i++) {
+        uint32_t v = c->wish[i];
+        if (v == 0 && pg_conf_floor_of("max_wal_senders") == i)
+            v = c->max_senders;
+        if (v < c->floor[i])
+            v = c->floor[i];
+        if (v)
+            buf_printf(b, "%s = %u\n", pg_conf_floor_names[i], v);
+    }
 }
 
 static void render_conninfo(const struct pg_conf *c, struct buf *b)
@@ -221,6 +234,7 @@ bool pg_conf_render(const struct pg_conf *c, struct buf *b, struct err *e)
         buf_puts(b, "\n");
     }
     buf_puts(b, "# parameters of the user\n");
+    render_floors(c, b);
     buf_puts(b, buf_str(&c->params));
     buf_puts(b, "# parameters of pghad\n");
     if (!render_owned(c, b, e))

@@ -16,6 +16,7 @@
 #define RETRY_MAX_MS 10000
 #define RETRY_DENIED_MS 250 /* a refusal for a reason does not heal within milliseconds */
 #define KEYWORDS_MAX 20
+#define NO_PASSFILE "/dev/null/none" /* cannot exist; without one libpq reads ~/.pgpass */
 
 /* The user's settings must not reach our sessions: a timeout, a read-only default or a search path
  * of theirs would change what our statements mean. lc_messages and the log settings need superuser. */
@@ -174,7 +175,7 @@ static void start(struct pg_conn *c)
     add(&k, "user", c->user);
     add(&k, "dbname", c->dbname);
     add(&k, "password", c->password);
-    add(&k, "passfile", c->passfile ? c->passfile : "/dev/null");
+    add(&k, "passfile", c->passfile ? c->passfile : NO_PASSFILE);
     add(&k, "application_name", "pghad");
     add(&k, "fallback_application_name", "pghad");
     add(&k, "client_encoding", "UTF8");

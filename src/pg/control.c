@@ -24,6 +24,11 @@ static const struct field {
     {"Min recovery ending loc's timeline", F_U32,
      offsetof(struct pg_control, min_recovery_timeline)},
     {"Bytes per WAL segment", F_U64, offsetof(struct pg_control, segment_bytes)},
+    {"max_connections setting", F_U32, offsetof(struct pg_control, max_connections)},
+    {"max_worker_processes setting", F_U32, offsetof(struct pg_control, max_worker_processes)},
+    {"max_wal_senders setting", F_U32, offsetof(struct pg_control, max_wal_senders)},
+    {"max_prepared_xacts setting", F_U32, offsetof(struct pg_control, max_prepared_xacts)},
+    {"max_locks_per_xact setting", F_U32, offsetof(struct pg_control, max_locks_per_xact)},
     {"Data page checksum version", F_NONZERO, offsetof(struct pg_control, checksums)},
     {"wal_log_hints setting", F_ONOFF, offsetof(struct pg_control, log_hints)},
 };

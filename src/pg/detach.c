@@ -72,7 +72,7 @@ static void setting_denied(struct pg_detach *d, int64_t now)
     if (++d->denials % DENIALS_MAX != 0)
         return;
     /* Then it comes from the user's ALTER SYSTEM, whose file is read after ours. */
-    pg_conf_clean_auto(d->conf, &d->error);
+    pg_conf_strip_auto(d->conf, &d->error);
     d->reload_ms = now;
 }
 

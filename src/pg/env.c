@@ -16,8 +16,9 @@
 #include "base/str.h"
 #include "loop/proc.h"
 #include "pg/version.h"
+#include "run_private.h"
 
-#define VERSION_DEADLINE_MS 5000
+#define RUN_MS 2000
 
 bool pg_path(char *dst, const char *dir, const char *name)
 {
@@ -60,24 +61,35 @@ static bool parse_version(const char *text, uint32_t *major)
     return v > 0;
 }
 
-static bool ask_version(const char *path, uint32_t *major, struct err *e)
+bool pg_run(const char *const *argv, struct buf *out, struct err *e)
 {
+    static const char *const env[] = {"LC_ALL=C", "PATH=/usr/bin:/bin", NULL};
     struct loop *l = loop_new();
     must(l != NULL);
     struct loop_source src = proc_source();
     loop_add(l, &src);
-    const char *argv[] = {path, "--version", NULL};
-    struct proc_spec spec = {.argv = argv,
-                             .out_max = 1024,
-                             .deadline_ms = clock_boot_ms() + VERSION_DEADLINE_MS};
+    struct proc_spec spec = {
+        .argv = argv, .env = env, .out_max = out->max, .deadline_ms = clock_boot_ms() + RUN_MS};
     struct proc *p = proc_start(l, &spec, e);
     while (p && proc_state(p) != PROC_DONE)
-        loop_turn(l, VERSION_DEADLINE_MS);
+        loop_turn(l, RUN_MS);
     bool ok = p != NULL;
-    if (ok && (!proc_ok(p) || !parse_version(buf_str(proc_out(p)), major)))
-        ok = err_set(e, ERR_FATAL, "%s --version: no version in its answer", path);
+    if (ok && (!proc_ok(p) || !buf_puts(out, buf_str(proc_out(p)))))
+        ok = err_set(e, ERR_TRANSIENT, "%s failed: %s", argv[0], proc_err_tail(p));
     proc_free(p);
     loop_free(l);
+    return ok;
+}
+
+static bool ask_version(const char *path, uint32_t *major, struct err *e)
+{
+    const char *argv[] = {path, "--version", NULL};
+    struct buf out;
+    buf_init(&out, 1024);
+    bool ok = pg_run(argv, &out, e);
+    if (ok && !parse_version(buf_str(&out), major))
+        ok = err_set(e, ERR_FATAL, "%s --version: no version in its answer", path);
+    buf_done(&out);
     return ok;
 }
 
@@ -189,7 +201,7 @@ bool pg_passfile_write(const struct pg_env *env, uint64_t epoch, struct err *e)
     buf_puts(&b, "\n");
     bool ok = fd_read_file(path, &old, NULL) && strcmp(buf_str(&old), buf_str(&b)) == 0;
     if (!ok)
-        ok = fd_replace_file(path, b.data, b.len, 0600, e);
+        ok = fd_mkdirs(env->state_dir, 0700, e) && fd_replace_file(path, b.data, b.len, 0600, e);
     explicit_bzero(b.data, b.len);
     buf_done(&b);
     buf_done(&old);

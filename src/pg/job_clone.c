@@ -100,7 +100,9 @@ static bool exchange(struct pg_job *j, struct err *e)
         return false;
     j->pgstate->volume = j->volume;
     j->pgstate->system_id = j->system_id;
-    return pg_state_save(j->env, j->pgstate, e) && pg_marker_clear(j->env, PG_MARK_CLONE, e);
+    /* What an older marker spoke of is gone; our own goes last. */
+    return pg_state_save(j->env, j->pgstate, e) && pg_marker_clear(j->env, PG_MARK_REWIND, e) &&
+           pg_marker_clear(j->env, PG_MARK_INITDB, e) && pg_marker_clear(j->env, PG_MARK_CLONE, e);
 }
 
 /* Goes to the next step and begins what it waits for. */
@@ -182,6 +184,10 @@ static bool may_replace(struct pg_job *j, const struct pg_clone_spec *s, struct 
     if (s->replace == PG_REPLACE_NOTHING && d.state != DATA_EMPTY && !own_cut)
         return err_set(e, ERR_CONFLICT, "clone: %s has content%s%s", j->env->data_dir,
                        d.why[0] ? ": " : "", d.why);
+    j->replace = s->replace;
+    /* Nothing here is worth keeping, but PGDATA.old may be: a clone that was cut while it moved. */
+    if (s->replace == PG_REPLACE_KEEP && (own_cut || d.state == DATA_EMPTY))
+        j->replace = PG_REPLACE_NOTHING;
     if (s->remove_first && s->replace != PG_REPLACE_REMOVE)
         return err_set(e, ERR_BUG, "clone: remove_first without PG_REPLACE_REMOVE");
     return true;
@@ -195,7 +201,6 @@ bool pg_job_begin_clone(struct pg_job *j, const struct pg_clone_spec *s, struct 
     if (!str_format(j->old_dir, sizeof(j->old_dir), "%s.%s", j->env->data_dir,
                     s->replace == PG_REPLACE_KEEP ? "old" : "drop"))
         return err_set(e, ERR_INVALID, "clone: the path is too long");
-    j->replace = s->replace;
     j->remove_first = s->remove_first;
     j->slot = s->slot;
     j->pgstate = s->state;

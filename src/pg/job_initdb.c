@@ -158,18 +158,24 @@ static bool write_init_hba(const struct pg_job *j, char path[PG_PATH_SIZE], stru
 static bool start_server(struct pg_job *j, struct err *e)
 {
     char log[PG_PATH_SIZE], hba[PG_PATH_SIZE], hba_arg[PG_PATH_SIZE + 16],
-        sock_arg[PG_PATH_SIZE + 32], port_arg[32];
+        sock_arg[PG_PATH_SIZE + 32], port_arg[32], conf_arg[PG_PATH_SIZE + 16],
+        data_arg[PG_PATH_SIZE + 16];
     if (!fd_mkdirs(j->init_env.socket_dir, 0700, e) || !write_init_hba(j, hba, e) ||
-        !log_path(j, log))
+        !log_path(j, log) || (j->conf && !pg_conf_write(j->conf, NULL, e)))
         return false;
+    must(str_format(conf_arg, sizeof(conf_arg), "config_file=%s/%s",
+                    j->conf ? j->env->state_dir : j->next_dir,
+                    j->conf ? "pghad.conf" : "postgresql.conf"));
+    must(str_format(data_arg, sizeof(data_arg), "data_directory=%s", j->next_dir));
     must(str_format(hba_arg, sizeof(hba_arg), "hba_file=%s", hba));
     must(str_format(sock_arg, sizeof(sock_arg), "unix_socket_directories=%s",
                     j->init_env.socket_dir));
     must(str_format(port_arg, sizeof(port_arg), "port=%u", j->init_env.port));
     const char *argv[] = {"/bin/sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", log,
-                          job_tool(j, "postgres"), "-D", j->next_dir, "-c", "listen_addresses=",
-                          "-c", sock_arg, "-c", hba_arg, "-c", port_arg, "-c",
-                          "restart_after_crash=off", "-c", "logging_collector=off", NULL};
+                          job_tool(j, "postgres"), "-D", j->next_dir, "-c", conf_arg, "-c", data_arg,
+                          "-c", "listen_addresses=", "-c", sock_arg, "-c", hba_arg, "-c", port_arg,
+                          "-c", "synchronous_standby_names=", "-c", "logging_collector=off",
+                          "-c", "archive_mode=off", NULL};
     j->server = job_start(j, argv, NULL, 0, e);
     return j->server != NULL;
 }
@@ -478,6 +484,7 @@ bool pg_job_begin_initdb(struct pg_job *j, const struct pg_initdb_spec *s, struc
         return false;
     }
     j->checksums = s->checksums;
+    j->conf = s->conf;
     j->pgstate = s->state;
     j->volume = pg_volume_new();
     j->advance = advance;

@@ -53,6 +53,7 @@ struct pg_job {
     char initdb_args[JOB_TEXT_SIZE];
     char script_dir[PG_PATH_SIZE];
     bool checksums;
+    struct pg_conf *conf;        /* borrowed */
     char *script[JOB_SCRIPTS_MAX]; /* owned names, sorted */
     size_t n_scripts, script_at;
 

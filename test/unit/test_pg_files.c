@@ -261,17 +261,46 @@ static void hba__closed__rejects_before_the_users_lines(void **st)
     pg_conf_free(c);
 }
 
+static void conf__floor__raises_lower_wishes(void **st)
+{
+    (void)st;
+    struct pg_conf *c = pg_conf_new(&env);
+    struct buf b;
+    struct err e;
+    buf_init(&b, 65536);
+    static const struct pg_param p[] = {{"max_connections", "50"}, {"MAX_LOCKS_per_transaction", "99"}};
+    static const struct pg_param bad[] = {{"max_connections", "many"}};
+    CHECK(!pg_conf_set_user(c, &(struct pg_user_conf){.params = bad, .n_params = 1}, &e));
+    CHECK(pg_conf_set_user(c, &(struct pg_user_conf){.params = p, .n_params = 2}, &e));
+    CHECK(pg_conf_render(c, &b, &e) && pg_conf_raised(c)[0] == NULL);
+    line_at(buf_str(&b), "\nmax_connections = 50\n");
+    struct pg_control floor = {.max_connections = 100, .max_wal_senders = 20,
+                               .max_locks_per_xact = 64, .max_worker_processes = 8};
+    pg_conf_set_floor(c, &floor);
+    buf_clear(&b);
+    CHECK(pg_conf_render(c, &b, &e));
+    line_at(buf_str(&b), "\nmax_connections = 100\n");
+    line_at(buf_str(&b), "\nmax_wal_senders = 20\n");
+    line_at(buf_str(&b), "\nmax_locks_per_transaction = 99\n");
+    line_at(buf_str(&b), "\nmax_worker_processes = 8\n");
+    CHECK(!strstr(buf_str(&b), "max_prepared"));
+    assert_string_equal(pg_conf_raised(c)[0], "max_connections");
+    CHECK(pg_conf_raised(c)[1] == NULL);
+    buf_done(&b);
+    pg_conf_free(c);
+}
+
 static void auto_conf__only_owned_lines_go(void **st)
 {
     (void)st;
     struct pg_conf *c = pg_conf_new(&env);
     struct buf b;
     buf_init(&b, 65536);
-    CHECK(pg_conf_clean_auto(c, NULL)); /* absent is fine */
+    CHECK(pg_conf_strip_auto(c, NULL)); /* absent is fine */
     static const char text[] = "# Do not edit\nwork_mem = '1MB'\nprimary_conninfo = 'host=x'\n"
                                "synchronous_standby_names = '*'\nmy_port = '1'\n";
     put(env.data_dir, "postgresql.auto.conf", text, sizeof(text) - 1);
-    CHECK(pg_conf_clean_auto(c, NULL));
+    CHECK(pg_conf_strip_auto(c, NULL));
     text_of(env.data_dir, "postgresql.auto.conf", &b);
     assert_string_equal(buf_str(&b), "# Do not edit\nwork_mem = '1MB'\nmy_port = '1'\n");
     buf_done(&b);
@@ -330,6 +359,7 @@ int main(void)
         T(conf__upstream_set_and_cleared),
         T(conf__user_part__before_ours_and_checked),
         T(hba__closed__rejects_before_the_users_lines),
+        T(conf__floor__raises_lower_wishes),
         T(auto_conf__only_owned_lines_go),
         T(placeholders__fill_the_gap_and_go),
         T(promote__file__forgotten),

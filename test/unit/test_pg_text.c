@@ -137,6 +137,11 @@ static const char control_text[] =
     "Minimum recovery ending location:     0/2000000\n"
     "Min recovery ending loc's timeline:   4\n"
     "wal_log_hints setting:                on\n"
+    "max_connections setting:              100\n"
+    "max_worker_processes setting:         8\n"
+    "max_wal_senders setting:              10\n"
+    "max_prepared_xacts setting:           0\n"
+    "max_locks_per_xact setting:           64\n"
     "Bytes per WAL segment:                16777216\n"
     "Data page checksum version:           0\n";
 
@@ -150,6 +155,8 @@ static void control__good__all_fields(void **st)
     CHECK(c.checkpoint_lsn == 0x17414F8 && c.redo_lsn == 0x1741400);
     CHECK(c.min_recovery_lsn == 0x2000000 && c.min_recovery_timeline == 4);
     CHECK(c.segment_bytes == 16777216 && !c.checksums && c.log_hints);
+    CHECK(c.max_connections == 100 && c.max_worker_processes == 8 && c.max_wal_senders == 10);
+    CHECK(c.max_prepared_xacts == 0 && c.max_locks_per_xact == 64);
 }
 
 /* Each line is needed, once, and with a value of its kind. */
@@ -163,7 +170,7 @@ static void control__damaged__named(void **st)
         "Latest checkpoint location", "Latest checkpoint's REDO location",
         "Latest checkpoint's TimeLineID", "Minimum recovery ending location",
         "Min recovery ending loc's timeline", "wal_log_hints setting", "Bytes per WAL segment",
-        "Data page checksum version"};
+        "Data page checksum version", "max_connections setting", "max_prepared_xacts setting"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         char text[2048];
         const char *at = strstr(control_text, keys[i]);
