@@ -11,7 +11,7 @@
 #include "pg/history.h"
 #include "pg/state.h"
 
-enum pg_job_kind { PG_JOB_NONE, PG_JOB_INITDB, PG_JOB_CLONE, PG_JOB_REWIND, PG_JOB_WALEND };
+enum pg_job_kind { PG_JOB_NONE, PG_JOB_INITDB, PG_JOB_CLONE, PG_JOB_REWIND, PG_JOB_WALEND, PG_JOB_CONTROL };
 enum pg_job_state { PG_JOB_IDLE, PG_JOB_RUNNING, PG_JOB_OK, PG_JOB_FAILED };
 
 /* As the official image's first start: initdb, the database, the members' role, the scripts against a
@@ -74,6 +74,9 @@ bool pg_job_begin_rewind(struct pg_job *j, const struct pg_rewind_spec *s, struc
 /* End of valid WAL on disk, from the last checkpoint's redo, or from `from` where it is not 0 (a
  * running, detached standby: its replayed position). */
 bool pg_job_begin_walend(struct pg_job *j, struct position from, int64_t deadline_ms, struct err *e);
+
+/* Only pg_controldata (pg_job_control); any time. */
+bool pg_job_begin_control(struct pg_job *j, int64_t deadline_ms, struct err *e);
 
 enum pg_job_kind pg_job_kind(const struct pg_job *j);
 enum pg_job_state pg_job_state(const struct pg_job *j);

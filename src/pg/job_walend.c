@@ -127,6 +127,10 @@ static void advance(struct pg_job *j, int64_t now)
         }
         if (!job_child_ok(j))
             return;
+        if (j->kind == PG_JOB_CONTROL) {
+            job_done(j);
+            return;
+        }
         if (j->start.lsn == 0)
             j->start = (struct position){.timeline = j->control.timeline,
                                          .lsn = j->control.redo_lsn};
@@ -148,6 +152,16 @@ bool pg_job_begin_walend(struct pg_job *j, struct position from, int64_t deadlin
     if (!job_claim(j, PG_JOB_WALEND, deadline_ms, e))
         return false;
     j->start = from;
+    j->advance = advance;
+    j->state = PG_JOB_RUNNING;
+    j->advance(j, j->started_ms);
+    return true;
+}
+
+bool pg_job_begin_control(struct pg_job *j, int64_t deadline_ms, struct err *e)
+{
+    if (!job_claim(j, PG_JOB_CONTROL, deadline_ms, e))
+        return false;
     j->advance = advance;
     j->state = PG_JOB_RUNNING;
     j->advance(j, j->started_ms);
