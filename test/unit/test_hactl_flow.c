@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #include "hactl/jget.h"
 #include "hactl/session.h"
 #include "kube/intent.h"
+#include "kube/record.h"
 
 enum script {
     PLAIN,          /* intents are carried out */
@@ -33,12 +35,13 @@ enum script {
     DROP_ONCE,      /* the first PUT is applied, its answer is lost */
     FORBIDDEN,      /* 403 to everything */
     NO_PRIMARY,     /* the Lease is held by nobody */
+    SEALED,         /* the primary writes alone */
 };
 
 static struct {
     pid_t pid;
     int port;
-    char dir[64], kubeconfig[96];
+    char dir[64], kubeconfig[96], socket[96];
 } fake;
 
 /* --- the server, in the child --- */
@@ -83,7 +86,7 @@ static void put_result(const struct intent_result *r)
 static void switch_roles(const char *to)
 {
     for (int i = 0; i < 3; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "pg-%d", i);
         snprintf(srv.role[i], sizeof(srv.role[i]), "%s",
                  strcmp(name, to) == 0 ? "primary" : "replica");
@@ -158,22 +161,51 @@ static void answer_status(int fd, int code, const char *reason, const char *mess
     answer(fd, code, body);
 }
 
+static struct json_object *make_record(int holder)
+{
+    struct record r = {.epoch = 4, .rev = 2, .w = 1, .timeline = 3, .n = 3};
+    struct json_object *o;
+    struct buf b;
+
+    r.writer = (uint64_t)holder + 1;
+    r.writer_epoch = 4;
+    for (uint8_t i = 0; i < 3; i++) {
+        r.m[i] = (struct record_member){.volume = i + 1U, .in_v = true, .flushed = {3, 0x5000000}};
+        snprintf(r.m[i].name.s, sizeof(r.m[i].name.s), "pg-%d", i);
+    }
+    if (srv.script == SEALED) {
+        r.w = 0;
+        r.sealed = r.writer;
+    }
+    buf_init(&b, RECORD_JSON_MAX);
+    if (!record_encode(&r, &b))
+        _exit(1);
+    o = json_object_new_string(buf_str(&b));
+    buf_done(&b);
+    return o;
+}
+
 static void answer_lease(int fd, bool list)
 {
-    char item[512], body[700];
     int holder = strcmp(srv.role[1], "primary") == 0 ? 1 : strcmp(srv.role[2], "primary") == 0 ? 2 : 0;
+    char text[256];
+    struct json_object *lease, *all = json_object_new_object(), *items = json_object_new_array();
 
-    snprintf(item, sizeof(item),
-             "{\"kind\":\"Lease\",\"metadata\":{\"name\":\"pg\",\"annotations\":{"
-             "\"pghad.io/record\":\"\"}},\"spec\":{\"holderIdentity\":\"%s\","
-             "\"leaseTransitions\":%d}}",
-             srv.script == NO_PRIMARY ? ""
-             : holder == 0            ? "pg-0_u_b"
-             : holder == 1            ? "pg-1_u_b"
-                                      : "pg-2_u_b",
-             holder == 0 ? 4 : 5);
-    snprintf(body, sizeof(body), "{\"items\":[%s]}", item);
-    answer(fd, 200, list ? body : item);
+    snprintf(text, sizeof(text),
+             "{\"kind\":\"Lease\",\"metadata\":{\"name\":\"pg\",\"annotations\":{}},\"spec\":{"
+             "\"holderIdentity\":\"pg-%d_u_b\",\"leaseTransitions\":%d}}",
+             holder, holder == 0 ? 4 : 5);
+    lease = jparse(text, strlen(text));
+    if (srv.script == NO_PRIMARY)
+        json_object_object_add(jget(lease, "spec", NULL), "holderIdentity",
+                               json_object_new_string(""));
+    json_object_object_add(jget(lease, "metadata", "annotations", NULL), "pghad.io/record",
+                           make_record(holder));
+    json_object_array_add(items, json_object_get(lease));
+    json_object_object_add(all, "items", items);
+    answer(fd, 200, json_object_to_json_string(list ? all : lease));
+    json_object_put(lease);
+    json_object_put(all);
 }
 
 static void answer_pods(int fd)
@@ -222,6 +254,8 @@ static bool put_configmap(int fd, const char *body)
 
 static bool serve(int fd, const char *method, const char *path, const char *body)
 {
+    char text[512];
+
     if (srv.script == FORBIDDEN) {
         answer_status(fd, 403, "Forbidden", "configmaps is forbidden");
     } else if (strstr(path, "/configmaps/pg-state")) {
@@ -237,6 +271,21 @@ static bool serve(int fd, const char *method, const char *path, const char *body
         answer_pods(fd);
     } else if (strstr(path, "/pods?")) {
         answer(fd, 200, "{\"items\":[]}");
+    } else if (strcmp(path, "/status") == 0) {
+        /* All pods have one address here: the name in the answer tells whose it is. */
+        snprintf(text, sizeof(text),
+                 "{\"name\":\"pg-0\",\"role\":\"%s\",\"state\":\"running\",\"timeline\":3,"
+                 "\"port\":5440,\"lsn\":\"0/5000000\",\"rule\":\"serve\",\"reason\":\"why\"}",
+                 srv.role[0]);
+        answer(fd, 200, text);
+    } else if (strcmp(path, "/cluster") == 0) {
+        answer(fd, 200,
+               "{\"scope\":\"pg\",\"leader\":\"pg-0\",\"epoch\":4,\"members\":[{\"name\":\"pg-0\","
+               "\"role\":\"primary\",\"state\":\"running\",\"host\":\"127.0.0.1\"}]}");
+    } else if (strcmp(path, "/explain") == 0) {
+        answer(fd, 200,
+               "{\"decisions\":[{\"time\":\"2026-01-02T03:04:05Z\",\"rule\":\"serve\","
+               "\"reason\":\"all is well\"}]}");
     } else {
         answer_status(fd, 404, "NotFound", "not found");
     }
@@ -272,7 +321,22 @@ static bool feed(struct conn *c)
     return serve(c->fd, method, path, end + 4);
 }
 
-static void server_main(int listener, enum script script)
+static void take_connection(struct conn *conns, int listener)
+{
+    int fd = accept(listener, NULL, NULL);
+    int slot = 0;
+
+    while (slot < CONNECTIONS && conns[slot].fd >= 0)
+        slot++;
+    if (slot == CONNECTIONS) {
+        close(fd);
+    } else {
+        conns[slot].fd = fd;
+        conns[slot].len = 0;
+    }
+}
+
+static void server_main(int listener, int unix_listener, enum script script)
 {
     struct conn conns[CONNECTIONS] = {0};
     static const char state[] =
@@ -298,10 +362,11 @@ static void server_main(int listener, enum script script)
     for (int i = 0; i < CONNECTIONS; i++)
         conns[i].fd = -1;
     for (;;) {
-        struct pollfd p[CONNECTIONS + 1] = {{.fd = listener, .events = POLLIN}};
+        struct pollfd p[CONNECTIONS + 2] = {{.fd = listener, .events = POLLIN}};
         for (int i = 0; i < CONNECTIONS; i++)
             p[i + 1] = (struct pollfd){.fd = conns[i].fd, .events = POLLIN};
-        if (poll(p, CONNECTIONS + 1, -1) < 0)
+        p[CONNECTIONS + 1] = (struct pollfd){.fd = unix_listener, .events = POLLIN};
+        if (poll(p, CONNECTIONS + 2, -1) < 0)
             _exit(1);
         for (int i = 0; i < CONNECTIONS; i++) {
             if (conns[i].fd >= 0 && p[i + 1].revents && !feed(&conns[i])) {
@@ -309,18 +374,10 @@ static void server_main(int listener, enum script script)
                 conns[i].fd = -1;
             }
         }
-        if (!(p[0].revents & POLLIN))
-            continue;
-        int fd = accept(listener, NULL, NULL);
-        int slot = 0;
-        while (slot < CONNECTIONS && conns[slot].fd >= 0)
-            slot++;
-        if (slot == CONNECTIONS) {
-            close(fd);
-        } else {
-            conns[slot].fd = fd;
-            conns[slot].len = 0;
-        }
+        if (p[0].revents & POLLIN)
+            take_connection(conns, listener);
+        if (p[CONNECTIONS + 1].revents & POLLIN)
+            take_connection(conns, unix_listener);
     }
 }
 
@@ -339,6 +396,11 @@ static void start(enum script script)
     snprintf(fake.dir, sizeof(fake.dir), "/tmp/hactl-flow-XXXXXX");
     assert_non_null(mkdtemp(fake.dir));
     snprintf(fake.kubeconfig, sizeof(fake.kubeconfig), "%s/config", fake.dir);
+    snprintf(fake.socket, sizeof(fake.socket), "%s/agent.sock", fake.dir);
+    struct sockaddr_un u = {.sun_family = AF_UNIX};
+    int ufd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(u.sun_path, sizeof(u.sun_path), "%.90s", fake.socket);
+    assert_true(ufd >= 0 && bind(ufd, (struct sockaddr *)&u, sizeof(u)) == 0 && listen(ufd, 4) == 0);
     assert_non_null(f = fopen(fake.kubeconfig, "w"));
     fprintf(f,
             "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
@@ -354,10 +416,11 @@ static void start(enum script script)
         if (getppid() != parent)
             _exit(1);
         srv.port = fake.port;
-        server_main(fd, script);
+        server_main(fd, ufd, script);
     }
     assert_true(fake.pid > 0);
     close(fd);
+    close(ufd);
 }
 
 static int stop(void **state)
@@ -372,6 +435,7 @@ static int stop(void **state)
     snprintf(edited, sizeof(edited), "%s/apply.yaml", fake.dir);
     unlink(edited);
     unlink(fake.kubeconfig);
+    unlink(fake.socket);
     rmdir(fake.dir);
     fake.pid = 0;
     return 0;
@@ -426,6 +490,8 @@ static void list__finds_the_only_cluster(void **state)
     EXPECT("list", EXIT_DONE);
     SAYS(out, "Cluster pg (system 7300000000000000001), epoch 4, primary pg-0\n");
     SAYS(out, "pg-2    replica  streaming  3");
+    SAYS(out, "pg-0    primary  running    3   0/5000000  -    -     -\n");
+    SAYS(out, "pg-1    replica  streaming  3   -          ~0   -     -\n");
     EXPECT("list -o json", EXIT_DONE);
     SAYS(out, "\"primary\": \"pg-0\"");
     EXPECT("list -o name", EXIT_DONE);
@@ -672,12 +738,49 @@ static void dsn__all_members_by_role(void **state)
     (void)state;
     start(PLAIN);
     EXPECT("dsn -U app -d shop", EXIT_DONE);
-    assert_string_equal(out, "host=127.0.0.1,127.0.0.1,127.0.0.1 port=5432,5432,5432 "
+    assert_string_equal(out, "host=127.0.0.1,127.0.0.1,127.0.0.1 port=5440,5432,5432 "
                              "dbname='shop' user='app' connect_timeout=5 "
                              "target_session_attrs=read-write\n");
     EXPECT("dsn -r replica --dns", EXIT_DONE);
     SAYS(out, "host=pg-0.pg-pods.db.svc,pg-1.pg-pods.db.svc,");
     SAYS(out, "target_session_attrs=prefer-standby");
+}
+
+static void explain__rules_and_decisions(void **state)
+{
+    (void)state;
+    start(PLAIN);
+    EXPECT("explain", EXIT_DONE);
+    SAYS(out, "pg-0    primary  serve  why\n");
+    SAYS(out, "Last decisions of pg-0:\n");
+    SAYS(out, "2026-01-02T03:04:05Z  serve  all is well\n");
+    EXPECT("explain -o json", EXIT_DONE);
+    SAYS(out, "\"decisions_of\": \"pg-0\"");
+    EXPECT("explain pg-7", EXIT_USAGE);
+}
+
+static void socket__reads_without_the_api(void **state)
+{
+    char line[160];
+
+    (void)state;
+    start(FORBIDDEN);
+    snprintf(line, sizeof(line), "list --socket %s", fake.socket);
+    EXPECT(line, EXIT_UNREACHABLE); /* this one's socket forbids as well */
+    stop(NULL);
+    start(PLAIN);
+    snprintf(line, sizeof(line), "list --socket %s", fake.socket);
+    EXPECT(line, EXIT_DONE);
+    SAYS(out, "Cluster pg, epoch 4, primary pg-0\n");
+    snprintf(line, sizeof(line), "switchover --force --socket %s", fake.socket);
+    EXPECT(line, EXIT_USAGE);
+    snprintf(line, sizeof(line), "pause --socket %s", fake.socket);
+    EXPECT(line, EXIT_USAGE);
+    snprintf(line, sizeof(line), "explain --socket %s", fake.socket);
+    EXPECT(line, EXIT_DONE);
+    SAYS(out, "all is well");
+    EXPECT("list --socket /nonexistent/agent.sock", EXIT_UNREACHABLE);
+    SAYS(err, "Is the agent up");
 }
 
 static void wait__reached(void **state)
@@ -686,7 +789,15 @@ static void wait__reached(void **state)
     start(PLAIN);
     EXPECT("wait --for replica --timeout 5s", EXIT_DONE);
     assert_string_equal(out, "replica: primary is pg-0\n");
+    EXPECT("wait --for synced --timeout 5s", EXIT_DONE);
+    stop(NULL);
+    start(SEALED);
     EXPECT("wait --for synced --timeout 600ms", EXIT_FAILED);
+    SAYS(err, "the primary is sealed: it writes alone");
+    EXPECT("list", EXIT_DEGRADED);
+    SAYS(out, "degraded: sealed: the primary writes alone");
+    EXPECT("list -o yaml", EXIT_DEGRADED);
+    SAYS(out, "sealed: true\n");
 }
 
 static int cleanup(void **state)
@@ -718,6 +829,8 @@ int main(void)
         cmocka_unit_test_teardown(settings__edited_in_an_editor, stop),
         cmocka_unit_test_teardown(history__table_and_unreadable_lines, stop),
         cmocka_unit_test_teardown(dsn__all_members_by_role, stop),
+        cmocka_unit_test_teardown(explain__rules_and_decisions, stop),
+        cmocka_unit_test_teardown(socket__reads_without_the_api, stop),
         cmocka_unit_test_teardown(wait__reached, stop),
     };
 
