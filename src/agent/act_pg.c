@@ -303,9 +303,9 @@ static void job_ended(struct agent *a, int64_t now)
         a->follow = (struct follow){0};
         a->server.last = (struct position){0};
         a->server.walend_known = false;
-        if (kind == PG_JOB_INITDB && a->id.boot != 0) {
+        if (kind == PG_JOB_INITDB) {
             /* The record already names the volume that was chosen to initialise. */
-            a->state.volume = a->view.self.volume;
+            a->state.volume = a->chosen_volume;
             (void)pg_state_save(&a->env, &a->state, &e);
         }
         if (kind == PG_JOB_CLONE)
@@ -373,8 +373,10 @@ static bool begin_initdb(struct agent *a, struct err *e)
         .initdb_args = c->bootstrap.initdb_args[0] != '\0' ? c->bootstrap.initdb_args : NULL,
         .init_scripts = c->bootstrap.init_dir[0] != '\0' ? c->bootstrap.init_dir : NULL,
         .checksums = true,
+        .conf = a->conf,
         .state = &a->state,
     };
+    a->chosen_volume = a->state.volume;
     return pg_job_begin_initdb(a->job, &s, e);
 }
 

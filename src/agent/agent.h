@@ -125,6 +125,7 @@ struct agent {
     struct pg_hbaprobe *hbaprobe;
     struct pg_state state;
     struct pg_datadir dir;
+    uint64_t chosen_volume; /* the record names it as the one that initialises */
     int64_t dir_looked_ms;
     enum pg_op op;
     uint8_t op_failures;

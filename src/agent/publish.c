@@ -41,17 +41,13 @@ static const char *state_word(const struct agent *a)
 {
     const struct view *v = &a->view;
     if (pg_job_state(a->job) == PG_JOB_RUNNING) {
-        switch (pg_job_kind(a->job)) {
-        case PG_JOB_INITDB:
+        enum pg_job_kind k = pg_job_kind(a->job);
+        if (k == PG_JOB_INITDB)
             return "initdb";
-        case PG_JOB_CLONE:
+        if (k == PG_JOB_CLONE)
             return "cloning";
-        case PG_JOB_REWIND:
+        if (k == PG_JOB_REWIND)
             return "rewinding";
-        case PG_JOB_WALEND:
-        case PG_JOB_NONE:
-            break;
-        }
     }
     switch (v->pg.process) {
     case PG_DOWN:
