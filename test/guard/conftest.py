@@ -60,6 +60,12 @@ def stat_of(pid):
     return comm, rest[0], int(rest[1])
 
 
+def ppid_of(pid):
+    """Parent, or None when the process has gone meanwhile."""
+    st = stat_of(pid)
+    return st[2] if st else None
+
+
 def descendants(pid):
     """Host pid -> (comm, state) of everything below pid."""
     all_of = {}
@@ -196,7 +202,7 @@ class Guard:
 
     def inner_pid(self, proc):
         """Host pid of the guard inside the namespace."""
-        return next(p for p in descendants(proc.pid) if stat_of(p)[2] == proc.pid)
+        return next(p for p in descendants(proc.pid) if ppid_of(p) == proc.pid)
 
     def start_postgres(self, agent):
         seq = agent.number(

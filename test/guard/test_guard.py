@@ -9,7 +9,7 @@ import time
 import psycopg2
 import pytest
 
-from conftest import (BUILD, DEADLINE_S, IS_ROOT, PG_BIN, boot_ms, descendants, pidfds, stat_of,
+from conftest import (BUILD, DEADLINE_S, IS_ROOT, PG_BIN, boot_ms, descendants, pidfds, ppid_of,
                       until, wait_gone)
 
 FENCE_BOUND_MS = 1000
@@ -22,7 +22,7 @@ def measure(capsys, text):
 
 def fence_after(guard, proc, agent, lead_ms, before_freeze=lambda: None):
     """Grants lead_ms, freezes the agent, waits for the end of every server process.
-    Returns how many ms after the deadline the last one was gone."""
+    Returns (ms after the deadline until the last one was gone, deadline)."""
     deadline = agent.number("grant", lead_ms)
     assert agent.number("arm") == 1
     pids = guard.servers(proc)
@@ -31,8 +31,8 @@ def fence_after(guard, proc, agent, lead_ms, before_freeze=lambda: None):
     before_freeze()
     agent.do("freeze")
     late = wait_gone(fds) - deadline
-    until(lambda: not guard.servers(proc) or stat_of(proc.pid) is None, "no server process")
-    return late
+    assert not guard.servers(proc)
+    return late, deadline
 
 
 @pytest.mark.parametrize("round_no", range(3))
@@ -57,15 +57,13 @@ def test_fence__frozen_agent_and_busy_writers__all_gone_after_the_deadline(guard
     thread = threading.Thread(target=client, daemon=True)
     thread.start()
     until(lambda: acks, "a first commit of the client")
-    start = boot_ms()
-    late = fence_after(guard, proc, agent, 500)
+    late, deadline = fence_after(guard, proc, agent, 1200)
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
-    deadline = start + 500
     measure(capsys, f"[{round_no}] last server process gone {late:.1f} ms after the deadline, last "
                     f"commit acknowledged {acks[-1] - deadline:+.1f} ms")
     assert -5 <= late < FENCE_BOUND_MS
-    assert acks[-1] > deadline - 400, "the writer must have been alive shortly before"
+    assert acks[-1] > deadline - 1000, "the writer must have been alive shortly before"
     assert acks[-1] < deadline + FENCE_BOUND_MS
     fresh = guard.accept()
     st = fresh.status()
@@ -88,7 +86,7 @@ def test_fence__frozen_server__killed_all_the_same(guard, capsys):
             signal.pidfd_send_signal(fd, signal.SIGSTOP)
             os.close(fd)
 
-    late = fence_after(guard, proc, agent, 400, freeze_all)
+    late, _ = fence_after(guard, proc, agent, 1200, freeze_all)
     measure(capsys, f"stopped backends gone {late:.1f} ms after the deadline")
     assert -5 <= late < FENCE_BOUND_MS
     assert guard.accept().status()["fenced"] == 1
@@ -98,7 +96,7 @@ def test_fence__agent_stopped_between_mark_and_message__noticed(guard):
     guard.make_data()
     proc, agent = guard.start()
     guard.start_postgres(agent)
-    agent.number("grant", 200)
+    agent.number("grant", 1000)
     agent.do("mark")
     fds = pidfds(guard.servers(proc))
     agent.do("freeze")
@@ -129,9 +127,12 @@ def test_fence__deadline_renewed_or_nothing_writable__never(guard):
     pid = agent.status()["postgres_pid"]
     first = agent.number("grant", 700)
     agent.number("arm")
-    while boot_ms() < first + 800:
+
+    def renew():
         assert agent.number("extend", 700) == 1
-        time.sleep(0.05)
+        return boot_ms() > first + 800
+
+    until(renew, "the first deadline to be long past", every=0.05)
     st = agent.status()
     assert (st["fenced"], st["postgres_pid"], st["writable"]) == (0, pid, 1)
 
@@ -188,7 +189,7 @@ def test_server_lock__postmaster_killed__held_by_a_backend_until_swept(guard):
     agent.number("grant", 60000)
     agent.number("arm")
     postmaster = next(p for p in guard.servers(proc)
-                      if stat_of(p)[2] == guard.inner_pid(proc))
+                      if ppid_of(p) == guard.inner_pid(proc))
     os.kill(postmaster, signal.SIGKILL)
     st = agent.wait_status(lambda s: s["postgres_pid"] == 0 and s["lock"] == "held",
                            "the lock to be seen as held")
@@ -208,7 +209,7 @@ def test_start__leftovers_of_a_dead_postmaster__killed_first(guard):
     guard.start_postgres(agent)
     guard.writers(2)
     before = guard.servers(proc)
-    postmaster = next(p for p in before if stat_of(p)[2] == guard.inner_pid(proc))
+    postmaster = next(p for p in before if ppid_of(p) == guard.inner_pid(proc))
     os.kill(postmaster, signal.SIGKILL)
     agent.wait_status(lambda s: s["postgres_pid"] == 0, "the end of the postmaster")
     assert guard.start_postgres(agent)["starts"] == 2
@@ -221,7 +222,7 @@ def test_kill_servers__gentle__running_postmaster_gets_sigterm_then_sigkill(guar
     proc, agent = guard.start()
     guard.start_postgres(agent)
     guard.writers(2)
-    victim = next(p for p in guard.servers(proc) if stat_of(p)[2] != guard.inner_pid(proc))
+    victim = next(p for p in guard.servers(proc) if ppid_of(p) != guard.inner_pid(proc))
     os.kill(victim, signal.SIGSTOP)  # keeps any polite stop from finishing
     fds = pidfds(guard.servers(proc))
     began = boot_ms()
@@ -350,7 +351,7 @@ def test_namespace__ordinary_user__serves_and_fences(guard, capsys):
     assert st["uid"] == guard.user.pw_uid
     assert st["pid"] < 20, "numbers of a namespace of its own"
     guard.writers(4)
-    late = fence_after(guard, proc, agent, 300)
+    late, _ = fence_after(guard, proc, agent, 1200)
     measure(capsys, f"unprivileged: gone {late:.1f} ms after the deadline")
     assert -5 <= late < FENCE_BOUND_MS
     assert guard.accept().status()["fenced"] == 1
@@ -363,7 +364,7 @@ def test_namespace__pid_1_already__no_second_one(guard):
     guard.start_postgres(agent)
     below = descendants(proc.pid)
     assert sum(comm == "pghad" for comm, _ in below.values()) == 1
-    late = fence_after(guard, proc, agent, 300)
+    late, _ = fence_after(guard, proc, agent, 1200)
     assert -5 <= late < FENCE_BOUND_MS
 
 
