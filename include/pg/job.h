@@ -25,7 +25,7 @@ struct pg_initdb_spec {
     struct pg_conf *conf;       /* the temporary server runs with it: what pg_control remembers of its
                                  * parameters is a lower bound for the first start as a standby.
                                  * NULL: with PostgreSQL's defaults */
-    struct pg_state *state;     /* volume and system_id are set and saved at the end */
+    struct pg_state *state;     /* volume (if it was 0) and system_id are set and saved at the end */
     int64_t deadline_ms;        /* BOOTTIME; 0: none */
 };
 

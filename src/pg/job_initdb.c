@@ -486,7 +486,8 @@ bool pg_job_begin_initdb(struct pg_job *j, const struct pg_initdb_spec *s, struc
     j->checksums = s->checksums;
     j->conf = s->conf;
     j->pgstate = s->state;
-    j->volume = pg_volume_new();
+    /* An id that was chosen for the empty volume stays: others may know it already. */
+    j->volume = s->state->volume ? s->state->volume : pg_volume_new();
     j->advance = advance;
     j->state = PG_JOB_RUNNING;
     enter(j, STEP_CLEAN_NEXT);

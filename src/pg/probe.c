@@ -107,6 +107,7 @@ struct pg_probe {
 
     bool fresh_running, fresh_sent, fresh_asked;
     int64_t fresh_begun_ms;
+    int64_t fresh_after_ms;
     int64_t next_fresh_ms;
     struct pg_facts facts;
     struct pg_history history; /* of facts.timeline; timeline 0 = not read */
@@ -371,7 +372,10 @@ static void fresh_take(struct pg_probe *p, int64_t now)
 /* Asked for: soon, but never as a busy loop. */
 static int64_t fresh_due(const struct pg_probe *p)
 {
-    return p->fresh_asked ? p->fresh_begun_ms + FRESH_PAUSE_MS : p->next_fresh_ms;
+    int64_t soon = p->fresh_begun_ms + FRESH_PAUSE_MS;
+    if (!p->fresh_asked)
+        return p->next_fresh_ms;
+    return soon > p->fresh_after_ms ? soon : p->fresh_after_ms + 1; /* later, not in the same ms */
 }
 
 static void fresh_step(struct pg_probe *p, int64_t now)
@@ -495,6 +499,7 @@ void pg_probe_kick_settings(struct pg_probe *p, int64_t after_ms)
     if (p->fresh_running)
         fresh_end(p, 0);
     p->fresh_asked = true;
+    p->fresh_after_ms = after_ms;
 }
 
 const struct pg_facts *pg_probe_facts(const struct pg_probe *p)
