@@ -145,11 +145,15 @@ static bool vote_due(const struct turn *t)
     t->out->refused_epoch = 0;
     if (!v->in.vote)
         return false;
-    if (q->epoch <= v->self.durable_epoch) {
-        if (v->pg.frozen_epoch != q->epoch)
-            t->out->refused_epoch = v->self.durable_epoch;
+    /* An epoch has one winner, so a vote for the epoch that we already detach for is the same vote,
+     * asked for again. Once we have followed a writer of that epoch it is refused like an older one. */
+    bool followed = v->pg.follows != 0 && v->pg.follows_epoch >= q->epoch;
+    if (q->epoch < v->self.durable_epoch || followed) {
+        t->out->refused_epoch = v->self.durable_epoch;
         return false;
     }
+    if (q->epoch == v->self.durable_epoch && v->pg.frozen_epoch == q->epoch)
+        return false;
     if (promise_binds(t) && !name_eq(&t->m->promised_to, &q->from.name))
         return false;
     return !(t->mine && t->lease->epoch >= q->epoch);
