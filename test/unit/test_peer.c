@@ -203,7 +203,7 @@ static void tokens__file__one_per_line(void **state)
     assert_string_equal(t.t[1], OLD_TOKEN);
     static const char *const bad[] = {
         "", "\n\n", "short", TOKEN " x\n",
-        TOKEN "1\n" TOKEN "2\n" TOKEN "3\n" TOKEN "4\n" TOKEN "5\n", "\x80" TOKEN,
+        TOKEN "1\n" TOKEN "2\n" TOKEN "3\n" TOKEN "4\n" TOKEN "5\n", ("\x80" TOKEN),
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         if (peer_tokens_parse(&t, bad[i], &e))
@@ -292,7 +292,7 @@ static void call__state__answered_at_once_without_promise(void **state)
         call(&f, PEER_STATE, 1000);
         assert_int_equal(turn_until_done(&f, &r), PEER_CALL_DONE);
         assert_true(r->sent_ms >= begun && r->done_ms >= r->sent_ms);
-        assert_true(clock_boot_ms() - begun < PEER_ANSWER_MS);
+        assert_int_equal(peer_server_stats(f.server).timed_out, 0);
         assert_int_equal(r->state.promise_ms, 0);
         assert_int_equal(r->state.durable_epoch, 9);
         assert_int_equal(r->req.ask, PEER_STATE);
@@ -367,7 +367,7 @@ static void call__agent_does_not_answer__published_state_without_promise(void **
         call(&f, ask, 2000);
         assert_int_equal(turn_until_done(&f, &r), PEER_CALL_DONE);
         int64_t took = clock_boot_ms() - begun;
-        assert_true(took >= PEER_ANSWER_MS && took < PEER_ANSWER_MS + 500);
+        assert_true(took >= PEER_ANSWER_MS && took < PEER_ANSWER_MS + 1500);
         assert_int_equal(r->state.promise_ms, 0);
         assert_int_equal(peer_server_stats(f.server).timed_out, 1);
         stop(&f);
@@ -471,7 +471,7 @@ static void call__nobody_there__fails_in_time(void **state)
     call(&f, PEER_STATE, 150);
     assert_int_equal(turn_until_done(&f, &r), PEER_CALL_FAILED);
     assert_int_equal(r->err.kind, ERR_TIMEOUT);
-    assert_true(clock_boot_ms() - begun < 600);
+    assert_true(clock_boot_ms() - begun < 3000);
     struct peer_tokens none = {0};
     struct peer_request q = vote;
     assert_false(peer_call_start(f.channel, "127.0.0.1", open_port, &none, &q, begun, begun + 100));

