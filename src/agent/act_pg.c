@@ -384,8 +384,10 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
 {
     struct err e = {0};
     enum pg_job_state st = pg_job_state(a->job);
-    if (st == PG_JOB_OK || st == PG_JOB_FAILED)
+    if (st == PG_JOB_OK || st == PG_JOB_FAILED) {
         job_ended(a, now);
+        return; /* the present verdict does not know of it */
+    }
     if (st == PG_JOB_RUNNING || now < a->op_next_ms)
         return;
     enum pg_op op = (d->effects & EFF_INITDB) != 0   ? OP_INITDB

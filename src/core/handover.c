@@ -65,10 +65,8 @@ static void consider_intent(struct turn *t)
     }
     if (!ours || in->id == t->m->dead_intent || t->out->failsafe)
         return;
-    if (in->epoch != t->lease->epoch) {
-        refuse(t, in->id, "the request was made for another epoch: the primary has changed since");
-        return;
-    }
+    if (in->epoch != t->lease->epoch)
+        return; /* it died with its epoch; one that caused the change is completed, not begun anew */
     if (t->v->intent_expired) {
         refuse(t, in->id, "the request expired before it was begun");
         return;
