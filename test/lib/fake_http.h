@@ -137,13 +137,13 @@ static inline void fake_take_request(struct fake_http *f, struct fake_conn *c)
 
     if (!end || c->busy)
         return;
-    *end = '\0';
+    end[2] = '\0'; /* each line of the head keeps its end */
     const char *cl = strcasestr(c->in.data, "\r\nContent-Length:");
     if (cl)
         body = (size_t)strtoul(cl + 17, NULL, 10);
     size_t whole = (size_t)(end - c->in.data) + 4 + body;
     if (c->in.len < whole) {
-        *end = '\r';
+        end[2] = '\r';
         return;
     }
     struct fake_request r = {.conn = c, .head = c->in.data, .body = end + 4};
