@@ -217,6 +217,7 @@ static inline void fake_http_init(struct fake_http *f,
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(a);
+    int one = 1;
 
     memset(f, 0, sizeof(*f));
     f->handler = handler;
@@ -224,6 +225,7 @@ static inline void fake_http_init(struct fake_http *f,
     for (size_t i = 0; i < FAKE_CONNS; i++)
         f->c[i].fd = -1;
     f->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    setsockopt(f->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     assert(f->fd >= 0 && bind(f->fd, (struct sockaddr *)&a, len) == 0 && listen(f->fd, 64) == 0);
     assert(getsockname(f->fd, (struct sockaddr *)&a, &len) == 0);
     f->port = ntohs(a.sin_port);
