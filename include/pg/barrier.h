@@ -1,9 +1,9 @@
 /* Evidence that every walsender uses a new synchronous_standby_names. Pure.
  *
- * A reload is not its effect: each walsender applies its own copy when it next looks. Proof: a fresh
- * session shows the value, and each walsender that is older than that session is gone or its
- * reply_time has changed twice; from empty to non-empty a CHECKPOINT begun afterwards has returned
- * (the checkpointer sets the shared flag that makes commits wait). */
+ * A reload is not its effect: each walsender applies its own copy when it next looks. Proof: a
+ * fresh session shows the value, and each walsender that is older than that session is gone or
+ * its reply_time has changed twice; from empty to non-empty a CHECKPOINT begun afterwards has
+ * returned (the checkpointer sets the shared flag that makes commits wait). */
 #ifndef PGHAD_PG_BARRIER_H
 #define PGHAD_PG_BARRIER_H
 

@@ -1,10 +1,10 @@
 /* Generated configuration, apart from the user's.
  *
- * PGDATA keeps the postgresql.conf of initdb untouched. The server is started with
- * `-D <data_dir> -c config_file=<state_dir>/pghad.conf`; that file sets defaults, includes PGDATA's
- * postgresql.conf and the user's file, lists the user's parameters, then sets what we own: the later
- * one wins. hba_file and ident_file are generated beside it. Settings that we own are removed from
- * postgresql.auto.conf before a start, because that file is read last of all. */
+ * PGDATA keeps the postgresql.conf of initdb untouched. The server is started with `-D
+ * <data_dir> -c config_file=<state_dir>/pghad.conf`; that file sets defaults, includes PGDATA's
+ * postgresql.conf and the user's file, lists the user's parameters, then sets what we own: the
+ * later one wins. hba_file and ident_file are generated beside it. Settings that we own are
+ * removed from postgresql.auto.conf before a start, because that file is read last of all. */
 #ifndef PGHAD_PG_CONF_H
 #define PGHAD_PG_CONF_H
 
@@ -68,9 +68,9 @@ struct pg_upstream {
 
 struct pg_conf;
 
-/* env is borrowed. Begins closed, without upstream, with an empty setting and no user parameters. The
- * agent's socket role is known by peer where its OS user has a passwd entry, else by its password,
- * else (no password at all) it is trusted on the local socket. */
+/* env is borrowed. Begins closed, without upstream, with an empty setting and no user
+ * parameters. The agent's socket role is known by peer where its OS user has a passwd entry,
+ * else by its password, else (no password at all) it is trusted on the local socket. */
 struct pg_conf *pg_conf_new(const struct pg_env *env);
 void pg_conf_free(struct pg_conf *c);
 /* ERR_INVALID, naming the parameter, for one that we own or a name or line that cannot be written
@@ -78,10 +78,10 @@ void pg_conf_free(struct pg_conf *c);
 bool pg_conf_set_user(struct pg_conf *c, const struct pg_user_conf *u, struct err *e);
 bool pg_conf_set_ssn(struct pg_conf *c, const struct pg_ssn *s, struct err *e);
 void pg_conf_set_upstream(struct pg_conf *c, const struct pg_upstream *u); /* NULL: none */
-/* A server in recovery refuses to start with lower values than the directory has seen (max_connections,
- * max_worker_processes, max_wal_senders, max_prepared_transactions, max_locks_per_transaction), and
- * we start in recovery only: lower values of the user are raised to those of pg_control.
- * pg_conf_clean_auto sets the floor from the data directory. */
+/* A server in recovery refuses to start with lower values than the directory has seen
+ * (max_connections, max_worker_processes, max_wal_senders, max_prepared_transactions,
+ * max_locks_per_transaction), and we start in recovery only: lower values of the user are raised
+ * to those of pg_control. pg_conf_clean_auto sets the floor from the data directory. */
 void pg_conf_set_floor(struct pg_conf *c, const struct pg_control *control);
 /* Names of the user's parameters that were raised by the floor, NULL-terminated; borrowed. */
 const char *const *pg_conf_raised(struct pg_conf *c);

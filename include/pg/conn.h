@@ -1,8 +1,8 @@
 /* One asynchronous connection, kept up by itself, one query at a time.
  *
- * Never blocks: a deadline that passes closes the connection (PQcancel would block), and the outcome
- * of the query is then unknown. Names are never resolved: hosts are socket directories or numeric
- * addresses. Every session runs with search_path pinned to pg_catalog. */
+ * Never blocks: a deadline that passes closes the connection (PQcancel would block), and the
+ * outcome of the query is then unknown. Names are never resolved: hosts are socket directories
+ * or numeric addresses. Every session runs with search_path pinned to pg_catalog. */
 #ifndef PGHAD_PG_CONN_H
 #define PGHAD_PG_CONN_H
 
@@ -48,17 +48,18 @@ void pg_conn_free(struct pg_conn *c); /* NULL accepted */
 void pg_conn_open(struct pg_conn *c);  /* wanted: connects at once, and again when it is lost */
 void pg_conn_close(struct pg_conn *c); /* not wanted: PQfinish now */
 enum pg_conn_state pg_conn_state(const struct pg_conn *c);
-int64_t pg_conn_since_ms(const struct pg_conn *c);  /* when this session was established, 0 = none */
+int64_t pg_conn_since_ms(const struct pg_conn *c);  /* when this session began, 0 = none */
 int pg_conn_server_version(const struct pg_conn *c);/* 150018; 0 = not connected */
-/* Why the last try or session ended; kind ERR_NONE = nothing failed yet. SQLSTATE "" when the server
- * said none. */
+/* Why the last try or session ended; kind ERR_NONE = nothing failed yet. SQLSTATE "" when the
+ * server said none. */
 const struct err *pg_conn_error(const struct pg_conn *c);
 const char *pg_conn_error_state(const struct pg_conn *c);
 
 /* Begins a query with text parameters, only in PG_CONN_IDLE. deadline_ms: BOOTTIME, mandatory. */
 bool pg_conn_query(struct pg_conn *c, const char *sql, int n, const char *const *params,
                    int64_t deadline_ms, struct err *e);
-/* Begins one or more statements by the simple protocol; the result is that of the last with rows. */
+/* Begins one or more statements by the simple protocol; the result is that of the last with
+ * rows. */
 bool pg_conn_exec(struct pg_conn *c, const char *sql, int64_t deadline_ms, struct err *e);
 enum pg_query_state pg_conn_query_state(const struct pg_conn *c);
 int64_t pg_conn_query_sent_ms(const struct pg_conn *c);

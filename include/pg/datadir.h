@@ -23,7 +23,8 @@ struct pg_datadir {
 bool pg_datadir_look(const struct pg_env *env, uint64_t expected_system_id, struct pg_datadir *d,
                      struct err *e);
 
-/* Markers are files in the state directory, synced before the operation begins and after it ended. */
+/* Markers are files in the state directory, synced before the operation begins and after it
+ * ended. */
 bool pg_marker_set(const struct pg_env *env, enum pg_marker m, const char *note, struct err *e);
 bool pg_marker_clear(const struct pg_env *env, enum pg_marker m, struct err *e);
 const char *pg_marker_name(enum pg_marker m);

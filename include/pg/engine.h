@@ -25,7 +25,8 @@ struct pg_driver {
     struct pg_driver *next;
 };
 
-/* The driver is embedded in its object; pg_engine_remove unlinks it at once and is safe at any time. */
+/* The driver is embedded in its object; pg_engine_remove unlinks it at once and is safe at any
+ * time. */
 void pg_engine_add(struct pg_engine *g, struct pg_driver *d);
 void pg_engine_remove(struct pg_engine *g, struct pg_driver *d);
 

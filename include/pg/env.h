@@ -23,17 +23,19 @@ struct pg_env {
     char socket_dir[PG_PATH_SIZE]; /* where the agent and local clients reach the server */
     char cluster_name[PG_NAME_SIZE];
     char superuser[PG_NAME_SIZE];  /* the agent's socket role */
-    char repl_user[PG_NAME_SIZE];  /* the members' role: replication, and reading files for pg_rewind */
+    char repl_user[PG_NAME_SIZE];  /* the members' role: replication and pg_rewind */
     char repl_password[PG_SECRET_SIZE];
     char superuser_password[PG_SECRET_SIZE]; /* "" = none */
     uint16_t port;
     uint32_t major; /* of the binaries */
 };
 
-/* Sets data_dir, and state_dir beside it. ERR_INVALID for a relative path or one without a parent. */
+/* Sets data_dir, and state_dir beside it. ERR_INVALID for a relative path or one without a
+ * parent. */
 bool pg_env_set_data_dir(struct pg_env *env, const char *data_dir, struct err *e);
-/* Finds the major version of the binaries: `postgres` must be in bin_dir or, where bin_dir is "", in
- * /usr/lib/postgresql/<major>/bin (the newest that we run). Blocks for one `postgres --version`. */
+/* Finds the major version of the binaries: `postgres` must be in bin_dir or, where bin_dir is
+ * "", in /usr/lib/postgresql/<major>/bin (the newest that we run). Blocks for one `postgres
+ * --version`. */
 bool pg_env_find_binaries(struct pg_env *env, struct err *e);
 /* dir/name into dst of PG_PATH_SIZE bytes; false when it does not fit. */
 bool pg_path(char *dst, const char *dir, const char *name);
@@ -49,8 +51,8 @@ uint64_t pg_volume_new(void);
  * ERR_NOT_FOUND where there is neither. Never in messages. */
 bool pg_secret_load(char dst[PG_SECRET_SIZE], const char *value, const char *path, struct err *e);
 
-/* <state_dir>/passfile.<epoch>: each epoch has its own, so that a receiver started from the settings
- * of an older epoch cannot log in any more once its file is gone. */
+/* <state_dir>/passfile.<epoch>: each epoch has its own, so that a receiver started from the
+ * settings of an older epoch cannot log in any more once its file is gone. */
 bool pg_passfile_path(char dst[PG_PATH_SIZE], const struct pg_env *env, uint64_t epoch);
 bool pg_passfile_write(const struct pg_env *env, uint64_t epoch, struct err *e);
 /* Unlinks the files of every epoch below keep_from, and syncs the directory. */

@@ -50,13 +50,14 @@ struct pg_facts {
     uint32_t checkpoint_timeline; /* pg_control: pg_rewind sources need it to equal timeline */
     uint64_t write_lsn;     /* primary only */
     uint64_t flush_lsn;     /* primary only */
-    uint64_t received_lsn;  /* standby: last flushed by a walreceiver of this server run, 0 = none */
+    uint64_t received_lsn;  /* standby: flushed by walreceivers of this server run, 0 = none */
     uint32_t received_timeline; /* as the walreceiver names it; remembered after it has gone */
     uint64_t replayed_lsn;
     bool replay_paused;
-    /* max(received, replayed), primary: flushed; its timeline is that of the last record before it
-     * by the timeline history (a receiver that has just switched names the new timeline although
-     * it has flushed none of its records). */
+    /* The greater of received and replayed, primary: flushed; the timeline is that of the last
+     * record before it by the timeline history (a receiver that has just switched names the new
+     * timeline although it has flushed none of its records). timeline 0: not known, cannot be
+     * ordered. */
     struct position position;
 
     bool receiver;          /* a row of pg_stat_wal_receiver; absence proves nothing */
@@ -85,10 +86,12 @@ struct pg_facts {
     char fresh_restore[256];            /* restore_command */
 };
 
-/* The row of a member's walsender; NULL when absent. Of several the one with the least flush_lsn. */
+/* The row of a member's walsender; NULL when absent. Of several the one with the least
+ * flush_lsn. */
 const struct pg_sender *pg_facts_sender(const struct pg_facts *f, uint64_t volume);
 /* How many of the n volumes stream and have flushed lsn. Duplicates of a volume count once. */
-unsigned pg_facts_flushed(const struct pg_facts *f, uint64_t lsn, const uint64_t *volumes, size_t n);
+unsigned pg_facts_flushed(const struct pg_facts *f, uint64_t lsn, const uint64_t *volumes,
+                          size_t n);
 const struct pg_slot *pg_facts_slot(const struct pg_facts *f, uint64_t volume);
 
 /* Separated text of the probe's aggregates: rows by \n, fields by \t. Strict: ERR_CORRUPT. */

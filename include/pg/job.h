@@ -11,21 +11,28 @@
 #include "pg/history.h"
 #include "pg/state.h"
 
-enum pg_job_kind { PG_JOB_NONE, PG_JOB_INITDB, PG_JOB_CLONE, PG_JOB_REWIND, PG_JOB_WALEND, PG_JOB_CONTROL };
+enum pg_job_kind {
+    PG_JOB_NONE,
+    PG_JOB_INITDB,
+    PG_JOB_CLONE,
+    PG_JOB_REWIND,
+    PG_JOB_WALEND,
+    PG_JOB_CONTROL,
+};
 enum pg_job_state { PG_JOB_IDLE, PG_JOB_RUNNING, PG_JOB_OK, PG_JOB_FAILED };
 
-/* As the official image's first start: initdb, the database, the members' role, the scripts against a
- * temporary server that listens on a private socket only. Output goes to <state_dir>/initdb.log. NULL
- * strings: not set. */
+/* As the official image's first start: initdb, the database, the members' role, the scripts
+ * against a temporary server that listens on a private socket only. Output goes to
+ * <state_dir>/initdb.log. NULL strings: not set. */
 struct pg_initdb_spec {
     const char *database;       /* POSTGRES_DB; NULL: the superuser's name */
     const char *initdb_args;    /* POSTGRES_INITDB_ARGS, blanks separate, quotes group */
     const char *init_scripts;   /* NULL: /docker-entrypoint-initdb.d; need not exist */
     bool checksums;
-    struct pg_conf *conf;       /* the temporary server runs with it: what pg_control remembers of its
-                                 * parameters is a lower bound for the first start as a standby.
-                                 * NULL: with PostgreSQL's defaults */
-    struct pg_state *state;     /* volume (if it was 0) and system_id are set and saved at the end */
+    /* The temporary server runs with it: what pg_control remembers of its parameters is a lower bound
+     * for the first start as a standby. NULL: with PostgreSQL's defaults. */
+    struct pg_conf *conf;
+    struct pg_state *state;     /* volume (if it was 0) and system_id are set and saved */
     int64_t deadline_ms;        /* BOOTTIME; 0: none */
 };
 
@@ -46,9 +53,10 @@ enum pg_replace {
 struct pg_clone_spec {
     struct pg_source from;
     enum pg_replace replace;
-    bool remove_first;          /* only with PG_REPLACE_REMOVE: no room for two; old one goes first */
-    bool slot;                  /* make the slot of the new volume on the source; a clone that fails
-                                 * may leave it there */
+    bool remove_first;          /* with PG_REPLACE_REMOVE: no room for two, the old one goes first */
+    /* Make the slot of the new volume on the source; that of a clone which did not finish is dropped
+     * when the next one begins. */
+    bool slot;
     struct pg_state *state;     /* new volume id and the system id are set and saved at the end */
     uint64_t system_id;         /* the source must have it; 0: any */
     int64_t deadline_ms;
@@ -73,7 +81,8 @@ bool pg_job_begin_clone(struct pg_job *j, const struct pg_clone_spec *s, struct 
 bool pg_job_begin_rewind(struct pg_job *j, const struct pg_rewind_spec *s, struct err *e);
 /* End of valid WAL on disk, from the last checkpoint's redo, or from `from` where it is not 0 (a
  * running, detached standby: its replayed position). */
-bool pg_job_begin_walend(struct pg_job *j, struct position from, int64_t deadline_ms, struct err *e);
+bool pg_job_begin_walend(struct pg_job *j, struct position from, int64_t deadline_ms,
+                         struct err *e);
 
 /* Only pg_controldata (pg_job_control); any time. */
 bool pg_job_begin_control(struct pg_job *j, int64_t deadline_ms, struct err *e);
@@ -92,8 +101,8 @@ void pg_job_clear(struct pg_job *j);
 
 /* Results, after PG_JOB_OK. */
 struct position pg_job_walend(const struct pg_job *j);          /* WALEND */
-const struct pg_control *pg_job_control(const struct pg_job *j);/* all but CLONE; of REWIND: before it */
-const char *pg_job_set_aside(const struct pg_job *j);           /* REWIND: directory, "" = nothing */
+const struct pg_control *pg_job_control(const struct pg_job *j); /* not of CLONE; before REWIND */
+const char *pg_job_set_aside(const struct pg_job *j); /* REWIND: directory, "" = nothing */
 uint64_t pg_job_volume(const struct pg_job *j);                 /* INITDB, CLONE: the new id */
 
 #endif

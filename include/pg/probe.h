@@ -18,8 +18,8 @@ void pg_probe_want(struct pg_probe *p, bool up);
 void pg_probe_set_interval(struct pg_probe *p, int64_t interval_ms);
 /* Look as soon as possible, whatever the interval. */
 void pg_probe_kick(struct pg_probe *p);
-/* Have a fresh session, begun later than after_ms, read the settings (fresh_*). May be called in every
- * turn until facts show what was waited for; looks are 5 ms apart at least. */
+/* Have a fresh session, begun later than after_ms, read the settings (fresh_*). May be called in
+ * every turn until facts show what was waited for; looks are 5 ms apart at least. */
 void pg_probe_kick_settings(struct pg_probe *p, int64_t after_ms);
 
 const struct pg_facts *pg_probe_facts(const struct pg_probe *p);

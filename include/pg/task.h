@@ -21,8 +21,8 @@ const char *pg_task_name(const struct pg_task *t);   /* of the present or last t
 int64_t pg_task_begun_ms(const struct pg_task *t);   /* when its statement was sent, 0 = not yet */
 int64_t pg_task_done_ms(const struct pg_task *t);
 const struct err *pg_task_error(const struct pg_task *t);
-int64_t pg_task_count(const struct pg_task *t);      /* rows affected: processes ended, slots changed */
-void pg_task_cancel(struct pg_task *t);              /* closes the session; the outcome is unknown */
+int64_t pg_task_count(const struct pg_task *t);      /* processes ended, members' slots */
+void pg_task_cancel(struct pg_task *t); /* closes the session; the outcome is unknown */
 
 /* Each: false with ERR_CONFLICT while another thing runs. deadline_ms: BOOTTIME. */
 bool pg_task_checkpoint(struct pg_task *t, int64_t deadline_ms, struct err *e);
@@ -41,9 +41,9 @@ struct pg_slot_want {
 };
 bool pg_task_slots(struct pg_task *t, const struct pg_slot_want *want, size_t n, bool drop,
                    int64_t deadline_ms, struct err *e);
-/* On a primary: makes or corrects the members' role, its rights for pg_rewind and its password; sets
- * the superuser's password too where env has one. Nothing is written where all is as it should be,
- * except that passwords are compared by no one and are set with `passwords`. */
+/* On a primary: makes or corrects the members' role, its rights for pg_rewind and its password;
+ * sets the superuser's password too where env has one. Nothing is written where all is as it
+ * should be, except that passwords are compared by no one and are set with `passwords`. */
 bool pg_task_roles(struct pg_task *t, bool passwords, int64_t deadline_ms, struct err *e);
 
 #endif

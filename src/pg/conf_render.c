@@ -223,7 +223,7 @@ bool pg_conf_render(const struct pg_conf *c, struct buf *b, struct err *e)
 {
     char path[PG_PATH_SIZE];
     must(pg_path(path, c->env->data_dir, "postgresql.conf"));
-    buf_puts(b, "# Written by pghad, changes are lost. Set parameters in pghad's own configuration.\n");
+    buf_puts(b, "# Written by pghad, changes are lost. Parameters belong into pghad.yaml.\n");
     render_defaults(c, b);
     buf_puts(b, "include_if_exists = ");
     pg_conf_quote(b, path);

@@ -18,8 +18,9 @@
 #define KEYWORDS_MAX 20
 #define NO_PASSFILE "/dev/null/none" /* cannot exist; without one libpq reads ~/.pgpass */
 
-/* The user's settings must not reach our sessions: a timeout, a read-only default or a search path
- * of theirs would change what our statements mean. lc_messages and the log settings need superuser. */
+/* The user's settings must not reach our sessions: a timeout, a read-only default or a search
+ * path of theirs would change what our statements mean. lc_messages and the log settings need
+ * superuser. */
 #define OPTIONS_ALL                                                                                \
     "-csearch_path=pg_catalog -cstatement_timeout=0 -clock_timeout=0 "                             \
     "-cidle_in_transaction_session_timeout=0 -cidle_session_timeout=0 "                            \

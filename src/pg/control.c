@@ -53,7 +53,8 @@ static bool parse_u64(const char *s, uint64_t *ret)
     for (; *s; s++) {
         if (*s < '0' || *s > '9')
             return false;
-        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+        if (__builtin_mul_overflow(v, 10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
             return false;
     }
     *ret = v;

@@ -36,7 +36,7 @@ bool pg_env_set_data_dir(struct pg_env *env, const char *data_dir, struct err *e
     char *slash = strrchr(dir, '/');
     if (dir[0] != '/' || slash == dir)
         return err_set(e, ERR_INVALID,
-                       "data directory %s: must be an absolute path below a directory of the volume",
+                       "data directory %s: must be absolute, below a directory of the volume",
                        data_dir);
     str_copy(env->data_dir, sizeof(env->data_dir), dir);
     *slash = '\0';

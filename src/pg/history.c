@@ -151,9 +151,10 @@ static bool parse_name(const char *name, uint32_t *tl)
     return true;
 }
 
+typedef bool visit_fn(const char *dir, uint32_t tl, void *arg, struct err *e);
+
 /* Calls visit for each history file; stops at the first false. */
-static bool each_history(const char *dir, bool (*visit)(const char *, uint32_t, void *, struct err *),
-                         void *arg, struct err *e)
+static bool each_history(const char *dir, visit_fn *visit, void *arg, struct err *e)
 {
     DIR *d = opendir(dir);
     if (!d)
@@ -180,7 +181,8 @@ static bool check_free(const char *dir, uint32_t tl, void *arg, struct err *e)
     const uint32_t *wanted = arg;
     if (tl >= *wanted && !is_placeholder(dir, tl))
         return err_set(e, ERR_INVALID,
-                       "timeline %u cannot be chosen: a history of timeline %u exists", *wanted, tl);
+                       "timeline %u cannot be chosen: a history of timeline %u exists", *wanted,
+                       tl);
     return true;
 }
 

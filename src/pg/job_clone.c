@@ -1,7 +1,8 @@
 /* CLONE: a base backup beside PGDATA, moved into its place at the end.
  *
- * An old directory that is to be kept until then stays valid: the marker is set only while PGDATA is
- * not a directory to rely on, i.e. from the start when there is none, else from the exchange on. */
+ * An old directory that is to be kept until then stays valid: the marker is set only while
+ * PGDATA is not a directory to rely on, i.e. from the start when there is none, else from the
+ * exchange on. */
 #include "pg/job.h"
 
 #include <errno.h>
@@ -15,9 +16,11 @@
 #include "pg/datadir.h"
 
 #define ASK_MS 5000
+#define DROP_MS 5000
 
 enum step {
     STEP_ASK,
+    STEP_DROP_SLOT, /* of an earlier clone that did not finish */
     STEP_CLEAN_NEXT,
     STEP_CLEAN_OLD, /* an earlier PGDATA.old, or PGDATA itself where it goes first */
     STEP_COPY,
@@ -25,6 +28,70 @@ enum step {
     STEP_EXCHANGE,
     STEP_END,
 };
+
+/* ---- the slot on the source ---- */
+
+static bool slot_path(const struct pg_job *j, char dst[PG_PATH_SIZE])
+{
+    return pg_path(dst, j->env->state_dir, "clone.slot");
+}
+
+/* Before it is made, so that an unused slot is never forgotten: it would retain WAL up to the
+ * cap. */
+static bool note_slot(const struct pg_job *j, struct err *e)
+{
+    char path[PG_PATH_SIZE], member[PG_MEMBER_SIZE];
+    pg_member_name(member, j->volume);
+    return (slot_path(j, path) || err_set(e, ERR_INVALID, "clone: the path is too long")) &&
+           fd_replace_file(path, member, strlen(member), 0600, e);
+}
+
+static void forget_slot(const struct pg_job *j)
+{
+    char path[PG_PATH_SIZE];
+    if (slot_path(j, path))
+        unlink(path);
+}
+
+/* Begins to drop the noted slot; false when there is none. */
+static bool start_drop(struct pg_job *j)
+{
+    char path[PG_PATH_SIZE], passfile[PG_PATH_SIZE];
+    struct buf b;
+    buf_init(&b, PG_MEMBER_SIZE);
+    bool any = slot_path(j, path) && fd_read_file(path, &b, NULL) &&
+               (j->volume_before = pg_member_volume(buf_str(&b))) != 0;
+    buf_done(&b);
+    if (!any || j->volume_before == j->pgstate->volume ||
+        !pg_passfile_path(passfile, j->env, j->from.epoch))
+        return false;
+    struct pg_conn_spec spec = {.hostaddr = j->from.hostaddr,
+                                .port = j->from.port,
+                                .user = j->env->repl_user,
+                                .passfile = passfile,
+                                .walsender = true,
+                                .once = true};
+    j->conn = pg_conn_new(j->engine, &spec);
+    j->sent = false;
+    pg_conn_open(j->conn);
+    return true;
+}
+
+/* Whatever the outcome, the clone goes on: the slot may be long gone or on another server. */
+static bool drop_ended(struct pg_job *j, int64_t now)
+{
+    char sql[64], member[PG_MEMBER_SIZE];
+    enum pg_conn_state s = pg_conn_state(j->conn);
+    if (s == PG_CONN_IDLE && !j->sent) {
+        pg_member_name(member, j->volume_before);
+        must(str_format(sql, sizeof(sql), "DROP_REPLICATION_SLOT %s WAIT", member));
+        j->sent = pg_conn_exec(j->conn, sql, now + DROP_MS, NULL);
+        return !j->sent;
+    }
+    return s == PG_CONN_OFF || s == PG_CONN_IDLE;
+}
+
+/* ---- the copy ---- */
 
 static void copy(struct pg_job *j)
 {
@@ -43,6 +110,12 @@ static void copy(struct pg_job *j)
     argv[n++] = "--checkpoint=fast";
     argv[n++] = "--progress";
     argv[n++] = "--no-password";
+    struct err e;
+    if (j->slot && !note_slot(j, &e)) {
+        buf_done(&info);
+        job_fail(j, &e);
+        return;
+    }
     if (j->slot) {
         pg_member_name(member, j->volume);
         argv[n++] = "--create-slot";
@@ -100,8 +173,11 @@ static bool exchange(struct pg_job *j, struct err *e)
         return false;
     j->pgstate->volume = j->volume;
     j->pgstate->system_id = j->system_id;
+    if (!pg_state_save(j->env, j->pgstate, e))
+        return false;
+    forget_slot(j); /* the slot is that of a member now */
     /* What an older marker spoke of is gone; our own goes last. */
-    return pg_state_save(j->env, j->pgstate, e) && pg_marker_clear(j->env, PG_MARK_REWIND, e) &&
+    return pg_marker_clear(j->env, PG_MARK_REWIND, e) &&
            pg_marker_clear(j->env, PG_MARK_INITDB, e) && pg_marker_clear(j->env, PG_MARK_CLONE, e);
 }
 
@@ -116,6 +192,11 @@ static void enter(struct pg_job *j, enum step step)
         j->peer = pg_peer_new(j->engine, j->env);
         pg_peer_ask(j->peer, j->from.hostaddr, j->from.port, j->from.epoch,
                     j->started_ms + ASK_MS);
+        return;
+    case STEP_DROP_SLOT:
+        j->step_text = "dropping the slot of an earlier clone";
+        if (!start_drop(j))
+            enter(j, STEP_CLEAN_NEXT);
         return;
     case STEP_CLEAN_NEXT:
         job_remove_tree(j, j->next_dir);
@@ -157,14 +238,19 @@ static void enter(struct pg_job *j, enum step step)
 static void advance(struct pg_job *j, int64_t now)
 {
     struct err e;
-    (void)now;
     if (j->step == STEP_ASK) {
         if (pg_peer_state(j->peer) == PG_PEER_RUNNING)
             return;
         if (!take_answer(j, &e))
             job_fail(j, &e);
         else
-            enter(j, STEP_CLEAN_NEXT);
+            enter(j, STEP_DROP_SLOT);
+    } else if (j->step == STEP_DROP_SLOT) {
+        if (!drop_ended(j, now))
+            return;
+        pg_conn_free(j->conn);
+        j->conn = NULL;
+        enter(j, STEP_CLEAN_NEXT);
     } else if (j->step == STEP_END) {
         proc_free(j->proc); /* the clone is in place; what is left of the old one is only space */
         j->proc = NULL;

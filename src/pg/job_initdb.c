@@ -66,8 +66,8 @@ static bool log_path(const struct pg_job *j, char dst[PG_PATH_SIZE])
 
 /* ---- initdb ---- */
 
-/* Splits like a shell does without expansions: blanks separate, quotes group, backslash escapes. The
- * words are written into text itself. */
+/* Splits like a shell does without expansions: blanks separate, quotes group, backslash escapes.
+ * The words are written into text itself. */
 static bool split_args(char *text, const char **argv, size_t *n, size_t max, struct err *e)
 {
     char *out = text;
@@ -172,8 +172,8 @@ static bool start_server(struct pg_job *j, struct err *e)
                     j->init_env.socket_dir));
     must(str_format(port_arg, sizeof(port_arg), "port=%u", j->init_env.port));
     const char *argv[] = {"/bin/sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", log,
-                          job_tool(j, "postgres"), "-D", j->next_dir, "-c", conf_arg, "-c", data_arg,
-                          "-c", "listen_addresses=", "-c", sock_arg, "-c", hba_arg, "-c", port_arg,
+                          job_tool(j, "postgres"), "-D", j->next_dir, "-c", conf_arg, "-c",
+                          data_arg, "-c", "listen_addresses=", "-c", sock_arg, "-c", hba_arg, "-c", port_arg,
                           "-c", "synchronous_standby_names=", "-c", "logging_collector=off",
                           "-c", "archive_mode=off", NULL};
     j->server = job_start(j, argv, NULL, 0, e);

@@ -59,7 +59,8 @@ struct pg_job {
 
     /* clone */
     enum pg_replace replace;
-    bool remove_first, slot;
+    bool remove_first, slot, sent;
+    uint64_t volume_before;      /* of an earlier clone that did not finish */
     char old_dir[PG_PATH_SIZE];  /* where the old PGDATA goes */
 
     /* rewind */
@@ -77,14 +78,15 @@ struct pg_job {
 bool job_claim(struct pg_job *j, enum pg_job_kind kind, int64_t deadline_ms, struct err *e);
 void job_fail(struct pg_job *j, const struct err *e);
 void job_done(struct pg_job *j);
-/* Starts a child with a clean environment (LC_ALL=C, no PG* variables) plus extra (NULL-terminated, may
- * be NULL). Fails the job when it cannot. */
+/* Starts a child with a clean environment (LC_ALL=C, no PG* variables) plus extra
+ * (NULL-terminated, may be NULL). Fails the job when it cannot. */
 void job_run(struct pg_job *j, const char *text, const char *const *argv, const char *const *extra);
 struct proc *job_start(struct pg_job *j, const char *const *argv, const char *const *extra,
                        int64_t deadline_ms, struct err *e);
 /* Path of a program of PostgreSQL; the text lives until the next but three calls. */
 const char *job_tool(struct pg_job *j, const char *name);
-/* Ends the finished child: true when it was successful, else the job has failed with its last words. */
+/* Ends the finished child: true when it was successful, else the job has failed with its last
+ * words. */
 bool job_child_ok(struct pg_job *j);
 void job_remove_tree(struct pg_job *j, const char *path);
 /* Copies and checks what the caller gave. */

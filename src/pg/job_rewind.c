@@ -99,7 +99,7 @@ static bool is_diverged(const struct pg_job *j, const char *name)
 /* Starts cp of all diverged files into <aside>.new; nothing to copy is fine. */
 static bool start_copy(struct pg_job *j, struct err *e)
 {
-    static const char *argv[FILES_MAX + 8]; /* too large for a stack frame; one job runs at a time */
+    static const char *argv[FILES_MAX + 8]; /* too large for a stack frame */
     char dir[PG_PATH_SIZE], target[PG_PATH_SIZE];
     if (!pg_path(dir, j->env->data_dir, "pg_wal") ||
         !str_format(target, sizeof(target), "%s.new", j->aside) || !fd_mkdirs(target, 0700, e))
@@ -122,7 +122,7 @@ static bool start_copy(struct pg_job *j, struct err *e)
         if (!is_diverged(j, de->d_name))
             continue;
         if (n == FILES_MAX)
-            ok = err_set(e, ERR_INVALID, "rewind: more than %d WAL files after the fork", FILES_MAX);
+            ok = err_set(e, ERR_INVALID, "rewind: more than %d diverged WAL files", FILES_MAX);
         else if (asprintf(&path, "%s/%s", dir, de->d_name) > 0)
             argv[n++] = path;
     }

@@ -1,5 +1,5 @@
-/* Looks at the local server again and again, over one open session, and now and then over a fresh one
- * (a session that is open keeps its own copy of the settings). */
+/* Looks at the local server again and again, over one open session, and now and then over a
+ * fresh one (a session that is open keeps its own copy of the settings). */
 #include "pg/probe.h"
 
 #include <fcntl.h>
@@ -110,7 +110,7 @@ struct pg_probe {
     int64_t fresh_after_ms;
     int64_t next_fresh_ms;
     struct pg_facts facts;
-    struct pg_history history; /* of facts.timeline; timeline 0 = not read */
+    struct pg_history history, received_history; /* timeline 0 = not read */
     struct err error;
 };
 
@@ -182,29 +182,39 @@ static uint32_t max_tl(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-/* Timeline of the last record before lsn, by the history of the highest timeline reached. */
-static void set_position(struct pg_probe *p, struct pg_facts *f)
+/* Timeline of the last record before lsn in the history of tl; 0 = not known: such a position
+ * cannot be ordered. */
+static uint32_t timeline_at(struct pg_probe *p, struct pg_history *cache, uint32_t tl, uint64_t lsn)
 {
     char dir[PG_PATH_SIZE];
-    uint64_t lsn = f->in_recovery == TRI_NO ? f->flush_lsn
-                   : f->received_lsn > f->replayed_lsn ? f->received_lsn
-                                                       : f->replayed_lsn;
-    f->position = (struct position){.lsn = lsn};
-    if (lsn == 0 || f->timeline == 0)
-        return;
+    if (tl == 0)
+        return 0;
+    if (cache->timeline != tl && (!pg_path(dir, p->env->data_dir, "pg_wal") ||
+                                  !pg_history_read(cache, dir, tl, NULL))) {
+        cache->timeline = 0;
+        return 0;
+    }
+    return pg_history_timeline_of(cache, lsn);
+}
+
+/* Received and replayed WAL each by its own timeline: a receiver that has just switched names
+ * the new one although it has flushed none of its records, and what it had received before may
+ * lie on a timeline that replay has left. */
+static void set_position(struct pg_probe *p, struct pg_facts *f)
+{
     if (f->in_recovery == TRI_NO) {
-        f->position.timeline = f->timeline;
+        f->position = (struct position){.timeline = f->timeline, .lsn = f->flush_lsn};
         return;
     }
-    if (p->history.timeline != f->timeline) {
-        p->history.timeline = 0;
-        if (!pg_path(dir, p->env->data_dir, "pg_wal") ||
-            !pg_history_read(&p->history, dir, f->timeline, NULL)) {
-            p->history.timeline = 0;
-            return; /* unknown timeline: the position cannot be ordered yet */
-        }
-    }
-    f->position.timeline = pg_history_timeline_of(&p->history, lsn);
+    uint32_t received_tl = f->received_timeline ? f->received_timeline : f->timeline;
+    struct position got = {.lsn = f->received_lsn}, done = {.lsn = f->replayed_lsn};
+    if (got.lsn)
+        got.timeline = timeline_at(p, &p->received_history, received_tl, got.lsn);
+    if (done.lsn)
+        done.timeline = timeline_at(p, &p->history, f->timeline, done.lsn);
+    bool got_wins = got.timeline > done.timeline ||
+                    (got.timeline == done.timeline && got.lsn > done.lsn);
+    f->position = got_wins ? got : done;
 }
 
 static bool read_standby(struct pg_conn *c, const struct pg_facts *old, struct pg_facts *f)

@@ -1,5 +1,5 @@
-/* A short child that is waited for: only where an answer is needed at once and the work is reading one
- * small file, i.e. at the start of the agent and of the server. */
+/* A short child that is waited for: only where an answer is needed at once and the work is
+ * reading one small file, i.e. at the start of the agent and of the server. */
 #ifndef PGHAD_SRC_PG_RUN_PRIVATE_H
 #define PGHAD_SRC_PG_RUN_PRIVATE_H
 

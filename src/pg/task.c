@@ -63,8 +63,8 @@ static bool add_password(struct pg_task *t, const char *user, const char *passwo
     return ok;
 }
 
-/* Guarded so that nothing is written where nothing has to change; local commit, because the members'
- * role is what a standby needs before it can acknowledge anything. */
+/* Guarded so that nothing is written where nothing has to change; local commit, because the
+ * members' role is what a standby needs before it can acknowledge anything. */
 static bool write_roles(struct pg_task *t, struct err *e)
 {
     struct buf *b = &t->sql, user;
@@ -84,7 +84,8 @@ static bool write_roles(struct pg_task *t, struct err *e)
     for (size_t i = 0; i < sizeof(rewind_functions) / sizeof(rewind_functions[0]); i++) {
         buf_puts(b, " IF NOT has_function_privilege(");
         buf_puts(b, buf_str(&user));
-        buf_printf(b, ", 'pg_catalog.%s', 'EXECUTE') THEN GRANT EXECUTE ON FUNCTION pg_catalog.%s TO ",
+        buf_printf(b,
+                   ", 'pg_catalog.%s', 'EXECUTE') THEN GRANT EXECUTE ON FUNCTION pg_catalog.%s TO ",
                    rewind_functions[i], rewind_functions[i]);
         pg_sql_ident(b, t->env->repl_user);
         buf_puts(b, "; END IF;");

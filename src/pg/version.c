@@ -1,4 +1,5 @@
-/* The table of version differences; a new major version is one row here and one run of the tests. */
+/* The table of version differences; a new major version is one row here and one run of the
+ * tests. */
 #include "pg/version.h"
 
 #include <stddef.h>

@@ -1,7 +1,8 @@
-/* Real PostgreSQL servers for tests of the PostgreSQL area: directories, ports, waiting, cleaning up.
+/* Real PostgreSQL servers for tests of the PostgreSQL area: directories, ports, waiting, cleaning
+ * up.
  *
- * Servers are children that die with the test; a janitor process removes the directory even when the
- * test is killed. Everything runs as user postgres when the test is root. */
+ * Servers are children that die with the test; a janitor process removes the directory even when
+ * the test is killed. Everything runs as user postgres when the test is root. */
 #ifndef PGHAD_TEST_PGNODE_H
 #define PGHAD_TEST_PGNODE_H
 

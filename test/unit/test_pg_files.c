@@ -1,4 +1,5 @@
-/* Files of the PostgreSQL area: state, markers, passfiles, configuration, placeholders. No server. */
+/* Files of the PostgreSQL area: state, markers, passfiles, configuration, placeholders. No
+ * server. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -268,7 +269,8 @@ static void conf__floor__raises_lower_wishes(void **st)
     struct buf b;
     struct err e;
     buf_init(&b, 65536);
-    static const struct pg_param p[] = {{"max_connections", "50"}, {"MAX_LOCKS_per_transaction", "99"}};
+    static const struct pg_param p[] = {{"max_connections", "50"},
+                                        {"MAX_LOCKS_per_transaction", "99"}};
     static const struct pg_param bad[] = {{"max_connections", "many"}};
     CHECK(!pg_conf_set_user(c, &(struct pg_user_conf){.params = bad, .n_params = 1}, &e));
     CHECK(pg_conf_set_user(c, &(struct pg_user_conf){.params = p, .n_params = 2}, &e));

@@ -1,4 +1,5 @@
-/* The PostgreSQL area against real servers: the life of a small cluster, one step per test, in order. */
+/* The PostgreSQL area against real servers: the life of a small cluster, one step per test, in
+ * order. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,7 +79,8 @@ static void initdb__failing_script__named_and_partial(void **st)
     CHECK(!pg_job_begin_initdb(a.job, &s, &e) && e.kind == ERR_CONFLICT);
     WAIT(60000, pg_job_state(a.job) != PG_JOB_RUNNING);
     CHECK(pg_job_state(a.job) == PG_JOB_FAILED && strstr(pg_job_error(a.job)->msg, "1.sql"));
-    CHECK(pg_datadir_look(&a.env, 0, &d, &e) && d.state == DATA_PARTIAL && d.marker[PG_MARK_INITDB]);
+    CHECK(pg_datadir_look(&a.env, 0, &d, &e) && d.state == DATA_PARTIAL);
+    CHECK(d.marker[PG_MARK_INITDB]);
     CHECK(!exists(a.env.data_dir, "PG_VERSION") && !exists(a.env.state_dir, "member.state"));
     CHECK(!exists(a.env.state_dir, "initdb.pw"));
     passed++;
@@ -218,7 +220,8 @@ static void follow__streams_under_its_volume_id(void **st)
     pg_conf_set_closed(b.conf, false);
     node_start(&b);
     WAIT(10000, fb->receiver_streaming);
-    WAIT(10000, pg_facts_sender(fa, b.state.volume) && pg_facts_sender(fa, b.state.volume)->streaming);
+    WAIT(10000, pg_facts_sender(fa, b.state.volume) &&
+                    pg_facts_sender(fa, b.state.volume)->streaming);
     assert_string_equal(fb->receiver_host, HOST);
     CHECK(pg_member_volume(fb->receiver_slot) == b.state.volume);
     node_sql(&a, "INSERT INTO public.w VALUES (1)");
@@ -474,12 +477,22 @@ static void clone__keeping_the_old_one(void **st)
     node_job_ok(&a, pg_job_begin_clone(a.job, &s, &e), &e);
     CHECK(a.state.volume != before && exists(a.env.data_dir, "../data.old/PG_VERSION"));
     s.replace = PG_REPLACE_REMOVE;
+    s.slot = true;
     CHECK(pg_job_begin_clone(a.job, &s, &e));
+    uint64_t cut = pg_job_volume(a.job);
+    const struct pg_facts *f = pg_probe_facts(b.probe);
+    char sql[128], name[PG_MEMBER_SIZE];
+    pg_member_name(name, cut);
+    snprintf(sql, sizeof(sql), "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '%s'",
+             name);
+    WAIT(10000, strcmp(node_sql(&b, sql), "1") == 0);
     pg_job_cancel(a.job);
     WAIT(10000, pg_job_state(a.job) == PG_JOB_FAILED);
     struct pg_datadir d;
     CHECK(pg_datadir_look(&a.env, 0, &d, &e) && d.state == DATA_OK); /* a cut one harms nothing */
     node_job_ok(&a, pg_job_begin_clone(a.job, &s, &e), &e);
+    WAIT(3000, pg_facts_slot(f, a.state.volume));
+    CHECK(!pg_facts_slot(f, cut)); /* what the cut one had made */
     CHECK(!exists(a.env.data_dir, "../data.drop") && exists(a.env.data_dir, "PG_VERSION"));
     passed++;
 }

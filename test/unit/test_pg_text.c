@@ -185,7 +185,8 @@ static void control__damaged__named(void **st)
     }
     CHECK(!pg_control_parse(&c, "", &e));
     char text[2048];
-    snprintf(text, sizeof(text), "WARNING: Calculated CRC checksum does not match\n%s", control_text);
+    snprintf(text, sizeof(text), "WARNING: Calculated CRC checksum does not match\n%s",
+             control_text);
     CHECK(!pg_control_parse(&c, text, &e) && strstr(e.msg, "CRC"));
 }
 
@@ -265,8 +266,9 @@ static struct pg_history make(uint32_t tl, const char *text)
 static void history__forks__common_part(void **st)
 {
     (void)st;
-    struct pg_history one = make(1, NULL), two = make(2, "1\t0/200\n"), three = make(3, "1\t0/100\n"),
-                      four = make(4, "1\t0/200\n2\t0/300\n"), five = make(5, "1\t0/200\n2\t0/250\n");
+    struct pg_history one = make(1, NULL), two = make(2, "1\t0/200\n"),
+                      three = make(3, "1\t0/100\n"), four = make(4, "1\t0/200\n2\t0/300\n"),
+                      five = make(5, "1\t0/200\n2\t0/250\n");
     struct position p = pg_history_fork(&one, &two);
     CHECK(p.timeline == 1 && p.lsn == 0x200);
     p = pg_history_fork(&two, &three);
