@@ -149,7 +149,8 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
     struct member *up = member_of_volume(a, d->upstream);
     if (up == NULL)
         up = member_of_name(a, &d->upstream_name);
-    if (up == NULL || up->ip[0] == '\0' || a->server.pid == 0 || a->state.epoch != d->epoch)
+    if (up == NULL || up->ip[0] == '\0' || a->server.pid == 0 || a->server.end_requested ||
+        a->state.epoch != d->epoch)
         return;
     judge_lineage(a, now);
     if (w->volume == d->upstream && w->epoch == d->epoch && strcmp(w->address, up->ip) == 0)

@@ -5,6 +5,7 @@ there, and starts the "container" again (same pod uid, new boot id) or recreates
 """
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -200,7 +201,7 @@ class Member:
 
     def client_backends(self):
         return [p for p in self.postgres_processes()
-                if p.title.startswith("postgres: postgres postgres ")]
+                if re.match(r"postgres: (\S+: )?postgres postgres ", p.title)]
 
     # What it says.
 
