@@ -7,4 +7,4 @@ $(B)/fake-agent: test/guard/fake_agent.c $(call lib,loop) $(call lib,base)
 
 .PHONY: test-guard
 test-guard: $(B)/pghad $(B)/fake-agent ## guard with real processes: fence, locks, namespaces
-	$(Q)PGHA_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -rs -p no:cacheprovider test/guard
+	$(Q)PGHA_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -q -rs -p no:cacheprovider test/guard

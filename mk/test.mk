@@ -5,7 +5,7 @@ ifeq ($(origin PYTHON),undefined)
 PYTHON  := $(shell for p in python3 /usr/bin/python3; do \
                $$p -c 'import pytest, psycopg2, yaml' 2>/dev/null && { echo $$p; break; }; done)
 endif
-SANDBOX := PGHA_BUILD=$(CURDIR)/$(B) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/lib/sandbox.py
+SANDBOX := PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/lib/sandbox.py
 PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
 .PHONY: check test integration test-harness scenarios scenarios-devkube scenarios-real demo \
@@ -47,7 +47,7 @@ test: $(SYSTEM) need-python ## all tests; the last lines give the counts per lay
 	    kubeapi=test-kubeapi harness=test-harness scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 demo: $(SYSTEM) need-python ## three members, four faults, write gaps; KEEP=1 leaves it running
-	$(Q)PGHA_BUILD=$(CURDIR)/$(B) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/demo/demo.py $(if $(filter 1,$(KEEP)),--keep)
+	$(Q)PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/demo/demo.py $(if $(filter 1,$(KEEP)),--keep)
 
 N ?= 10
 bench-quick: $(SYSTEM) need-python ## speed and memory, N=10 episodes each; raw data in test/bench/results
