@@ -125,7 +125,7 @@ static inline void fake_accept(struct fake_http *f)
             i++;
         assert(i < FAKE_CONNS);
         f->c[i] = (struct fake_conn){.fd = fd, .serial = ++f->accepted};
-        buf_init(&f->c[i].in, 1 << 20);
+        buf_init(&f->c[i].in, 4 << 20);
         buf_init(&f->c[i].out, 64 << 20);
     }
 }

@@ -199,6 +199,63 @@ static void calls__other_channel__connection_of_its_own(void **state)
     assert_int_equal(f->server.accepted, 2);
     http_call_free(c);
     http_call_free(stuck);
+    /* Idle ones are not shared either. */
+    f->behave = "ok";
+    for (int i = 0; i < 4; i++) {
+        r = request_of(f);
+        r.channel = i % 2 ? "third" : "fourth";
+        c = http_start(f->client, &r);
+        assert_int_equal(wait_done(f, c)->status, 200);
+        http_call_free(c);
+    }
+    assert_int_equal(f->server.accepted, 4);
+}
+
+/* Two idle connections, both half open: after the first has cost a deadline the second is not tried. */
+static void call__after_failure__idle_connections_not_trusted(void **state)
+{
+    struct fixture *f = *state;
+    struct http_request r = request_of(f);
+    struct http_call *c[2];
+
+    for (int i = 0; i < 2; i++)
+        c[i] = http_start(f->client, &r);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(wait_done(f, c[i])->status, 200);
+        http_call_free(c[i]);
+    }
+    assert_int_equal(f->server.accepted, 2);
+    f->behave = "silent";
+    r.deadline_ms = clock_boot_ms() + 50;
+    c[0] = http_start(f->client, &r);
+    assert_int_equal(wait_done(f, c[0])->err.kind, ERR_TIMEOUT);
+    http_call_free(c[0]);
+    assert_int_equal(f->server.accepted, 2);
+    f->behave = "ok";
+    r = request_of(f);
+    c[0] = http_start(f->client, &r);
+    assert_int_equal(wait_done(f, c[0])->status, 200);
+    http_call_free(c[0]);
+    assert_int_equal(f->server.accepted, 3);
+}
+
+static void put__large_body__not_announced(void **state)
+{
+    struct fixture *f = *state;
+    struct http_request r = request_of(f);
+    size_t len = 1536 * 1024; /* libcurl asks first above 1 MiB, and then waits a second */
+    char *body = malloc(len);
+
+    assert_non_null(body);
+    memset(body, 'x', len);
+    r.method = "PUT";
+    r.body = body;
+    r.body_len = len;
+    struct http_call *c = http_start(f->client, &r);
+    assert_int_equal(wait_done(f, c)->status, 200);
+    assert_null(strcasestr(f->seen_head, "Expect"));
+    http_call_free(c);
+    free(body);
 }
 
 static void call__deadline__timeout_and_fresh_connection(void **state)
@@ -467,6 +524,8 @@ int main(void)
         T(put__body__sent_whole_without_expect),
         T(calls__same_channel__connection_kept),
         T(calls__other_channel__connection_of_its_own),
+        T(call__after_failure__idle_connections_not_trusted),
+        T(put__large_body__not_announced),
         T(call__deadline__timeout_and_fresh_connection),
         T(call__nobody_listens__transient_and_not_sent),
         T(call__bad_answers__classified),

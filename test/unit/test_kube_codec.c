@@ -379,6 +379,10 @@ static void lease__unchanged_record__text_kept(void **state)
     buf_clear(&b);
     assert_true(kube_lease_build(&l, &want, 1763683201000000, &b, &e));
     assert_null(strstr(buf_str(&b), "later"));
+    want.has_record = false;
+    buf_clear(&b);
+    assert_true(kube_lease_build(&l, &want, 1763683201000000, &b, &e));
+    assert_null(strstr(buf_str(&b), ANNOTATION_RECORD));
     buf_done(&b);
     kube_lease_done(&l);
 }
