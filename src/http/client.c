@@ -5,20 +5,19 @@
  * each turn. Deadlines are ours, on CLOCK_BOOTTIME: libcurl's own timers stand still in suspend. */
 #include "http/client.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/must.h"
 #include "base/str.h"
+#include "origin.h"
 
 #define CHANNEL_SOCKETS_MAX 64
 #define CHANNEL_FAILED_MAX 16
@@ -320,78 +319,6 @@ static struct channel *get_channel(struct http_client *c, const char *name)
     return ch;
 }
 
-static bool is_literal(const char *host)
-{
-    struct in6_addr v6;
-    struct in_addr v4;
-    char inner[64];
-    size_t len = strlen(host);
-
-    if (host[0] == '[' && len > 2 && len - 2 < sizeof(inner)) {
-        memcpy(inner, host + 1, len - 2);
-        inner[len - 2] = '\0';
-        return inet_pton(AF_INET6, inner, &v6) == 1;
-    }
-    return inet_pton(AF_INET, host, &v4) == 1 || inet_pton(AF_INET6, host, &v6) == 1;
-}
-
-/* Neither an address nor a name that libcurl knows without asking anybody. */
-static bool needs_lookup(const char *host, const char *connect_to)
-{
-    char dial[256];
-
-    if (connect_to) {
-        const char *colon = strrchr(connect_to, ':');
-        size_t len = colon ? (size_t)(colon - connect_to) : strlen(connect_to);
-        if (!str_format(dial, sizeof(dial), "%.*s", (int)len, connect_to))
-            return true;
-        host = dial;
-    }
-    return !is_literal(host) && strcasecmp(host, "localhost") != 0;
-}
-
-static uint64_t hash_parts(const char *const *parts, size_t n)
-{
-    uint64_t h = 14695981039346656037u;
-
-    for (size_t i = 0; i < n; i++) {
-        for (const char *s = parts[i] ? parts[i] : ""; *s; s++)
-            h = (h ^ (unsigned char)*s) * 1099511628211u;
-        h = (h ^ 0xff) * 1099511628211u;
-    }
-    return h ? h : 1;
-}
-
-/* Checks the URL and gives a number for scheme, host, port and the way to get there. */
-static bool check_url(const struct http_request *r, uint64_t *origin, struct err *e)
-{
-    CURLU *u = curl_url();
-    char *scheme = NULL, *host = NULL, *port = NULL;
-    bool ok = false;
-
-    must(u);
-    if (curl_url_set(u, CURLUPART_URL, r->url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
-        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-        curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK) {
-        err_set(e, ERR_INVALID, "\"%.200s\" is not a URL", r->url);
-    } else if (!str_eq(scheme, "http") && !str_eq(scheme, "https")) {
-        err_set(e, ERR_INVALID, "\"%.200s\" is neither http nor https", r->url);
-    } else if (!r->may_resolve && !r->unix_socket && needs_lookup(host, r->connect_to)) {
-        err_set(e, ERR_INVALID, "host \"%.200s\" is a name; an address is needed",
-                r->connect_to ? r->connect_to : host);
-    } else {
-        const char *parts[] = {scheme, host, port, r->connect_to, r->unix_socket};
-        *origin = hash_parts(parts, sizeof(parts) / sizeof(parts[0]));
-        ok = true;
-    }
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_url_cleanup(u);
-    return ok;
-}
-
 static void set_blob(CURL *h, CURLoption option, const char *pem)
 {
     union {
@@ -513,7 +440,7 @@ static bool check_request(struct http_client *c, const struct http_request *r,
         return err_set(e, ERR_BUG, "a request without a deadline");
     if (r->deadline_ms && r->deadline_ms <= call->result.sent_ms)
         return err_set(e, ERR_INVALID, "the deadline has passed before the request was sent");
-    if (!check_url(r, &call->origin, e))
+    if (!http_origin(r, &call->origin, e))
         return false;
     call->channel = get_channel(c, r->channel);
     return call->channel || err_set(e, ERR_BUG, "no room for channel \"%.40s\"", r->channel);
