@@ -6,6 +6,7 @@
 #include "http/client.h"
 
 #include <curl/curl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
