@@ -152,6 +152,9 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
     if (up == NULL || up->ip[0] == '\0' || a->server.pid == 0 || a->server.end_requested ||
         a->state.epoch != d->epoch)
         return;
+    /* SIGHUP ends a postmaster that has not installed its handlers: it must have spoken first. */
+    if (!a->server.answered && !pg_probe_starting(a->probe))
+        return;
     judge_lineage(a, now);
     if (w->volume == d->upstream && w->epoch == d->epoch && strcmp(w->address, up->ip) == 0)
         return;
