@@ -55,6 +55,14 @@ void agent_reload(struct agent *a)
     config_settings(&a->cfg, &a->set);
     if (!agent_user_conf(a, &e))
         log_event(LOG_ERROR, "config-refused", e.msg, LOG_S("section", "postgres"));
+    struct peer_tokens tokens;
+    if (peer_tokens_read(&tokens, a->cfg.api.token_file, &e)) {
+        a->tokens = tokens;
+        peer_server_set_tokens(a->peers_in, &tokens);
+    } else {
+        log_event(LOG_ERROR, "token-unreadable", e.msg, LOG_S("hint", "the old token stays"));
+    }
+    agent_show_config(a);
 }
 
 /* Cluster-wide settings come with the ConfigMap; a change of them is a reload. */
@@ -68,7 +76,7 @@ static void watch_settings(struct agent *a)
 
 void agent_turn(struct agent *a)
 {
-    int64_t now = loop_now(a->loop);
+    int64_t now = loop_now(a->loop), began_us = clock_boot_us();
     page_beat(a->page, now);
     api_poll(a->api, now);
     watch_settings(a);
@@ -82,5 +90,6 @@ void agent_turn(struct agent *a)
         pg_probe_kick(a->probe);
     }
     publish(a, now);
+    status_hist_add(&a->status.n.loop, clock_boot_us() - began_us);
     loop_wake_at(a->loop, a->verdict.wake_at_ms);
 }

@@ -170,6 +170,7 @@ struct agent {
 /* setup.c */
 bool agent_setup(struct agent *a, struct err *e);
 bool agent_user_conf(struct agent *a, struct err *e);
+void agent_show_config(struct agent *a);
 
 /* observe.c */
 void observe(struct agent *a, int64_t now);

@@ -54,6 +54,7 @@ static void server_ended(struct agent *a, const struct link_status *g)
         int64_t pause = s->failed_starts > 5 ? 5000 : 200 * (int64_t)s->failed_starts;
         s->next_start_ms = a->view.now_ms + pause;
     }
+    a->status.n.pg_crashes += s->crashed ? 1 : 0;
     log_event(s->crashed ? LOG_WARNING : LOG_INFO, "postgres-ended",
               s->crashed ? "postgres ended without having been asked to" : "postgres ended",
               LOG_I("pid", s->pid), LOG_I("wait_status", g->last_exit));

@@ -258,23 +258,28 @@ static void fill_decision(struct agent *a, struct status *s)
     (void)str_copy(d->reason, sizeof d->reason, r->reason);
 }
 
+static void add_tag(struct status *s, const char *key, const char *value)
+{
+    if (value[0] == '\0' || s->tags_n >= STATUS_TAGS_MAX)
+        return;
+    struct status_tag *t = &s->tags[s->tags_n];
+    if (str_copy(t->key, sizeof t->key, key) && str_copy(t->value, sizeof t->value, value))
+        s->tags_n++;
+}
+
 static void fill_tags(struct agent *a, struct status *s)
 {
     s->tags_n = 0;
     s->noloadbalance = a->cfg.tags.noloadbalance;
-    const struct {
-        const char *key;
-        bool on;
-    } flags[] = {{"nofailover", a->cfg.tags.nofailover},
-                 {"noloadbalance", a->cfg.tags.noloadbalance},
-                 {"nosync", a->cfg.tags.nosync},
-                 {"clonefrom", a->cfg.tags.clonefrom}};
-    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-        if (!flags[i].on || s->tags_n >= STATUS_TAGS_MAX)
-            continue;
-        (void)str_copy(s->tags[s->tags_n].key, STATUS_WORD_SIZE, flags[i].key);
-        (void)str_copy(s->tags[s->tags_n++].value, HA_NAME_SIZE, "true");
-    }
+    char priority[16];
+    (void)str_format(priority, sizeof priority, "%d", (int)a->cfg.tags.priority);
+    add_tag(s, "nofailover", a->cfg.tags.nofailover ? "true" : "");
+    add_tag(s, "noloadbalance", a->cfg.tags.noloadbalance ? "true" : "");
+    add_tag(s, "nosync", a->cfg.tags.nosync ? "true" : "");
+    add_tag(s, "clonefrom", a->cfg.tags.clonefrom ? "true" : "");
+    add_tag(s, "priority", a->cfg.tags.priority != 0 ? priority : "");
+    for (size_t i = 0; i < a->cfg.tags.custom.n; i++)
+        add_tag(s, a->cfg.tags.custom.v[i].key, a->cfg.tags.custom.v[i].value);
 }
 
 static void promoted(struct agent *a, struct status *s, int64_t now)
@@ -284,6 +289,7 @@ static void promoted(struct agent *a, struct status *s, int64_t now)
                                .write_gap_ms = -1, .epoch = a->view.lv.lease.epoch,
                                .timeline = r->timeline, .lsn = a->server.promoted_end_lsn};
     bool planned = a->result.id != 0 && a->result.state == INTENT_RUNNING;
+    s->n.switchovers += planned ? 1 : 0;
     const char *kind = r->epoch == 1 ? "bootstrap" : planned ? "switchover" : "failover";
     (void)str_copy(h.kind, sizeof h.kind, kind);
     (void)str_copy(h.cause, sizeof h.cause, rule_of(a)->reason);

@@ -119,6 +119,15 @@ static bool setup_pg(struct agent *a, struct err *e)
     return true;
 }
 
+void agent_show_config(struct agent *a)
+{
+    struct buf json;
+    buf_init(&json, 1 << 20);
+    if (config_to_json(&a->cfg, &json))
+        http_server_set_config(a->rest, buf_str(&json));
+    buf_done(&json);
+}
+
 static bool setup_http(struct agent *a, struct err *e)
 {
     const struct config *c = &a->cfg;
@@ -133,17 +142,15 @@ static bool setup_http(struct agent *a, struct err *e)
     a->rest = http_server_new(&so, e);
     if (a->rest == NULL)
         return err_wrap(e, "api.listen");
-    struct buf json;
-    buf_init(&json, 1 << 20);
-    if (config_to_json(c, &json))
-        http_server_set_config(a->rest, buf_str(&json));
-    buf_done(&json);
+    agent_show_config(a);
     return true;
 }
 
 bool agent_setup(struct agent *a, struct err *e)
 {
     a->started_ms = clock_boot_ms();
+    a->status.n.switchover_write_gap_ms = -1;
+    a->status.n.lost_bytes_last_failover = -1;
     a->loop = loop_new();
     a->link = guard_link_new(e);
     if (a->link == NULL)
