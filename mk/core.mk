@@ -1,8 +1,8 @@
 # The decision core: simulation and the proof of its purity.
-$(B)/sim: test/sim/sim.c $(call lib,core)
+$(B)/sim: $(sort $(wildcard test/sim/*.c)) test/sim/world.h $(call lib,core)
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.h,$^)
 
 SEEDS ?= 1-400
 .PHONY: sim

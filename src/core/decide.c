@@ -108,20 +108,46 @@ static bool writes_by(const struct record *r, const struct view *v, uint64_t epo
     return r->writer != 0 && r->writer == v->self.volume && r->writer_epoch == epoch && epoch > 0;
 }
 
+/* The Lease never goes back by itself: copies are made of what it showed. One that is older than a
+ * copy was put back by somebody (a restored etcd, a backup tool), and so is its holder. */
+static void judge_age(struct turn *t)
+{
+    const struct view *v = t->v;
+    if (!v->lv.known || !t->lease->exists)
+        return;
+    const struct record *copy = highest_copy(t);
+    t->stale = t->lease->has_record && copy != NULL && record_cmp(copy, &t->lease->record) > 0;
+    t->stale = t->stale || v->st.epoch > t->lease->epoch;
+    struct record known = {.epoch = copy != NULL ? copy->epoch : 0, .rev = copy != NULL ? copy->rev : 0};
+    if (known.epoch < t->lease->epoch)
+        known = (struct record){.epoch = t->lease->epoch, .rev = UINT64_MAX};
+    if (t->m->deadline_ms > t->now)
+        known.rev = UINT64_MAX; /* a writer may learn of its own change later than its peers */
+    for (uint8_t i = 0; i < v->n_peers; i++) {
+        const struct peer_state *s = &v->peer[i].state;
+        struct record theirs = {.epoch = s->record_epoch, .rev = s->record_rev};
+        if (peer_fresh(t, &v->peer[i]) && s->system_id == v->self.system_id &&
+            record_cmp(&theirs, &known) > 0)
+            t->behind = true;
+    }
+}
+
 static void setup(struct turn *t, const struct view *v, struct verdict *out)
 {
     static const struct record no_record;
     *t = (struct turn){.v = v, .m = &out->memo, .out = out, .now = v->now_ms};
     t->lease = &v->lv.lease;
     t->rec = t->lease->exists && t->lease->has_record ? &t->lease->record : &no_record;
-    t->mine = v->lv.known && t->lease->exists && identity_eq(&t->lease->holder, &v->self.id);
-    t->writer_me = t->lease->exists && writes_by(t->rec, v, t->lease->epoch);
+    judge_age(t);
+    bool foreign = t->stale || t->behind;
+    bool named = t->lease->exists && identity_eq(&t->lease->holder, &v->self.id);
+    t->mine = v->lv.known && named && !foreign;
+    t->writer_me = t->lease->exists && !foreign && writes_by(t->rec, v, t->lease->epoch);
     /* A Lease that was deleted, emptied or re-applied by somebody says nothing against a live
      * right: our own durable copy of the record stands until another holder is seen. */
-    bool lost = !t->lease->exists || !t->lease->has_record ||
-                (v->self.has_record && record_cmp(t->rec, &v->self.record) < 0);
-    bool other = t->lease->exists && !name_empty(&t->lease->holder.name) && !t->mine;
-    if (lost && !other && v->self.has_record && out->memo.deadline_ms > t->now &&
+    bool lost = !t->lease->exists || !t->lease->has_record || t->stale;
+    bool other = t->lease->exists && !name_empty(&t->lease->holder.name) && !named;
+    if (lost && !other && !t->behind && v->self.has_record && out->memo.deadline_ms > t->now &&
         writes_by(&v->self.record, v, v->self.durable_epoch)) {
         t->rec = &v->self.record;
         t->writer_me = true;
@@ -161,10 +187,11 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     if ((r->all & FACT(RESTART)) != 0 && v->pg.process == PG_STOPPING)
         out->memo.dead_intent = v->intent.id;
     bool unread = lease_busy(&t) && v->lv.outcome == OUTCOME_UNKNOWN;
-    if ((t.need_get || unread) && (r->effects & EFF_FENCE) == 0)
+    bool doubt = (t.stale || t.behind) && v->now_ms - v->lv.got_ms > v->set.retry_ms;
+    if ((t.need_get || unread || doubt) && (r->effects & EFF_FENCE) == 0)
         out->effects |= EFF_LEASE_GET;
     plan_store(&t, out);
-    out->alarm = (out->effects & EFF_ALARM) != 0;
+    out->alarm = (out->effects & EFF_ALARM) != 0 || t.stale || t.behind;
     out->deadline_ms = out->memo.deadline_ms;
     if (out->deadline_ms > v->now_ms && out->deadline_ms < out->wake_at_ms)
         out->wake_at_ms = out->deadline_ms;

@@ -132,7 +132,7 @@ static int64_t open_since(struct turn *t, bool *successor)
     *successor = false;
     int64_t counted = (lv->changed_ms > t->m->count_from_ms ? lv->changed_ms : t->m->count_from_ms) +
                       t->lease_ms;
-    if (l->exists && name_empty(&l->holder.name) && l->release.valid &&
+    if (l->exists && name_empty(&l->holder.name) && l->release.valid && !t->stale &&
         l->release.epoch == l->epoch) {
         if (name_eq(&l->release.successor, &t->v->self.id.name)) {
             *successor = true;
@@ -150,7 +150,7 @@ bool election_may_acquire(struct turn *t)
     const struct intent *in = &v->intent;
     bool asked = in->kind == INTENT_FAILOVER && in->id != 0 && !v->intent_expired &&
                  in->epoch == t->lease->epoch && name_eq(&in->target, &v->self.id.name);
-    if (((v->set.nofailover || v->st.paused) && !asked) || !v->lv.known || !t->lease->exists || t->mine ||
+    if (((v->set.nofailover || v->st.paused) && !asked) || !v->lv.known || !t->lease->exists || t->mine || t->behind ||
         v->self.data != DATA_OK || v->pg.process != PG_RUNNING || v->pg.in_recovery != TRI_YES ||
         v->pg.accounted != TRI_YES || promise_binds(t) || v->self.terminate > 0)
         return false;
@@ -161,8 +161,8 @@ bool election_may_acquire(struct turn *t)
             return false;
     }
     const struct record *copy = highest_copy(t);
-    bool restored = copy != NULL && record_cmp(copy, rec) > 0;
-    if (restored)
+    bool restored = t->stale;
+    if (copy != NULL && record_cmp(copy, rec) > 0)
         rec = copy;
     const struct record_member *own = record_find(rec, v->self.volume);
     if (own == NULL || !own->in_v || position_cmp(v->pg.position, own->flushed) < 0)
@@ -185,10 +185,18 @@ bool election_may_acquire(struct turn *t)
     return !t->need_get;
 }
 
-static bool boot_before(const struct turn *t, const struct peer *p)
+static bool boot_before(const struct turn *t, const struct peer *p, const struct record *copy)
 {
     const struct peer_state *s = &p->state;
+    const struct record_member *line = copy != NULL ? record_find(copy, s->volume) : NULL;
+    struct record theirs = {.epoch = s->record_epoch, .rev = s->record_rev};
+    static const struct record none;
     if (s->data != DATA_OK)
+        return false;
+    int newer = record_cmp(&theirs, copy != NULL ? copy : &none);
+    if (newer != 0)
+        return newer > 0; /* it knows the later V; its election finds the greatest */
+    if (copy != NULL && (line == NULL || !line->in_v))
         return false;
     if (t->v->self.data != DATA_OK)
         return true;
@@ -201,7 +209,8 @@ static bool boot_before(const struct turn *t, const struct peer *p)
 /* The last record is lost in the API, not on the volumes: its rule of sufficient reports holds. */
 static bool adoption_sufficient(const struct turn *t, const struct record *copy)
 {
-    if (copy->sealed != 0 && copy->sealed != t->v->self.volume)
+    const struct record_member *me = record_find(copy, t->v->self.volume);
+    if ((copy->sealed != 0 && copy->sealed != t->v->self.volume) || me == NULL || !me->in_v)
         return false;
     uint8_t reports = 0;
     for (uint8_t i = 0; i < copy->n; i++) {
@@ -209,10 +218,6 @@ static bool adoption_sufficient(const struct turn *t, const struct record *copy)
         bool own = copy->m[i].volume == t->v->self.volume;
         if (copy->m[i].in_v && (own || (p != NULL && peer_fresh(t, p))))
             reports++;
-        if (p != NULL && (p->state.record_epoch > copy->epoch ||
-                          (p->state.record_epoch == copy->epoch &&
-                           p->state.record_rev > copy->rev)))
-            return false; /* it knows a later V: it goes first, or a human looks */
     }
     return copy->sealed != 0 || reports >= record_needed(copy);
 }
@@ -224,7 +229,7 @@ bool election_boot_ready(const struct turn *t)
     const struct view *v = t->v;
     uint8_t answer = 1;
     bool data = v->self.data == DATA_OK;
-    if (v->self.data != DATA_OK && v->self.data != DATA_EMPTY)
+    if ((v->self.data != DATA_OK && v->self.data != DATA_EMPTY) || promise_binds(t))
         return false;
     if (data && (v->pg.accounted != TRI_YES || v->pg.in_recovery != TRI_YES))
         return false;
@@ -236,8 +241,8 @@ bool election_boot_ready(const struct turn *t)
         if (p->state.data == DATA_OK &&
             (p->state.position.lsn == 0 || (data && p->state.system_id != v->self.system_id)))
             return false;
-        if (boot_before(t, p))
-            return false;
+        if (boot_before(t, p, copy) || p->state.in_recovery == TRI_NO)
+            return false; /* it has more, or is a primary that lives and makes the state anew */
         data = data || p->state.data == DATA_OK;
         answer++;
     }

@@ -8,6 +8,8 @@ static uint64_t lease_facts(const struct turn *t)
         return FACT(LEASE_UNKNOWN);
     if (!l->exists)
         return FACT(LEASE_ABSENT);
+    if (t->stale || t->behind)
+        return FACT(LEASE_EMPTY);
     if (identity_eq(&l->holder, &t->v->self.id))
         return FACT(LEASE_MINE);
     if (name_empty(&l->holder.name))
@@ -52,7 +54,8 @@ static uint64_t writer_facts(const struct turn *t)
 {
     if (t->writer_me)
         return FACT(WRITER_ME);
-    bool other = t->lease->exists && t->lease->has_record && t->rec->writer != 0 &&
+    bool other = t->lease->exists && t->lease->has_record && !t->stale && !t->behind &&
+                 t->rec->writer != 0 &&
                  t->rec->writer_epoch == t->lease->epoch && t->lease->epoch > 0;
     return other ? FACT(WRITER_OTHER) : 0;
 }
@@ -60,6 +63,8 @@ static uint64_t writer_facts(const struct turn *t)
 static bool deposed(const struct turn *t)
 {
     const struct lease *l = t->lease;
+    if (t->behind)
+        return true;
     if (!t->v->lv.known || !l->exists)
         return false;
     if (!name_empty(&l->holder.name))
@@ -246,7 +251,8 @@ uint64_t facts_of(struct turn *t)
         f |= FACT(FROZEN);
     if (v->pg.accounted == TRI_YES)
         f |= FACT(ACCOUNTED);
-    bool has_writer = t->lease->exists && t->lease->has_record && t->rec->writer != 0;
+    bool has_writer = t->writer_me ||
+                      (t->lease->exists && t->lease->has_record && t->rec->writer != 0);
     if (v->st.known && v->st.system_id == 0 && v->lv.known && !has_writer) {
         f |= FACT(CLUSTER_NEW);
         if (election_boot_ready(t))

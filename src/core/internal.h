@@ -22,6 +22,8 @@ struct turn {
     int64_t lease_ms;           /* larger of own and the Lease's duration */
     bool mine;                  /* this incarnation holds the Lease */
     bool writer_me;
+    bool stale;                 /* the Lease is older than a copy of the record: it was restored */
+    bool behind;                /* a peer has the record of a later epoch than the Lease and every copy here */
     bool need_get;              /* a linearizable read is all that is missing */
 };
 

@@ -110,7 +110,7 @@ static bool plan_acquire(struct turn *t, struct lease *l)
         epoch = t->m->refused_max + 1;
     if (boot && t->v->lv.lease.has_record && t->rec->n > 0 && t->mine)
         ; /* an election already under way keeps its record */
-    else if (boot)
+    else if (boot && (copy == NULL || record_find(copy, v->self.volume) == NULL))
         begin_list(t, &l->record, epoch);
     else if (copy != NULL && (!l->has_record || record_cmp(copy, &l->record) > 0))
         l->record = *copy;
@@ -118,7 +118,7 @@ static bool plan_acquire(struct turn *t, struct lease *l)
      * by-passed if we hold all of its WAL. */
     t->m->bypass_epoch = 0;
     const struct release *rel = &t->lease->release;
-    if (rel->valid && rel->epoch == t->lease->epoch && t->lease->epoch + 1 == epoch &&
+    if (rel->valid && !t->stale && rel->epoch == t->lease->epoch && t->lease->epoch + 1 == epoch &&
         name_eq(&rel->successor, &v->self.id.name) && rel->volume == t->rec->writer &&
         t->rec->writer_epoch == t->lease->epoch && rel->end.lsn > 0) {
         t->m->bypass_epoch = epoch;

@@ -55,11 +55,13 @@ static int64_t promised_since(const struct turn *t, const struct record *r, int6
     return least;
 }
 
+/* Whatever the API answers but a 2xx, and however fast, a renewal has failed. */
 static bool renewals_fail(const struct turn *t)
 {
-    return t->now - t->v->lv.write_sent_ms >= t->v->set.renew_ms &&
-           (t->v->lv.outcome == OUTCOME_UNKNOWN || t->v->lv.outcome == OUTCOME_PENDING) &&
-           t->m->deadline_ms - t->now < t->v->set.fence_ms - t->v->set.renew_ms;
+    const struct lease_view *lv = &t->v->lv;
+    bool slow = lv->outcome == OUTCOME_PENDING && t->now - lv->write_sent_ms >= t->v->set.retry_ms;
+    bool failed = lv->outcome == OUTCOME_UNKNOWN || lv->outcome == OUTCOME_REFUSED;
+    return (slow || failed) && t->m->deadline_ms - t->now < t->v->set.fence_ms - t->v->set.renew_ms;
 }
 
 static void account_promises(struct turn *t)
@@ -105,8 +107,10 @@ bool promise_binds(const struct turn *t)
     if (m->promise_until_ms <= t->now)
         return false;
     const struct lease *l = t->lease;
-    bool released = l->exists && l->release.valid && l->epoch >= m->promise_epoch &&
-                    l->release.epoch >= m->promise_epoch && name_empty(&l->holder.name);
+    /* Only the one who holds the promise can give it back. */
+    bool released = l->exists && l->release.valid && !t->stale && l->epoch >= m->promise_epoch &&
+                    l->release.epoch >= m->promise_epoch && name_empty(&l->holder.name) &&
+                    name_eq(&l->release.releaser, &m->promised_to);
     return !released;
 }
 

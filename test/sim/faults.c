@@ -1,0 +1,339 @@
+/* What goes wrong, what operators do, and the end of both. */
+#include "world.h"
+
+enum fault_kind {
+    F_CRASH, F_CONTAINER, F_AGENT_HANG, F_AGENT_RESTART, F_NODE_FREEZE, F_VOLUME_LOST,
+    F_API_ONE, F_API_ALL, F_API_FLAPS, F_WATCH_LAG, F_LINK_ONE_WAY, F_ISOLATED, F_CUT_OFF,
+    F_HEAL, F_TERMINATE, F_ROLLING, F_STOP_ALL, F_KILL_ALL, F_WAL_MISSING,
+    F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
+    F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
+    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
+};
+
+static const char *const names[F_COUNT] = {
+    "crash", "container", "agent-hang", "agent-restart", "node-freeze", "volume-lost", "api-one",
+    "api-all", "api-flaps", "watch-lag", "link-one-way", "isolated", "cut-off", "heal",
+    "terminate", "rolling", "stop-all", "kill-all", "wal-missing", "lease-deleted",
+    "lease-emptied", "lease-bare", "lease-restored", "state-deleted", "switchover",
+    "switchover-to", "failover", "restart", "reinit", "intent-late", "pause", "k", "mode",
+    "tags", "profile", "grow",
+};
+
+static void profile(struct settings *s, bool fast)
+{
+    s->lease_ms = fast ? 5000 : 10000;
+    s->renew_ms = fast ? 1000 : 2000;
+    s->retry_ms = fast ? 300 : 500;
+    s->fence_ms = fast ? 3300 : 7000;
+    s->kill_ms = fast ? 500 : 1000;
+    s->request_ms = fast ? 1000 : 2000;
+}
+
+void settings_default(int n, enum repl_mode mode, uint8_t k, bool strict)
+{
+    W.set = (struct settings){.mode = mode, .k = k, .strict = strict, .failsafe = true,
+                              .degrade_ms = 5000, .leave_ms = 15000, .start_ms = 10000,
+                              .stop_ms = 2000, .switchover_lag_bytes = 1000,
+                              .members = (uint8_t)n, .crash_policy = CRASH_AUTO};
+    profile(&W.set, true);
+}
+
+static void spread_settings(void)
+{
+    for (int i = 0; i < W.n; i++)
+        W.m[i].set_at_ms = W.now + between(0, 3000);
+}
+
+static void links(int m, bool up)
+{
+    for (int i = 0; i < W.n; i++)
+        if (i != m)
+            W.link[i][m] = W.link[m][i] = up;
+}
+
+static bool in_v(uint64_t volume)
+{
+    const struct record_member *m = record_find(&W.lease.record, volume);
+    return m != NULL && m->in_v;
+}
+
+/* Already so that one more loss would be an operator's case. */
+static bool beyond_promises(void)
+{
+    if (W.state.epoch > W.lease.epoch)
+        return true; /* the Lease was put back and nobody has mended it yet */
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].has_record && record_cmp(&W.m[i].record, &W.lease.record) > 0)
+            return true;
+    for (uint8_t i = 0; i < W.lease.record.n; i++)
+        if (W.lease.record.m[i].in_v && by_volume(W.lease.record.m[i].volume) == NULL)
+            return true;
+    return false;
+}
+
+/* A permanent loss that the promises cover: V unsealed, W >= 1, and nobody of V is lost already. */
+static bool may_lose(const struct member *m)
+{
+    const struct record *r = &W.lease.record;
+    if (W.set.mode == REPL_ASYNC || r->sealed != 0 || r->w == 0 || W.lease.holder.boot == 0 ||
+        beyond_promises())
+        return false;
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].put.active || W.m[i].late[0].active || W.m[i].late[1].active ||
+            W.m[i].data != DATA_OK || !in_v(W.m[i].volume))
+            return false;
+    return m->data == DATA_OK;
+}
+
+static void give_intent(enum intent_kind kind, const struct member *target)
+{
+    W.intent = (struct intent){.id = random_id() | 2, .kind = kind, .epoch = W.lease.epoch,
+                               .force = chance(30)};
+    if (target != NULL)
+        W.intent.target = id_of(target).name;
+    W.intent_until_ms = W.now + (chance(20) ? between(0, 3000) : 30000);
+}
+
+static void api_fault(struct member *m, enum api_mode mode)
+{
+    m->api = mode;
+}
+
+static void fault_process(struct member *m, enum fault_kind k)
+{
+    switch ((int)k) {
+    case F_CRASH:
+        if (m->proc == PG_RUNNING) {
+            bool writable = m->writable;
+            server_gone(m, true);
+            m->writable = writable && chance(50); /* children of the postmaster live on */
+        }
+        break;
+    case F_CONTAINER:
+        if (m->container)
+            container_dies(m, between(200, 20000));
+        break;
+    case F_AGENT_HANG:
+        m->agent_frozen_until = W.now + between(500, 20000);
+        break;
+    case F_AGENT_RESTART:
+        if (alive(m) && !m->kill_by_guard)
+            agent_starts(m);
+        break;
+    case F_NODE_FREEZE:
+        if (m->container)
+            m->node_frozen_until = W.now + between(500, 20000);
+        break;
+    case F_VOLUME_LOST:
+        if (may_lose(m)) {
+            if (m->container)
+                container_dies(m, between(200, 15000));
+            volume_lost(m);
+        }
+        break;
+    case F_TERMINATE:
+        if (m->container)
+            m->terminate_at_ms = W.now + STEP_MS;
+        if (chance(10))
+            m->terminate = 1;
+        break;
+    case F_ROLLING:
+        for (int i = 0; i < W.n; i++)
+            W.m[i].terminate_at_ms = W.now + i * between(200, 8000) + 1;
+        break;
+    case F_STOP_ALL:
+        for (int i = 0; i < W.n; i++)
+            W.m[i].terminate_at_ms = W.now + between(1, 300);
+        break;
+    case F_KILL_ALL:
+        for (int i = 0; i < W.n; i++)
+            if (W.m[i].container)
+                container_dies(&W.m[i], between(200, 20000));
+        break;
+    case F_WAL_MISSING:
+        if (!m->st.on && m->data == DATA_OK && W.set.mode != REPL_ASYNC)
+            m->wal_missing = true;
+        break;
+    }
+}
+
+static void fault_network(struct member *m, enum fault_kind k)
+{
+    enum api_mode how = chance(50) ? API_SILENT : chance(50) ? API_REFUSES : API_ERRORS;
+    switch ((int)k) {
+    case F_API_ONE:
+        api_fault(m, how);
+        break;
+    case F_API_ALL:
+        for (int i = 0; i < W.n; i++)
+            api_fault(&W.m[i], how);
+        break;
+    case F_API_FLAPS:
+        W.flap_until_ms = W.now + between(2000, 20000);
+        break;
+    case F_WATCH_LAG:
+        m->watch_from_ms = W.now + between(500, 8000);
+        break;
+    case F_LINK_ONE_WAY:
+        W.link[m->idx][between(0, W.n - 1)] = false;
+        W.link[between(0, W.n - 1)][m->idx] = false;
+        break;
+    case F_ISOLATED:
+        links(m->idx, false);
+        break;
+    case F_CUT_OFF:
+        links(m->idx, false);
+        api_fault(m, how);
+        break;
+    case F_HEAL:
+        heal();
+        break;
+    }
+}
+
+/* Losing the Lease and a voter for good at once is an operator's case. */
+static void fault_objects(enum fault_kind k)
+{
+    if (beyond_promises())
+        return;
+    switch ((int)k) {
+    case F_LEASE_DELETED:
+        W.lease = (struct lease){0};
+        W.rv++;
+        break;
+    case F_LEASE_EMPTIED: /* by hand */
+        if (W.lease.exists) {
+            W.lease.holder = (struct identity){0};
+            W.lease.release = (struct release){0};
+            W.rv++;
+        }
+        break;
+    case F_LEASE_BARE: /* a tool applies one without fields of ours */
+        if (W.lease.exists) {
+            W.lease = (struct lease){.exists = true};
+            W.rv++;
+        }
+        break;
+    case F_LEASE_RESTORED:
+        if (!W.has_old)
+            break;
+        W.lease = W.old_lease;
+        if (chance(30)) {
+            bool paused = W.state.paused;
+            W.state = W.old_state;
+            W.state.paused = paused;
+        }
+        W.rv++;
+        break;
+    case F_STATE_DELETED:
+        W.state = (struct state_view){0};
+        break;
+    }
+}
+
+static void fault_operator(struct member *m, enum fault_kind k)
+{
+    struct member *other = &W.m[between(0, W.n - 1)];
+    switch ((int)k) {
+    case F_SWITCHOVER:
+        give_intent(INTENT_SWITCHOVER, NULL);
+        break;
+    case F_SWITCHOVER_TO:
+        give_intent(INTENT_SWITCHOVER, other);
+        break;
+    case F_FAILOVER:
+        give_intent(INTENT_FAILOVER, other);
+        break;
+    case F_RESTART:
+        give_intent(INTENT_RESTART, m);
+        break;
+    case F_REINIT:
+        give_intent(INTENT_REINIT, other);
+        break;
+    case F_INTENT_LATE: /* given again after its time */
+        W.intent_until_ms = W.now + 10000;
+        break;
+    case F_PAUSE:
+        W.state.paused = !W.state.paused;
+        break;
+    case F_K:
+        W.set.k = (uint8_t)(W.set.k == 1 && W.n > 2 ? 2 : 1);
+        spread_settings();
+        break;
+    case F_MODE:
+        if (W.set.mode != REPL_ASYNC)
+            W.set.mode = W.set.mode == REPL_SYNC ? REPL_QUORUM : REPL_SYNC;
+        spread_settings();
+        break;
+    case F_TAGS:
+        m->set.nofailover = !m->set.nofailover;
+        other->set.priority = (uint8_t)between(0, 3);
+        break;
+    case F_PROFILE:
+        profile(&W.set, W.set.lease_ms != 5000);
+        if (chance(50))
+            spread_settings();
+        else
+            m->set_at_ms = W.now + 1;
+        break;
+    case F_GROW:
+        W.set.members = (uint8_t)W.n;
+        spread_settings();
+        for (int i = 0; i < W.n; i++)
+            if (W.m[i].container_at_ms == INT64_MAX)
+                W.m[i].container_at_ms = W.now + between(0, 2000);
+        break;
+    }
+}
+
+void fault(void)
+{
+    struct member *m = &W.m[between(0, W.n - 1)];
+    if (chance(50))
+        for (int i = 0; i < W.n; i++)
+            if (W.m[i].proc == PG_RUNNING && !W.m[i].recovery)
+                m = &W.m[i];
+    enum fault_kind k = (enum fault_kind)between(0, F_COUNT - 1);
+    TRACE(m, "FAULT %s", names[k]);
+    if (!W.has_old || chance(20)) {
+        W.old_lease = W.lease;
+        W.old_state = W.state;
+        W.has_old = W.lease.exists;
+    }
+    fault_process(m, k);
+    fault_network(m, k);
+    fault_objects(k);
+    fault_operator(m, k);
+}
+
+void faults_run(void)
+{
+    if (W.flap_until_ms == 0 || W.now < W.flap_next_ms)
+        return;
+    W.flap_next_ms = W.now + between(50, 1500);
+    bool over = W.now >= W.flap_until_ms;
+    if (over)
+        W.flap_until_ms = 0;
+    for (int i = 0; i < W.n; i++)
+        W.m[i].api = over || chance(50) ? API_UP : (enum api_mode)between(0, 3);
+}
+
+void heal(void)
+{
+    for (int i = 0; i < W.n; i++) {
+        struct member *m = &W.m[i];
+        m->api = API_UP;
+        m->watch_from_ms = 0;
+        for (int j = 0; j < W.n; j++)
+            W.link[i][j] = true;
+        if (m->agent_frozen_until != 0 && !m->kill_by_guard)
+            m->agent_frozen_until = 0;
+        if (m->node_frozen_until > W.now)
+            m->node_frozen_until = W.now;
+    }
+    for (int i = 0, tagged = 0; i < W.n; i++) /* an operator leaves at most one tagged */
+        if (W.m[i].set.nofailover && tagged++ > 0)
+            W.m[i].set.nofailover = false;
+    W.flap_until_ms = 0;
+    W.state.paused = false;
+}

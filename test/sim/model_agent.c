@@ -1,0 +1,383 @@
+/* Containers, guard, and the agent: view of the model -> core -> effects on the model. */
+#include "world.h"
+
+bool alive(const struct member *m)
+{
+    return m->container && m->node_frozen_until <= W.now;
+}
+
+bool linked(int a, int b)
+{
+    return W.link[a][b] && W.link[b][a] && alive(&W.m[a]) && alive(&W.m[b]);
+}
+
+struct member *by_volume(uint64_t v)
+{
+    for (int i = 0; v != 0 && i < W.n; i++)
+        if (W.m[i].volume == v)
+            return &W.m[i];
+    return NULL;
+}
+
+struct identity id_of(const struct member *m)
+{
+    struct identity id = {.boot = m->boot};
+    snprintf(id.name.s, sizeof id.name.s, "pg-%d", m->idx);
+    snprintf(id.uid, sizeof id.uid, "uid-%d-%u", m->idx, m->uid);
+    return id;
+}
+
+void container_dies(struct member *m, int64_t back_ms)
+{
+    TRACE(m, "container dies for %" PRId64 " ms", back_ms);
+    if (m->op_state == OP_RUNNING && (m->op == OP_CLONE || m->op == OP_INITDB) &&
+        m->data == DATA_EMPTY && chance(50))
+        m->data = DATA_PARTIAL;
+    server_gone(m, false);
+    m->leftovers = false;
+    m->container = false;
+    m->container_at_ms = W.now + back_ms;
+    m->op = OP_NONE;
+    m->op_state = OP_IDLE;
+    m->agent_frozen_until = m->node_frozen_until = m->grace_until_ms = m->kill_at_ms = 0;
+    m->kill_by_guard = false;
+    if (chance(30))
+        m->uid++; /* the pod object was replaced too */
+}
+
+void volume_lost(struct member *m)
+{
+    TRACE(m, "VOLUME LOST");
+    m->data = DATA_EMPTY;
+    m->volume = random_id();
+    m->len = 0;
+    m->tl = 0;
+    m->durable_epoch = 0;
+    m->has_record = false;
+    m->system_id = 0;
+    m->wal_missing = false;
+}
+
+void agent_starts(struct member *m)
+{
+    int64_t deadline = m->writable ? m->page_deadline : 0;
+    memset(&m->memo, 0, sizeof m->memo);
+    memset(&m->ver, 0, sizeof m->ver);
+    m->memo.deadline_ms = deadline;
+    m->page_deadline = deadline;
+    m->agent_started = m->local;
+    m->next_turn_ms = W.now;
+    api_client_reset(m);
+    memset(m->peer, 0, sizeof m->peer);
+    memset(m->ask, 0, sizeof m->ask);
+    m->has_vote = m->has_dup = false;
+    m->op_failures = 0;
+}
+
+static void container_starts(struct member *m)
+{
+    m->container = true;
+    m->boot = random_id();
+    m->fenced = false;
+    m->terminate = 0;
+    m->label = ROLE_UNKNOWN;
+    m->page_deadline = 0;
+    m->set = W.set;
+    m->checkpoint_local = 0;
+    server_gone(m, false);
+    agent_starts(m);
+    TRACE(m, "container starts");
+}
+
+/* The fence needs neither the agent nor the API. */
+static void guard_run(struct member *m)
+{
+    if (m->writable && m->local >= m->page_deadline && !m->kill_by_guard) {
+        m->kill_by_guard = true;
+        int64_t at = W.now + between(0, m->set.kill_ms * 7 / 10);
+        if (m->kill_at_ms == 0 || m->kill_at_ms > at)
+            m->kill_at_ms = at;
+        m->agent_frozen_until = m->kill_at_ms; /* killed first of all */
+    }
+    if (m->grace_until_ms != 0 && W.now >= m->grace_until_ms)
+        container_dies(m, between(500, 5000));
+}
+
+/* --- view ------------------------------------------------------------------------------------- */
+
+static void view_pg(struct member *m, struct pg *g)
+{
+    g->process = m->proc == PG_RUNNING && m->kill_at_ms != 0 ? PG_STOPPING : m->proc;
+    g->ours = true;
+    g->crashed = m->crashed && m->proc == PG_DOWN;
+    g->clean = m->clean;
+    g->answers = m->answers ? TRI_YES : TRI_NO;
+    g->in_recovery = m->answers ? (m->recovery ? TRI_YES : TRI_NO) : TRI_UNKNOWN;
+    g->maybe_writable = m->writable;
+    g->position = pos_of(m);
+    g->accounted = m->accounted || (m->proc == PG_DOWN && m->op == OP_WALEND && m->op_state == OP_OK)
+                       ? TRI_YES
+                       : TRI_NO;
+    g->local_timeline = m->tl;
+    g->frozen_epoch = m->frozen_epoch;
+    g->follows = m->follows;
+    g->follows_epoch = m->follows_epoch;
+    g->streaming = m->st.rx && m->st.on;
+    struct member *up = by_volume(m->lease.record.writer);
+    if (g->streaming)
+        g->diverged = TRI_NO;
+    else if (up != NULL && up != m && m->data == DATA_OK && up->proc == PG_RUNNING &&
+             !up->recovery && up->tl == m->lease.record.timeline && linked(m->idx, up->idx) &&
+             m->durable_epoch == up->durable_epoch)
+        g->diverged = log_prefix(up, m) ? TRI_NO : TRI_YES;
+    g->wal_missing = m->wal_missing && g->diverged == TRI_NO && !g->streaming;
+    g->ssn = m->ssn_at_ms != 0 ? (struct ssn){.kind = SSN_UNKNOWN} : m->ssn;
+    g->ssn_in_force = m->proof_lsn != 0;
+    g->ssn_proof_lsn = m->proof_lsn;
+    for (int i = 0; i < W.n; i++) {
+        const struct stream *s = &W.m[i].st;
+        if (s->on && s->upstream == m->idx && m->answers)
+            g->sender[g->n_senders++] = (struct walsender){.volume = s->volume, .streaming = true,
+                                                           .flushed_lsn = s->flushed,
+                                                           .caught_up = s->flushed >= s->start_lsn};
+    }
+    g->closed = m->gate_at_ms == 0 && m->closed && m->proc == PG_RUNNING ? TRI_YES : TRI_NO;
+    g->open = m->gate_at_ms == 0 && m->admitted && m->proc == PG_RUNNING ? TRI_YES : TRI_NO;
+    g->promoted_end_lsn = m->promoted_local != 0 ? m->promoted_end : 0;
+    g->promoted_ms = m->promoted_local;
+    g->checkpoint_ms = m->checkpoint_local;
+    g->op = m->op;
+    g->op_state = m->op_state;
+    g->op_failures = m->op_failures;
+    g->op_since_ms = m->op_since;
+}
+
+static void view_make(struct member *m, struct view *v)
+{
+    memset(v, 0, sizeof *v);
+    v->now_ms = m->local;
+    v->set = m->set;
+    v->self = (struct self){.id = id_of(m), .ordinal = (uint8_t)m->idx, .volume = m->volume,
+                            .system_id = m->system_id, .data = m->data,
+                            .durable_epoch = m->durable_epoch, .has_record = m->has_record,
+                            .record = m->record, .started_ms = m->agent_started,
+                            .fenced = m->fenced, .terminate = m->terminate};
+    v->self.server_lock = m->proc == PG_DOWN && m->leftovers ? TRI_NO : TRI_YES;
+    view_pg(m, &v->pg);
+    v->lv = (struct lease_view){.known = m->known, .lease = m->lease, .changed_ms = m->changed,
+                                .got_ms = m->got, .contact_ms = m->contact,
+                                .get_pending = m->get_pending, .write = m->wkind,
+                                .outcome = m->outcome, .write_seq = m->wseq,
+                                .write_sent_ms = m->wsent, .write_done_ms = m->wdone,
+                                .write_duration_s = m->wdur, .write_holder = m->wholder};
+    v->st = m->state;
+    for (int i = 0; i < W.n; i++)
+        if (i != m->idx && W.m[i].container_at_ms != INT64_MAX) {
+            v->peer[v->n_peers] = m->peer[i];
+            v->peer[v->n_peers++].pod_known = true;
+        }
+    v->in = m->in;
+    v->label = m->label;
+    v->intent = m->intent;
+    v->intent_expired = W.now > W.intent_until_ms;
+}
+
+/* --- effects ---------------------------------------------------------------------------------- */
+
+static void act_right(struct member *m)
+{
+    const struct verdict *d = &m->ver;
+    if (d->failsafe && d->deadline_ms > m->local && m->page_deadline <= m->local)
+        m->memo.deadline_ms = 0; /* a lapse is final */
+    else
+        m->page_deadline = d->deadline_ms;
+    if (d->store_epoch > m->durable_epoch)
+        m->durable_epoch = d->store_epoch;
+    if (d->store_record) {
+        m->record = m->lease.record;
+        m->has_record = true;
+    }
+    if ((d->effects & EFF_FENCE) != 0 && m->kill_at_ms == 0 &&
+        (m->proc != PG_DOWN || m->writable || m->leftovers)) {
+        m->kill_at_ms = W.now + between(0, 100);
+        m->leftovers = false;
+    }
+}
+
+static void act_follow(struct member *m)
+{
+    const struct verdict *d = &m->ver;
+    uint32_t e = d->effects;
+    if (m->proc != PG_RUNNING || !m->recovery)
+        return;
+    if ((e & EFF_DETACH) != 0 && m->frozen_epoch != d->epoch && m->durable_epoch >= d->epoch &&
+        (m->detach_at_ms == 0 || m->detach_epoch != d->epoch)) {
+        m->detach_epoch = d->epoch;
+        m->frozen_epoch = 0;
+        m->detach_at_ms = W.now + between(10, 60);
+    }
+    if ((e & EFF_FOLLOW) != 0 && m->durable_epoch == d->epoch &&
+        (m->follows != d->upstream || m->follows_epoch != d->epoch)) {
+        m->follows = d->upstream;
+        m->follows_epoch = d->epoch;
+        m->frozen_epoch = 0;
+        m->detach_at_ms = 0;
+        m->st.rx = false;
+    }
+    if ((e & EFF_PROMOTE) != 0 && m->promote_at_ms == 0 && m->kill_at_ms == 0 &&
+        m->page_deadline > m->local + m->set.kill_ms) {
+        m->writable = true;
+        m->frozen_epoch = 0;
+        m->promote_tl = d->timeline;
+        m->promote_epoch = m->lease.epoch;
+        m->promote_at_ms = W.now + between(20, chance(5) ? 3000 : 120);
+    }
+}
+
+static void gate_want(struct member *m, bool open)
+{
+    if (m->proc != PG_RUNNING || (m->gate_at_ms == 0 && m->closed != open) ||
+        (m->gate_at_ms != 0 && m->gate_wanted_open == open))
+        return;
+    m->gate_wanted_open = open;
+    m->gate_at_ms = W.now + between(5, 30);
+}
+
+static void act_server(struct member *m)
+{
+    const struct verdict *d = &m->ver;
+    uint32_t e = d->effects;
+    if ((e & EFF_PG_START) != 0 && !m->leftovers)
+        server_start(m);
+    if ((e & EFF_PG_STOP) != 0 && m->kill_at_ms == 0) {
+        server_stop(m);
+        m->leftovers = m->proc == PG_STOPPING && chance(10);
+    }
+    act_follow(m);
+    if ((e & EFF_INITDB) != 0)
+        op_begin(m, OP_INITDB, 300, 900);
+    if ((e & EFF_CLONE) != 0)
+        op_begin(m, OP_CLONE, 300, 900);
+    if ((e & EFF_REWIND) != 0)
+        op_begin(m, OP_REWIND, 100, 600);
+    if ((e & EFF_WALEND) != 0)
+        op_begin(m, OP_WALEND, 20, 80);
+    if ((e & EFF_SSN) != 0 && m->proc == PG_RUNNING && m->answers && d->ssn.kind != SSN_UNKNOWN &&
+        !ssn_eq(&m->ssn, &d->ssn)) {
+        m->ssn = d->ssn;
+        m->ssn_at_ms = W.now + between(5, 40);
+        m->proof_lsn = 0;
+    }
+    if ((e & EFF_CLOSE) != 0)
+        gate_want(m, false);
+    if ((e & EFF_OPEN) != 0)
+        gate_want(m, true);
+    if ((e & EFF_CHECKPOINT) != 0 && m->checkpoint_at_ms == 0 && m->proc == PG_RUNNING) {
+        m->checkpoint_begun = m->local;
+        m->checkpoint_at_ms = W.now + between(10, chance(5) ? 4000 : 100);
+    }
+}
+
+static void act(struct member *m)
+{
+    uint32_t e = m->ver.effects;
+    act_right(m);
+    peers_answer(m);
+    if ((e & EFF_LEASE_GET) != 0)
+        api_get(m);
+    if ((e & EFF_LEASE_WRITE) != 0 && m->outcome != OUTCOME_PENDING)
+        api_write(m, &m->ver.write);
+    act_server(m);
+    if (m->api == API_UP && (e & EFF_LABEL_PRIMARY) != 0)
+        m->label = ROLE_PRIMARY;
+    if (m->api == API_UP && (e & EFF_LABEL_REPLICA) != 0)
+        m->label = ROLE_REPLICA;
+    if (m->api == API_UP && (e & EFF_UNLABEL) != 0)
+        m->label = ROLE_UNKNOWN;
+    if ((e & EFF_STATE) != 0)
+        api_save_state(m);
+    peers_ask(m);
+    if ((e & EFF_EXIT) != 0)
+        container_dies(m, between(500, 3000));
+}
+
+static void agent_run(struct member *m)
+{
+    static struct view v;
+    if (W.now < m->next_turn_ms)
+        return;
+    if (m->set_at_ms != 0 && W.now >= m->set_at_ms) {
+        m->set = W.set;
+        m->set_at_ms = 0;
+    }
+    op_run(m);
+    peers_collect(m);
+    peers_inbox(m);
+    view_make(m, &v);
+    uint32_t before = m->ver.rule;
+    struct memo memo = m->memo;
+    decide(&v, &memo, &m->ver);
+    m->memo = m->ver.memo;
+    W.rule_hits[m->ver.rule]++;
+    if (W.trace && m->ver.rule != before)
+        TRACE(m, "-> %s (epoch %" PRIu64 "/%" PRIu64 " tl %u len %" PRIu64
+                 " V %d W %d sealed %d dl %" PRId64 ")",
+              core_rules[m->ver.rule].id, m->lease.epoch, m->durable_epoch, m->tl, m->len,
+              record_votes(&m->lease.record), m->lease.record.w, m->lease.record.sealed != 0,
+              m->page_deadline - m->local);
+    if (W.trace && m->ver.result.id != 0)
+        TRACE(m, "intent: state %d %s", (int)m->ver.result.state, m->ver.result.message);
+    act(m);
+    m->next_turn_ms = W.now + (chance_in(200) ? between(50, 600) : between(0, 15));
+}
+
+static void member_step(struct member *m)
+{
+    m->local = m->clock0 + W.now * (1000 + m->rate) / 1000;
+    if (m->local < m->page_deadline)
+        m->lapsed = 0;
+    else if (m->lapsed == 0)
+        m->lapsed = m->local - m->page_deadline < 30000 && m->page_deadline > 0 ? m->page_deadline
+                                                                              : m->local;
+    api_late_writes(m);
+    if (!m->container) {
+        if (W.now >= m->container_at_ms && !m->lost)
+            container_starts(m);
+        stream_upstream_gone(m);
+        return;
+    }
+    if (m->node_frozen_until > W.now)
+        return;
+    if (m->node_frozen_until != 0) {
+        TRACE(m, "thaws");
+        m->node_frozen_until = 0;
+        m->thawed_ms = W.now;
+    }
+    if (m->terminate_at_ms != 0 && W.now >= m->terminate_at_ms) {
+        TRACE(m, "SIGTERM");
+        m->terminate_at_ms = 0;
+        m->terminate++;
+        m->grace_until_ms = W.now + 60000;
+    }
+    bool late_guard = m->thawed_ms != 0 && W.now - m->thawed_ms < 15 && chance(60);
+    bool server_first = chance(50);
+    if (server_first)
+        server_run(m);
+    if (!late_guard)
+        guard_run(m);
+    if (m->container)
+        api_client_run(m);
+    if (m->container && m->agent_frozen_until <= W.now)
+        agent_run(m);
+    if (m->container && !server_first)
+        server_run(m);
+}
+
+void world_step(void)
+{
+    W.now += STEP_MS;
+    faults_run();
+    int first = (int)between(0, W.n - 1);
+    for (int i = 0; i < W.n; i++)
+        member_step(&W.m[(first + i) % W.n]);
+}

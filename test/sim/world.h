@@ -1,0 +1,235 @@
+/* The simulated cluster: members, model PostgreSQL, model API, model network, ledger of what clients
+ * were told. Everything follows from one seed.
+ *
+ * `W.now` is true time in ms. A member knows only its own clock, which runs up to 9 % fast or slow;
+ * whatever the core sees is in that clock, what the model does by itself is in true time. */
+#ifndef PGHAD_TEST_SIM_WORLD_H
+#define PGHAD_TEST_SIM_WORLD_H
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/core.h"
+#include "core/record.h"
+
+#define STEP_MS 5
+#define LOG_MAX 6000
+#define ENTRY_MAX 20000
+#define N_MAX 7
+#define LATE_MAX 4
+#define TIMELINE_MAX 512
+#define RULES_MAX 128
+
+struct put { /* one lease write on its way */
+    bool active, applied, lost_reply, lost_request;
+    int64_t arrive_ms, reply_ms, deadline_ms;
+    struct lease want;
+    enum write_kind kind;
+    uint64_t rv;
+    int code;
+};
+
+/* The stream of one standby: a sender at the upstream, a receiver here. Either may outlive the other. */
+struct stream {
+    bool on;       /* the upstream has a walsender */
+    bool rx;       /* the standby has a walreceiver */
+    int upstream;
+    uint64_t volume;
+    int64_t setting_at_ms, quiet_since_ms;
+    uint64_t start_lsn;
+    struct ssn setting;   /* as this walsender applies it */
+    uint64_t setting_seq;
+    uint64_t reported;    /* sent by the receiver */
+    uint64_t flushed;     /* arrived at the walsender */
+};
+
+struct ask { /* a call to a peer, kept with the asker */
+    bool active, arrived, answered;
+    struct peer_request req;
+    int64_t sent_local, arrive_ms, arrived_ms, reply_ms, give_up_ms;
+    struct peer_state reply;
+};
+
+enum api_mode { API_UP, API_SILENT, API_REFUSES, API_ERRORS };
+
+struct member {
+    int idx;
+    int64_t clock0, local;   /* own clock now */
+    int rate;                /* per mille */
+    bool container;          /* guard lives */
+    int64_t container_at_ms; /* starts then, when dead; INT64_MAX = not yet part of the cluster */
+    int64_t agent_frozen_until, node_frozen_until, thawed_ms;
+    int64_t terminate_at_ms, grace_until_ms;
+    unsigned uid;
+    uint64_t boot;
+    struct settings set;
+    int64_t set_at_ms;       /* takes the cluster's settings then */
+    struct memo memo;
+    struct verdict ver;
+    int64_t next_turn_ms, agent_started;
+    int64_t page_deadline, lapsed; /* when the page was first seen past its deadline, 0 = live */
+    bool fenced;
+    int64_t kill_at_ms;
+    bool kill_by_guard;
+    bool leftovers;          /* children outlived a stop and hold the volume lock */
+    bool wal_missing;
+    bool lost;               /* no container before heal() */
+    /* durable */
+    uint64_t volume, durable_epoch;
+    bool has_record;
+    struct record record;
+    enum data_state data;
+    uint64_t system_id;
+    uint32_t log[LOG_MAX], logtl[LOG_MAX];
+    uint64_t len;
+    uint32_t tl;
+    /* server */
+    enum pg_process proc;
+    bool crashed, recovery, writable, clean, answers, accounted;
+    bool admitted, closed, gate_wanted_open;
+    int64_t gate_at_ms, proc_at_ms, accounted_at_ms;
+    uint64_t frozen_epoch, detach_epoch;
+    int64_t detach_at_ms;
+    uint64_t follows, follows_epoch;
+    int64_t reconnect_at_ms;
+    struct stream st;
+    struct ssn ssn, ssn_backend;
+    int64_t ssn_at_ms;
+    uint64_t ssn_seq, proof_lsn;
+    uint64_t promoted_end;
+    int64_t promote_at_ms, promoted_local, checkpoint_local, checkpoint_begun, checkpoint_at_ms;
+    uint32_t promote_tl;
+    uint64_t promote_epoch, reign_epoch;
+    enum pg_op op;
+    enum op_state op_state;
+    uint8_t op_failures;
+    int64_t op_at_ms, op_since;
+    uint64_t acked_upto;
+    enum ha_role label;
+    /* API client */
+    enum api_mode api;
+    int64_t watch_from_ms;
+    bool known;
+    uint64_t seen_rv;
+    struct lease lease;
+    int64_t changed, got, contact;
+    bool get_pending, get_served;
+    struct lease get_lease;
+    uint64_t get_rv;
+    int64_t get_sent, get_serve_ms, get_at_ms, get_next_ms;
+    struct put put;
+    struct put late[LATE_MAX];
+    enum write_kind wkind;
+    enum write_outcome outcome;
+    uint64_t wseq;
+    int64_t wsent, wdone;
+    int32_t wdur;
+    bool wholder;
+    struct state_view state;
+    struct intent intent;
+    /* peers */
+    struct peer peer[N_MAX];
+    struct ask ask[N_MAX];
+    int64_t ask_ms[N_MAX];
+    struct peer_request vote, dup;
+    bool has_vote, has_dup;
+    int64_t vote_local, dup_at_ms;
+    int promise_from;
+    struct inbox in;
+    uint8_t terminate;
+};
+
+struct world {
+    int64_t now;
+    uint64_t rng;
+    int n;
+    struct member m[N_MAX];
+    struct lease lease;
+    uint64_t rv;
+    struct lease old_lease;   /* for a restore */
+    struct state_view old_state;
+    bool has_old;
+    bool link[N_MAX][N_MAX];  /* directed */
+    struct state_view state;
+    struct settings set;      /* of the cluster */
+    bool gate;                /* the commit gate is loaded */
+    int64_t flap_until_ms, flap_next_ms;
+    struct intent intent;
+    int64_t intent_until_ms;
+    uint32_t next_entry;
+    /* ledger: what clients were told or could read */
+    bool kept[ENTRY_MAX];
+    uint32_t kept_min;        /* entries below were acknowledged in async mode */
+    uint64_t acks;
+    int last_acker;
+    uint64_t last_ack_epoch;
+    uint64_t timeline_owner[TIMELINE_MAX];
+    uint64_t promotions, initdbs;
+    const char *violation;
+    char detail[256];
+    bool trace;
+    uint64_t rule_hits[RULES_MAX];
+};
+
+extern struct world W;
+
+#define TRACE(m, ...)                                                                              \
+    do {                                                                                           \
+        if (W.trace) {                                                                             \
+            printf("%7" PRId64 " m%d ", W.now, (m)->idx);                                          \
+            printf(__VA_ARGS__);                                                                   \
+            printf("\n");                                                                          \
+        }                                                                                          \
+    } while (0)
+
+/* main.c */
+int64_t between(int64_t a, int64_t b);
+bool chance(int percent);
+bool chance_in(int n); /* one in n */
+uint64_t random_id(void);
+__attribute__((format(printf, 2, 3))) void violate(const char *what, const char *fmt, ...);
+
+/* model_agent.c: containers, agents, the verdict carried out */
+bool alive(const struct member *m);
+bool linked(int a, int b); /* both ways, both alive */
+struct member *by_volume(uint64_t v);
+struct identity id_of(const struct member *m);
+void container_dies(struct member *m, int64_t back_ms);
+void volume_lost(struct member *m);
+void agent_starts(struct member *m);
+void world_step(void);
+
+/* model_pg.c */
+struct position pos_of(const struct member *m);
+void server_gone(struct member *m, bool crashed);
+void server_start(struct member *m);
+void server_stop(struct member *m);
+void server_run(struct member *m);
+void stream_upstream_gone(const struct member *up);
+bool log_prefix(const struct member *up, const struct member *down);
+void op_begin(struct member *m, enum pg_op op, int64_t lo, int64_t hi);
+void op_run(struct member *m);
+void check_kept(const struct member *m, const char *when);
+
+/* model_api.c */
+void api_client_reset(struct member *m);
+void api_late_writes(struct member *m);
+void api_client_run(struct member *m);
+void api_get(struct member *m);
+void api_write(struct member *m, const struct lease_write *w);
+void api_save_state(struct member *m);
+
+/* model_peers.c */
+void peers_collect(struct member *m);  /* asker: replies that have arrived */
+void peers_inbox(struct member *m);    /* answerer: what is asked now */
+void peers_answer(struct member *m);
+void peers_ask(struct member *m);
+
+/* faults.c */
+void settings_default(int n, enum repl_mode mode, uint8_t k, bool strict);
+void fault(void);
+void faults_run(void); /* those that go on for a while */
+void heal(void);
+
+#endif
