@@ -115,4 +115,4 @@ include $(sort $(wildcard mk/*.mk))
 clean: ## remove build/
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

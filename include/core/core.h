@@ -150,7 +150,10 @@ struct memo {
     int64_t handover_ms;      /* begun */
     int64_t stop_ms;          /* point of no return */
     bool rolled_back;         /* hand-over failed after the stop: resume by promotion */
+    uint64_t preflight_intent; /* request being judged */
+    int64_t preflight_ms;      /* answers must have been asked for since then */
     uint64_t dead_intent;     /* finished or refused: never begun again */
+    uint64_t restart_intent; /* the stop that RESTART asks for was begun */
     uint64_t reinit_intent, reinit_volume; /* the volume that REINIT is to replace */
     int64_t pg_fault_ms;      /* crash seen */
     struct record pending;    /* record in the last lease write whose outcome is open */

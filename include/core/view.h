@@ -78,6 +78,7 @@ struct pg {
     enum tri answers;      /* a session works */
     enum tri in_recovery;
     bool maybe_writable;   /* the flag that guard sees: set before promoting, cleared when reaped */
+    int64_t looked_ms;         /* when the look that gave all this was asked for */
     struct position position;  /* max(received, replayed, end of valid WAL on disk) */
     enum tri accounted;    /* all local WAL is in position */
     uint32_t local_timeline; /* highest timeline in this data directory */

@@ -70,6 +70,8 @@ static int64_t peer_interval(const struct agent *a, const struct verdict *d)
         return a->set.retry_ms / 2;
     if ((d->effects & EFF_PEERS) != 0)
         return a->memo.handover_intent != 0 || a->memo.elected_epoch != 0 ||
+                       (a->memo.preflight_intent != 0 &&
+                        a->view.now_ms - a->memo.preflight_ms < 1000) ||
                        a->view.pg.crashed
                    ? 10
                    : 100;

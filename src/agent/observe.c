@@ -281,6 +281,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     p->answers = s->pid == 0 ? TRI_NO : pg_probe_answers(a->probe, now);
     p->in_recovery = s->in_recovery;
     p->maybe_writable = page_writable(a->page);
+    p->looked_ms = f->valid ? f->at_ms : 0;
     view_position(a, p);
     p->local_timeline = a->dir.timeline;
     if (f->valid && s->pid != 0)

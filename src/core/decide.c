@@ -184,8 +184,10 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     lease_plan(&t, r->write);
     if ((r->effects & EFF_FENCE) != 0 && (out->facts & FACT(DEPOSED)) != 0)
         out->memo.deadline_ms = 0;
-    if ((r->all & FACT(RESTART)) != 0 && v->pg.process == PG_STOPPING)
-        out->memo.dead_intent = v->intent.id;
+    if ((r->all & FACT(RESTART)) != 0)
+        out->memo.restart_intent = v->intent.id;
+    if (out->memo.preflight_intent != 0 && v->now_ms - out->memo.preflight_ms <= FRESH_MS)
+        out->effects |= EFF_PEERS;
     bool unread = lease_busy(&t) && v->lv.outcome == OUTCOME_UNKNOWN;
     bool doubt = (t.stale || t.behind) && v->now_ms - v->lv.got_ms > v->set.retry_ms;
     if ((t.need_get || unread || doubt) && (r->effects & EFF_FENCE) == 0)

@@ -144,13 +144,26 @@ static int64_t open_since(struct turn *t, bool *successor)
     return counted;
 }
 
+/* A pause forbids failover, not the return of the writer itself. A member tagged nofailover is still
+ * the one to go where nobody else can: alone in V, sealed, or named because it holds the most. */
+static bool electable(const struct turn *t, const struct record *rec, bool successor)
+{
+    uint64_t self = t->v->self.volume;
+    if (t->v->st.paused)
+        return rec->writer == self;
+    return !t->v->set.nofailover || successor || rec->sealed == self || record_votes(rec) == 1;
+}
+
 bool election_may_acquire(struct turn *t)
 {
     const struct view *v = t->v;
     const struct intent *in = &v->intent;
     bool asked = in->kind == INTENT_FAILOVER && in->id != 0 && !v->intent_expired &&
                  in->epoch == t->lease->epoch && name_eq(&in->target, &v->self.id.name);
-    if (((v->set.nofailover || v->st.paused) && !asked) || !v->lv.known || !t->lease->exists || t->mine || t->behind ||
+    /* A pause stops elections, not the return of the member that gave the Lease back itself. */
+    asked = asked || (t->rec->writer == v->self.volume && t->lease->release.valid &&
+                      t->lease->release.epoch == t->lease->epoch && !v->set.nofailover);
+    if (!v->lv.known || !t->lease->exists || t->mine || t->behind ||
         v->self.data != DATA_OK || v->pg.process != PG_RUNNING || v->pg.in_recovery != TRI_YES ||
         v->pg.accounted != TRI_YES || promise_binds(t) || v->self.terminate > 0)
         return false;
@@ -171,6 +184,8 @@ bool election_may_acquire(struct turn *t)
         return false;
     bool successor;
     int64_t since = open_since(t, &successor);
+    if (!asked && !electable(t, rec, successor))
+        return false;
     if (!successor)
         since += (int64_t)own_rank(t, rec) * STAGGER_MS;
     wake(t, since);
@@ -229,7 +244,9 @@ bool election_boot_ready(const struct turn *t)
     const struct view *v = t->v;
     uint8_t answer = 1;
     bool data = v->self.data == DATA_OK;
-    if ((v->self.data != DATA_OK && v->self.data != DATA_EMPTY) || promise_binds(t))
+    /* Chosen before and interrupted: what is there was never used. */
+    bool chosen = v->self.data == DATA_PARTIAL && t->rec->n == 1 && t->rec->writer == 0 && t->me != NULL;
+    if ((v->self.data != DATA_OK && v->self.data != DATA_EMPTY && !chosen) || promise_binds(t))
         return false;
     if (data && (v->pg.accounted != TRI_YES || v->pg.in_recovery != TRI_YES))
         return false;
@@ -270,7 +287,7 @@ uint64_t best_standby(const struct turn *t, const struct ha_name *named, const c
         const char *no = NULL;
         if (!line->in_v)
             no = "the member has no vote yet: it has not caught up";
-        else if (p == NULL || !peer_fresh(t, p))
+        else if (p == NULL || !peer_fresh(t, p) || p->sent_ms < t->m->preflight_ms)
             no = "the member does not answer";
         else if (p->state.nofailover)
             no = "the member is tagged nofailover";

@@ -128,7 +128,10 @@ static uint64_t follower_facts(const struct turn *t)
     const struct intent *in = &t->v->intent;
     bool for_me = in->id != 0 && in->id != t->m->dead_intent && !t->v->intent_expired &&
                   in->epoch == t->lease->epoch && name_eq(&in->target, &t->v->self.id.name);
-    if (for_me && in->kind == INTENT_RESTART && pg->process != PG_DOWN)
+    if (for_me && in->kind == INTENT_RESTART && pg->process != PG_RUNNING &&
+        t->m->restart_intent == in->id)
+        t->m->dead_intent = in->id; /* it ends or has ended: the rest is an ordinary start */
+    else if (for_me && in->kind == INTENT_RESTART && pg->process == PG_RUNNING)
         f |= FACT(RESTART);
     if (for_me && in->kind == INTENT_REINIT && !t->mine && !t->writer_me) {
         if (t->m->reinit_intent != in->id) {

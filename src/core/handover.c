@@ -54,6 +54,38 @@ static bool lag_ok(const struct turn *t, uint64_t volume)
     return false;
 }
 
+/* A request is judged by what was asked of the members and the server after it had come. */
+static bool looked_since(struct turn *t, const struct intent *in)
+{
+    struct memo *m = t->m;
+    if (m->preflight_intent != in->id) {
+        m->preflight_intent = in->id;
+        m->preflight_ms = t->now;
+    }
+    bool done = t->v->pg.looked_ms == 0 || t->v->pg.looked_ms >= m->preflight_ms;
+    for (uint8_t i = 0; i < t->v->n_peers; i++) {
+        const struct peer *p = &t->v->peer[i];
+        done = done && (!p->pod_known || p->sent_ms >= m->preflight_ms);
+    }
+    return done || t->now - m->preflight_ms > FRESH_MS;
+}
+
+static void refuse_target(struct turn *t, const struct intent *in, const char *why)
+{
+    char text[INTENT_TEXT_SIZE];
+    size_t n = 0;
+    for (const char *p = in->target.s; *p != '\0'; p++)
+        text[n++] = *p;
+    if (n > 0) {
+        text[n++] = ':';
+        text[n++] = ' ';
+    }
+    for (; *why != '\0' && n + 1 < sizeof text; why++)
+        text[n++] = *why;
+    text[n] = '\0';
+    refuse(t, in->id, text);
+}
+
 static void consider_intent(struct turn *t)
 {
     const struct intent *in = &t->v->intent;
@@ -75,14 +107,16 @@ static void consider_intent(struct turn *t)
         refuse(t, in->id, "the target is the primary already");
         return;
     }
-    const char *why;
-    uint64_t target = best_standby(t, &in->target, &why);
-    if (target == 0) {
-        refuse(t, in->id, why);
+    if (t->v->st.paused) {
+        refuse(t, in->id, "the cluster is paused: resume it first");
         return;
     }
-    if (!lag_ok(t, target) && !in->force) {
-        refuse(t, in->id, "the target does not stream or lags too far behind");
+    if (!looked_since(t, in))
+        return;
+    const char *why;
+    uint64_t target = best_standby(t, &in->target, &why);
+    if (target == 0 || (!lag_ok(t, target) && !in->force)) {
+        refuse_target(t, in, target == 0 ? why : "it does not stream or lags too far behind");
         return;
     }
     begin(t, in->id, target);

@@ -28,10 +28,15 @@ static void refresh_positions(const struct turn *t, struct record *r)
         struct position now = line->flushed;
         if (line->volume == t->v->self.volume)
             now = t->v->pg.position;
-        for (uint8_t s = 0; s < t->v->pg.n_senders; s++)
-            if (t->v->pg.sender[s].volume == line->volume && t->v->pg.sender[s].streaming)
-                now = (struct position){t->v->pg.position.timeline,
-                                        t->v->pg.sender[s].flushed_lsn};
+        /* What lies before our own first record is of an older timeline for the standby, too. */
+        bool forked = t->v->pg.promoted_end_lsn == 0 &&
+                      line->flushed.timeline != t->v->pg.position.timeline;
+        for (uint8_t s = 0; s < t->v->pg.n_senders && !forked; s++) {
+            const struct walsender *w = &t->v->pg.sender[s];
+            if (w->volume == line->volume && w->streaming &&
+                w->flushed_lsn >= t->v->pg.promoted_end_lsn)
+                now = (struct position){t->v->pg.position.timeline, w->flushed_lsn};
+        }
         if (position_cmp(now, line->flushed) > 0)
             line->flushed = now;
     }

@@ -171,7 +171,7 @@ const struct rule core_rules[] = {
      EFF_PG_STOP | EFF_UNLABEL, WRITE_NONE, "the operator asked to clone this member anew"},
     {"reinit-clone", F(REINIT) | F(WRITER_OTHER) | F(LEASE_OTHER) | F(PG_DOWN), 0, 0, EFF_CLONE,
      WRITE_NONE, "a new copy is made beside the old directory"},
-    {"restart-standby", F(RESTART), F(PG_STANDBY) | F(PG_MOVING), F(LEASE_MINE) | F(LEASE_MY_POD),
+    {"restart-standby", F(RESTART) | F(PG_STANDBY), 0, F(LEASE_MINE) | F(LEASE_MY_POD),
      EFF_PG_STOP, WRITE_NONE, "the operator asked to restart this standby"},
     {"clone", F(DATA_NONE) | F(LEASE_OTHER) | F(WRITER_OTHER), 0, F(WRITABLE), EFF_CLONE, WRITE_NONE,
      "an empty member copies the primary"},

@@ -466,7 +466,11 @@ static void core__switchover__refused_with_the_reason(void **s)
                                .target = name_of(1)};
     v.peer[0].state.nofailover = true;
     rule_for(&v, &m, &d);
+    assert_int_equal(d.result.id, 0); /* answers must have been asked for since */
+    v.peer[0].sent_ms = v.peer[1].sent_ms = NOW;
+    rule_for(&v, &m, &d);
     assert_int_equal(d.result.state, INTENT_REFUSED);
+    assert_non_null(strstr(d.result.message, "pg-1"));
     assert_non_null(strstr(d.result.message, "nofailover"));
     m = d.memo;
     rule_for(&v, &m, &d);
