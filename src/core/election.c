@@ -160,9 +160,6 @@ bool election_may_acquire(struct turn *t)
     const struct intent *in = &v->intent;
     bool asked = in->kind == INTENT_FAILOVER && in->id != 0 && !v->intent_expired &&
                  in->epoch == t->lease->epoch && name_eq(&in->target, &v->self.id.name);
-    /* A pause stops elections, not the return of the member that gave the Lease back itself. */
-    asked = asked || (t->rec->writer == v->self.volume && t->lease->release.valid &&
-                      t->lease->release.epoch == t->lease->epoch && !v->set.nofailover);
     if (!v->lv.known || !t->lease->exists || t->mine || t->behind ||
         v->self.data != DATA_OK || v->pg.process != PG_RUNNING || v->pg.in_recovery != TRI_YES ||
         v->pg.accounted != TRI_YES || promise_binds(t) || v->self.terminate > 0)

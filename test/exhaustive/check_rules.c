@@ -63,8 +63,7 @@ static void judge(uint64_t f, size_t i)
         complain("promotion without right, proof or preparation", i, f);
     if ((e & EFF_OPEN) != 0 && (f & FACT(PG_PRIMARY)) != 0 &&
         ((f & FACT(RIGHT)) == 0 || (f & FACT(WRITER_ME)) == 0 ||
-         (f & (FACT(ADMITTED) | FACT(ADMISSIBLE) | FACT(LEASE_EMPTY) | FACT(LEASE_RELEASED) |
-               FACT(LEASE_ABSENT))) == 0))
+         (f & (FACT(ADMITTED) | FACT(ADMISSIBLE))) == 0))
         complain("clients admitted by a primary without right or confirmation", i, f);
     if (r->write == WRITE_WRITER &&
         (!has(f, FACT(LEASE_MINE) | FACT(FROZEN) | FACT(RIGHT)) ||

@@ -107,6 +107,7 @@ static void guard_run(struct member *m)
 
 static void view_pg(struct member *m, struct pg *g)
 {
+    g->looked_ms = m->local - (chance(10) ? between(10, 500) : between(0, 10));
     g->process = m->proc == PG_RUNNING && m->kill_at_ms != 0 ? PG_STOPPING : m->proc;
     g->ours = true;
     g->crashed = m->crashed && m->proc == PG_DOWN;

@@ -1,7 +1,7 @@
 /* Calls between members: one at a time per pair, late answers, lost answers, doubled requests. */
 #include "world.h"
 
-#define GIVE_UP_MS 2000
+#define GIVE_UP_MS 1000
 
 static struct peer_state state_of(const struct member *m)
 {
@@ -149,7 +149,7 @@ void peers_ask(struct member *m)
             q->req.epoch = m->lease.epoch;
             q->req.promise_ms = m->set.lease_ms;
         }
-        q->arrive_ms = chance(2) ? INT64_MAX : W.now + between(0, 4);
+        q->arrive_ms = W.now + (chance(2) ? between(50, 1200) : between(0, 4));
         q->give_up_ms = W.now + GIVE_UP_MS;
     }
 }

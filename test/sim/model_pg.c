@@ -365,8 +365,9 @@ void server_run(struct member *m)
 static void check_last_copy(const struct member *m)
 {
     static uint8_t copies[ENTRY_MAX];
-    if (W.set.mode == REPL_ASYNC)
-        return;
+    const struct record_member *line = record_find(&W.lease.record, m->volume);
+    if (W.set.mode == REPL_ASYNC || line == NULL || !line->in_v)
+        return; /* what has no vote was never counted on */
     memset(copies, 0, sizeof copies);
     for (int o = 0; o < W.n; o++)
         for (uint64_t j = 0; o != m->idx && W.m[o].data == DATA_OK && j < W.m[o].len; j++)
