@@ -59,15 +59,23 @@ static void wake_for_renewal(struct turn *t)
         t->out->wake_at_ms = at;
 }
 
+/* The writer's copy of a record that the Lease lost. One write of ours may have been applied and seen
+ * by others without our knowing: what we put back must outrank it. */
+static void put_back(const struct turn *t, struct lease *l, const struct record *copy)
+{
+    l->record = *copy;
+    l->has_record = true;
+    if (t->writer_me)
+        l->record.rev += 2;
+}
+
 static bool plan_renew(struct turn *t, struct lease *l)
 {
     const struct pg *pg = &t->v->pg;
     bool due = renew_due(t);
     hold(t, l);
-    if (!l->has_record && t->rec->n > 0) { /* somebody stripped it from under us */
-        l->record = *t->rec;
-        l->has_record = true;
-    }
+    if (!l->has_record && t->rec->n > 0) /* somebody stripped it from under us */
+        put_back(t, l, t->rec);
     bool primary = pg->process == PG_RUNNING && pg->in_recovery == TRI_NO;
     if (t->writer_me && primary) {
         struct change c = replication_plan(t);
@@ -169,8 +177,7 @@ static bool plan_adopt(struct turn *t, struct lease *l)
     const struct record *copy = highest_copy(t);
     uint64_t epoch = max3(t->lease->epoch, t->v->self.durable_epoch, 0);
     if (copy != NULL && (!l->has_record || record_cmp(copy, &l->record) >= 0)) {
-        l->record = *copy;
-        l->has_record = true;
+        put_back(t, l, copy);
     }
     l->epoch = epoch;
     hold(t, l);
@@ -195,7 +202,7 @@ static bool plan_release(struct turn *t, struct lease *l)
                             peer_of_volume(t, m->handover_target) != NULL
                         ? m->handover_target
                         : 0;
-    else if (t->writer_me && (t->out->facts & FACT(CRASH_HANDOVER)) != 0)
+    else if (t->writer_me) /* crashed, or fenced while others can elect: somebody else is first */
         successor = best_standby(t, &anybody, &why);
     else if (!t->writer_me && (t->out->facts & FACT(SUFFICIENT)) != 0)
         successor = election_tally(t, t->rec, t->lease->epoch).best;

@@ -93,8 +93,10 @@ def test_agent_sigstop_30s_is_fenced(cluster):
     with cluster.load() as load:
         p = cluster.primary()
         at = wait.boot_us()
+        fenced = {x.pid for x in p.postgres_processes()}
         p.agent().signal(signal.SIGSTOP)
-        wait.until(lambda: not p.postgres_processes(), FENCE_S + 2, "guard to fence")
+        wait.until(lambda: not fenced & {x.pid for x in p.postgres_processes()}, FENCE_S + 2,
+                   "guard to fence")
         load.wait_writes(30, at)
         assert cluster.primary() is not p
         assert load.gap_ms(at) < 2 * LEASE_S * 1000
