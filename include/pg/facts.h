@@ -53,6 +53,7 @@ struct pg_facts {
     uint64_t received_lsn;  /* standby: flushed by walreceivers of this server run, 0 = none */
     uint32_t received_timeline; /* as the walreceiver names it; remembered after it has gone */
     uint64_t replayed_lsn;
+    uint32_t replay_timeline; /* that replay reads; 0 = the startup process does not tell */
     bool replay_paused;
     /* The greater of received and replayed, primary: flushed; the timeline is that of the last
      * record before it by the timeline history (a receiver that has just switched names the new

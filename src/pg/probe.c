@@ -199,7 +199,8 @@ static uint32_t timeline_at(struct pg_probe *p, struct pg_history *cache, uint32
 
 /* Received and replayed WAL each by its own timeline: a receiver that has just switched names
  * the new one although it has flushed none of its records, and what it had received before may
- * lie on a timeline that replay has left. */
+ * lie on a timeline that replay has left. Nor does what was replayed lie on a timeline that replay
+ * refused because it forks off before it. */
 static void set_position(struct pg_probe *p, struct pg_facts *f)
 {
     if (f->in_recovery == TRI_NO) {
@@ -210,8 +211,9 @@ static void set_position(struct pg_probe *p, struct pg_facts *f)
     struct position got = {.lsn = f->received_lsn}, done = {.lsn = f->replayed_lsn};
     if (got.lsn)
         got.timeline = timeline_at(p, &p->received_history, received_tl, got.lsn);
+    uint32_t done_tl = f->replay_timeline ? f->replay_timeline : f->timeline;
     if (done.lsn)
-        done.timeline = timeline_at(p, &p->history, f->timeline, done.lsn);
+        done.timeline = timeline_at(p, &p->history, done_tl, done.lsn);
     bool got_wins = got.timeline > done.timeline ||
                     (got.timeline == done.timeline && got.lsn > done.lsn);
     f->position = got_wins ? got : done;
@@ -233,10 +235,13 @@ static bool read_standby(struct pg_conn *c, const struct pg_facts *old, struct p
     f->receiver_streaming = strcmp(status, "streaming") == 0;
     /* A receiver that has gone leaves its position but not its timeline. */
     bool same_run = old->start_us == f->start_us;
+    uint32_t replaying = startup_timeline(f->startup_pid);
     if (f->received_timeline == 0 && same_run && f->received_lsn != 0)
         f->received_timeline = old->received_timeline;
     f->timeline = max_tl(max_tl(f->checkpoint_timeline, min_tl),
-                         max_tl(f->received_timeline, startup_timeline(f->startup_pid)));
+                         max_tl(f->received_timeline, replaying));
+    f->replay_timeline =
+        replaying ? max_tl(replaying, max_tl(f->checkpoint_timeline, min_tl)) : 0;
     if (same_run && old->in_recovery == TRI_YES)
         f->timeline = max_tl(f->timeline, old->timeline);
     return true;
