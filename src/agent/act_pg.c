@@ -81,7 +81,11 @@ static void act_start(struct agent *a, int64_t now)
     s->crashed = false;
     a->gate = (struct gate){.closed = true, .written = true, .written_ms = now};
     a->sync = (struct sync_setting){0};
-    a->follow = (struct follow){0};
+    /* The judgement outlives the start: it is about the WAL, not about this life of the server. */
+    a->follow = (struct follow){.diverged = a->follow.diverged,
+                                .judged_epoch = a->follow.judged_epoch,
+                                .history = a->follow.history,
+                                .has_history = a->follow.has_history};
 }
 
 static void act_stop(struct agent *a, int64_t now)
@@ -117,30 +121,45 @@ static void act_detach(struct agent *a, uint64_t epoch)
     pg_detach_begin(a->detach, epoch, a->conf, a->server.pid);
 }
 
+/* A server that was cut off from its history may refuse to start at all; then PostgreSQL's tools say
+ * where its WAL ends, and the primary says whether that is part of its history. */
+static bool cannot_start(const struct agent *a)
+{
+    return a->server.pid == 0 && a->server.failed_starts >= 2 && a->server.walend_known;
+}
+
 static void judge_lineage(struct agent *a, int64_t now)
 {
     struct follow *w = &a->follow;
     enum pg_peer_state st = pg_peer_state(a->asker);
+    const struct lease *l = &a->view.lv.lease;
     if (st == PG_PEER_OK && w->asked_ms != 0) {
         const struct pg_peer_facts *f = pg_peer_facts(a->asker);
         w->asked_ms = 0;
-        if (f->in_recovery != TRI_NO || f->timeline != a->view.lv.lease.record.timeline)
+        w->again_ms = now + 500;
+        if (f->in_recovery != TRI_NO || f->timeline != l->record.timeline)
             return; /* not promoted yet: says nothing */
         w->history = f->history;
         w->has_history = true;
         w->diverged = pg_peer_diverged(f, a->view.pg.position);
-        w->judged_epoch = w->epoch;
+        w->judged_epoch = l->epoch;
         /* Same history and yet no stream for long: the writer no longer has what we need. */
         if (w->diverged == TRI_NO && w->not_streaming_ms != 0 && now - w->not_streaming_ms > 20000)
             w->wal_missing = true;
         return;
     }
-    bool waiting = w->not_streaming_ms != 0 && now - w->not_streaming_ms > 100;
-    bool again = now - w->asked_ms > 500;
-    if (w->volume != 0 && waiting && again && st != PG_PEER_RUNNING) {
-        w->asked_ms = now;
-        pg_peer_ask(a->asker, w->address, a->env.port, w->epoch, now + 2000);
-    }
+    bool waiting = w->volume != 0 && w->not_streaming_ms != 0 && now - w->not_streaming_ms > 100;
+    bool other = l->has_record && l->record.writer != 0 && l->record.writer != a->state.volume &&
+                 l->record.writer_epoch == l->epoch && a->state.epoch == l->epoch;
+    if (!other || st == PG_PEER_RUNNING || now < w->again_ms || (!waiting && !cannot_start(a)))
+        return;
+    struct member *up = member_of_volume(a, l->record.writer);
+    struct err e = {0};
+    w->again_ms = now + 500;
+    if (up == NULL || up->ip[0] == '\0' || !pg_passfile_write(&a->env, l->epoch, &e))
+        return;
+    w->asked_ms = now;
+    pg_peer_ask(a->asker, up->ip, a->env.port, l->epoch, now + 2000);
 }
 
 static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
@@ -155,7 +174,6 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
     /* SIGHUP ends a postmaster that has not installed its handlers: it must have spoken first. */
     if (!a->server.answered && !pg_probe_starting(a->probe))
         return;
-    judge_lineage(a, now);
     if (w->volume == d->upstream && w->epoch == d->epoch && strcmp(w->address, up->ip) == 0)
         return;
     struct pg_upstream u = {.port = a->env.port, .volume = a->state.volume, .epoch = d->epoch,
@@ -307,6 +325,8 @@ static void job_ended(struct agent *a, int64_t now)
         a->follow = (struct follow){0};
         a->server.last = (struct position){0};
         a->server.walend_known = false;
+        a->server.failed_starts = 0;
+        a->server.next_start_ms = 0;
         if (kind == PG_JOB_INITDB) {
             /* The record already names the volume that was chosen to initialise. */
             a->state.volume = a->chosen_volume;
@@ -409,7 +429,8 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
         begun = begin_clone(a, d, &e);
     else if (op == OP_REWIND && down)
         begun = begin_rewind(a, d, &e);
-    else if (op == OP_WALEND && down && !a->server.walend_known)
+    else if (down && !a->server.walend_known &&
+             (op == OP_WALEND || (op == OP_NONE && a->server.failed_starts >= 2)))
         begun = pg_job_begin_walend(a->job, (struct position){0}, now + 5000, &e);
     else if (!down && a->server.walend_wanted && pg_probe_facts(a->probe)->replayed_lsn != 0)
         begun = pg_job_begin_walend(a->job, pg_probe_facts(a->probe)->position, now + 5000, &e);
@@ -452,6 +473,7 @@ void act_pg(struct agent *a, int64_t now)
         a->conf_due = !apply_conf(a, &changed);
     }
     act_job(a, d, now);
+    judge_lineage(a, now);
     if ((e & EFF_PG_START) != 0)
         act_start(a, now);
     if ((e & EFF_CLOSE) != 0)

@@ -73,7 +73,7 @@ struct follow {
     char address[48];
     int64_t since_ms;          /* upstream set */
     int64_t not_streaming_ms;  /* 0 = streams */
-    int64_t asked_ms;
+    int64_t asked_ms, again_ms;  /* question under way; not before */
     enum tri diverged;
     uint64_t judged_epoch;     /* epoch of the judgement */
     struct pg_history history; /* the writer's, when it was asked */
