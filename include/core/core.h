@@ -97,6 +97,7 @@ enum effect {
     X(DIVERGED, "own WAL is not part of the writer's history, or the writer lacks what we need")   \
     X(LAST_COPY_SAFE, "others hold what this directory holds")                                     \
     X(CLONE_NEEDED, "rewinding cannot or must not be used")                                        \
+    X(REPAIRABLE, "the repair that fits may be done now")                                          \
     X(RESTART, "the operator asked to restart this server")                                        \
     X(REINIT, "the operator asked to clone this member anew")                                      \
     X(OVERDUE, "the stop or the election took longer than it may")
@@ -155,6 +156,7 @@ struct memo {
     uint64_t dead_intent;     /* finished or refused: never begun again */
     uint64_t restart_intent; /* the stop that RESTART asks for was begun */
     uint64_t reinit_intent, reinit_volume; /* the volume that REINIT is to replace */
+    int64_t diverged_ms;      /* own WAL was first found diverged */
     int64_t pg_fault_ms;      /* crash seen */
     struct record pending;    /* record in the last lease write whose outcome is open */
     bool has_pending;

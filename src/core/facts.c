@@ -97,14 +97,17 @@ static bool prepared(const struct turn *t)
            v->self.has_record && record_cmp(&v->self.record, t->rec) >= 0;
 }
 
-/* Others hold what this directory holds: W other members of V follow the writer's timeline. */
+/* Others hold what this directory holds: W other members of V stream from the writer and have its
+ * promotion point. What the record says alone could be about a volume that is gone. */
 static bool last_copy_safe(const struct turn *t)
 {
     uint8_t n = 0;
     for (uint8_t i = 0; i < t->rec->n; i++) {
         const struct record_member *line = &t->rec->m[i];
+        const struct peer *p = peer_of_volume(t, line->volume);
         if (line->in_v && line->volume != t->v->self.volume && line->volume != t->rec->writer &&
-            line->flushed.timeline == t->rec->timeline)
+            line->flushed.timeline == t->rec->timeline && p != NULL && peer_fresh(t, p) &&
+            p->state.streams_from == t->rec->writer)
             n++;
     }
     if (t->v->set.mode == REPL_ASYNC)
@@ -114,17 +117,55 @@ static bool last_copy_safe(const struct turn *t)
     return t->rec->w >= 1 && n >= t->rec->w;
 }
 
+/* A clone ends the vote of the volume that it replaces: enough others must be left to elect. */
+static bool vote_is_spare(const struct turn *t)
+{
+    const struct record *r = t->rec;
+    if (t->v->set.mode == REPL_ASYNC || t->me == NULL || !t->me->in_v ||
+        (r->sealed != 0 && r->sealed != t->v->self.volume))
+        return true;
+    uint8_t others = 0;
+    for (uint8_t i = 0; i < r->n; i++) {
+        const struct peer *p = peer_of_volume(t, r->m[i].volume);
+        if (r->m[i].in_v && r->m[i].volume != t->v->self.volume && p != NULL && peer_fresh(t, p) &&
+            p->state.data == DATA_OK)
+            others++;
+    }
+    return others >= record_needed(r);
+}
+
+/* Which repair, and whether now: what is missing for a safe one may come for a while; after that a
+ * copy is made beside the old directory. */
+static uint64_t repair_facts(const struct turn *t)
+{
+    const struct pg *pg = &t->v->pg;
+    struct memo *m = t->m;
+    bool diverged = pg->diverged == TRI_YES || pg->wal_missing;
+    if (!diverged && (pg->diverged == TRI_NO || pg->streaming))
+        m->diverged_ms = 0;
+    if (!diverged)
+        return 0;
+    if (m->diverged_ms == 0)
+        m->diverged_ms = t->now;
+    bool waited = t->now - m->diverged_ms >= t->v->set.leave_ms;
+    bool safe = last_copy_safe(t);
+    bool hopeless = record_votes(t->rec) <= 2 || waited;
+    bool clone = pg->wal_missing || (pg->op == OP_REWIND && pg->op_failures >= 2) ||
+                 (!safe && hopeless);
+    uint64_t f = FACT(DIVERGED);
+    if (safe)
+        f |= FACT(LAST_COPY_SAFE);
+    if (clone)
+        f |= FACT(CLONE_NEEDED);
+    if (clone ? vote_is_spare(t) || waited : safe)
+        f |= FACT(REPAIRABLE);
+    return f;
+}
+
 static uint64_t follower_facts(const struct turn *t)
 {
     const struct pg *pg = &t->v->pg;
-    uint64_t f = 0;
-    if (pg->diverged == TRI_YES || pg->wal_missing)
-        f |= FACT(DIVERGED);
-    bool safe = last_copy_safe(t);
-    if (safe)
-        f |= FACT(LAST_COPY_SAFE);
-    if (pg->wal_missing || !safe || (pg->op == OP_REWIND && pg->op_failures >= 2))
-        f |= FACT(CLONE_NEEDED);
+    uint64_t f = repair_facts(t);
     const struct intent *in = &t->v->intent;
     bool for_me = in->id != 0 && in->id != t->m->dead_intent && !t->v->intent_expired &&
                   in->epoch == t->lease->epoch && name_eq(&in->target, &t->v->self.id.name);
@@ -140,7 +181,7 @@ static uint64_t follower_facts(const struct turn *t)
         }
         if (t->v->self.volume != t->m->reinit_volume)
             t->m->dead_intent = in->id; /* every clone has a new volume id: it is done */
-        else
+        else if (vote_is_spare(t))
             f |= FACT(REINIT);
     }
     return f;

@@ -73,7 +73,7 @@ static void judge(uint64_t f, size_t i)
         complain("released while postgres may be writable", i, f);
     if (r->write == WRITE_ACQUIRE && (f & FACT(WRITABLE)) != 0 && (f & FACT(LEASE_MINE)) == 0)
         complain("acquisition while postgres may be writable", i, f);
-    if ((e & EFF_REWIND) != 0 && ((f & FACT(LAST_COPY_SAFE)) == 0 || (f & FACT(LEASE_OTHER)) == 0 ||
+    if ((e & EFF_REWIND) != 0 && ((f & FACT(LAST_COPY_SAFE)) == 0 || (f & FACT(REPAIRABLE)) == 0 || (f & FACT(LEASE_OTHER)) == 0 ||
                                   (f & FACT(WRITER_OTHER)) == 0))
         complain("rewind of what may be the last copy", i, f);
     if ((e & (EFF_CLONE | EFF_REWIND)) != 0 &&

@@ -215,14 +215,11 @@ static void fault_objects(enum fault_kind k)
         }
         break;
     case F_LEASE_RESTORED:
-        if (!W.has_old)
+        /* Known to the ConfigMap: else nobody but the writer itself could tell. */
+        if (!W.has_old || W.state.epoch != W.lease.epoch ||
+            record_cmp(&W.state.record, &W.lease.record) != 0)
             break;
         W.lease = W.old_lease;
-        if (chance(30)) {
-            bool paused = W.state.paused;
-            W.state = W.old_state;
-            W.state.paused = paused;
-        }
         W.rv++;
         break;
     case F_STATE_DELETED:
@@ -297,7 +294,6 @@ void fault(void)
     TRACE(m, "FAULT %s", names[k]);
     if (!W.has_old || chance(20)) {
         W.old_lease = W.lease;
-        W.old_state = W.state;
         W.has_old = W.lease.exists;
     }
     fault_process(m, k);
@@ -332,7 +328,7 @@ void heal(void)
             m->node_frozen_until = W.now;
     }
     for (int i = 0, tagged = 0; i < W.n; i++) /* an operator leaves at most one tagged */
-        if (W.m[i].set.nofailover && tagged++ > 0)
+        if (W.m[i].set.nofailover && (tagged++ > 0 || beyond_promises()))
             W.m[i].set.nofailover = false;
     W.flap_until_ms = 0;
     W.state.paused = false;

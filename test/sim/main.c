@@ -102,13 +102,19 @@ static void show(void)
     const struct record *r = &W.lease.record;
     printf("        Lease epoch %" PRIu64 " rev %" PRIu64 " n %d V %d W %d sealed %d holder %s\n",
            W.lease.epoch, r->rev, r->n, record_votes(r), r->w, r->sealed != 0, W.lease.holder.name.s);
+    for (uint8_t i = 0; i < r->n; i++) {
+        const struct member *m = by_volume(r->m[i].volume);
+        printf("        %s %s flushed %u/%" PRIu64 "%s%s\n", r->m[i].name.s,
+               m == NULL ? "(volume gone)" : "", r->m[i].flushed.timeline, r->m[i].flushed.lsn,
+               r->m[i].in_v ? " vote" : "", r->m[i].volume == r->writer ? " writer" : "");
+    }
     for (int i = 0; i < W.n; i++) {
         const struct member *m = &W.m[i];
         printf("        m%d up %d %s pos %u/%" PRIu64 " epoch %" PRIu64 " streams %d from m%d label %d k %d"
-               " promise %" PRId64 " ssn %d/%d%s\n", i, m->container, core_rules[m->ver.rule].id,
+               " promise %" PRId64 " ssn %d/%d%s%s\n", i, m->container, core_rules[m->ver.rule].id,
                pos_of(m).timeline, m->len, m->durable_epoch, m->st.on && m->st.rx, m->st.upstream,
                (int)m->label, m->set.k, m->memo.promise_until_ms - m->local, (int)m->ssn.kind, m->ssn.w,
-               m->proof_lsn != 0 ? " proved" : "");
+               m->proof_lsn != 0 ? " proved" : "", m->set.nofailover ? " nofailover" : "");
     }
 }
 

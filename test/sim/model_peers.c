@@ -21,6 +21,7 @@ static struct peer_state state_of(const struct member *m)
     s.nofailover = m->set.nofailover;
     s.priority = m->set.priority;
     s.paused = m->state.paused;
+    s.streams_from = m->st.on && m->st.rx ? m->follows : 0;
     return s;
 }
 

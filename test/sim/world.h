@@ -148,7 +148,6 @@ struct world {
     struct lease lease;
     uint64_t rv;
     struct lease old_lease;   /* for a restore */
-    struct state_view old_state;
     bool has_old;
     bool link[N_MAX][N_MAX];  /* directed */
     struct state_view state;
