@@ -29,7 +29,7 @@ test-harness: $(B)/ha-writer need-python ## the harness sees what it is there to
 	$(Q)$(SANDBOX) -- $(PYTEST) -q test/harness
 
 # K=WORD selects scenarios by name; X=-x and the like are passed on to pytest.
-SCENARIOS = $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=8 $(if $(K),-k '$(K)') $(X) test/scenarios
+SCENARIOS = tools/run-scenarios env $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=8 $(if $(K),-k '$(K)') $(X) test/scenarios
 
 scenarios-devkube: $(SYSTEM) need-python ## scenarios of three members on the embedded API server
 	$(Q)$(SCENARIOS) --kube devkube
