@@ -43,6 +43,14 @@ static void phases_end(struct agent *a, int64_t now)
     a->op_phase_since_ms = 0;
 }
 
+/* A result is begun anew; a phase of an earlier request that ended elsewhere is no part of it. */
+static void result_begins(struct agent *a, const struct intent *in)
+{
+    intent_result_init(&a->result, in);
+    a->op_phase = PHASE_COUNT;
+    a->op_phase_since_ms = 0;
+}
+
 /* The old primary: checkpoint, stop, release. */
 static void old_primary(struct agent *a, int64_t now)
 {
@@ -50,7 +58,7 @@ static void old_primary(struct agent *a, int64_t now)
     const struct intent_result *r = &a->verdict.result;
     if (r->id != 0 && (r->id != a->result.id || r->state != a->result.state)) {
         if (r->id != a->result.id)
-            intent_result_init(&a->result, &a->view.intent);
+            result_begins(a, &a->view.intent);
         if (r->state == INTENT_RUNNING)
             phase_begins(a, PHASE_CHECKPOINT, now);
         else
@@ -86,7 +94,7 @@ static void new_primary(struct agent *a, int64_t now)
     if (a->result.id != in->id) {
         if (begun->id == in->id && intent_state_final(begun->state))
             return;
-        intent_result_init(&a->result, in);
+        result_begins(a, in);
         if (begun->id == in->id)
             a->result = *begun;
         a->result.state = INTENT_RUNNING;
@@ -118,7 +126,7 @@ static void member_operation(struct agent *a, int64_t now)
     bool begun = a->result.id == in->id;
     uint64_t wanted = FACT(RESTART) | FACT(REINIT);
     if (!begun && (a->verdict.facts & wanted) != 0) {
-        intent_result_init(&a->result, in);
+        result_begins(a, in);
         phase_begins(a, PHASE_STOP, now);
         say(a, INTENT_RUNNING, PHASE_STOP, "stopping the server", now);
         return;
