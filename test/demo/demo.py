@@ -91,8 +91,10 @@ class Demo:
         return self.verdict()
 
     def say(self, result):
-        last = result.stdout.strip().split("\n")[-1]
-        print(f"  {last}", flush=True)
+        lines = result.stdout.split("\n")
+        at = next((i for i, line in enumerate(lines) if line.startswith("switchover done")), None)
+        for line in [] if at is None else lines[at:at + 2]:
+            print(f"  {line}", flush=True)
 
     def verdict(self):
         import checker
@@ -131,7 +133,8 @@ def keep(cluster, net):
         prefix = os.path.relpath(enter, ROOT) + " "
     title("it goes on running; reach it from another terminal in this directory")
     print(f"""
-  export KUBECONFIG={kubeconfig} PGHA_CLUSTER={cluster.name} PGPASSWORD={cluster.password}
+  export KUBECONFIG={kubeconfig} PGHA_CLUSTER={cluster.name}
+  export PGUSER=postgres PGPASSWORD={cluster.password}
   {prefix}{hactl} list
   {prefix}{hactl} switchover --force
   {prefix}{hactl} psql -- -c 'select pg_is_in_recovery(), inet_server_addr()'""")
