@@ -125,7 +125,7 @@ static void act_detach(struct agent *a, uint64_t epoch)
  * where its WAL ends, and the primary says whether that is part of its history. */
 static bool cannot_start(const struct agent *a)
 {
-    return a->server.pid == 0 && a->server.failed_starts >= 2 && a->server.walend_known;
+    return a->server.pid == 0 && a->server.failed_starts >= 2 && a->view.pg.position.lsn != 0;
 }
 
 static void judge_lineage(struct agent *a, int64_t now)
@@ -430,7 +430,8 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
     else if (op == OP_REWIND && down)
         begun = begin_rewind(a, d, &e);
     else if (down && !a->server.walend_known &&
-             (op == OP_WALEND || (op == OP_NONE && a->server.failed_starts >= 2)))
+             (op == OP_WALEND || (op == OP_NONE && a->server.failed_starts >= 2 &&
+                                  a->view.pg.position.lsn == 0)))
         begun = pg_job_begin_walend(a->job, (struct position){0}, now + 5000, &e);
     else if (!down && a->server.walend_wanted && pg_probe_facts(a->probe)->replayed_lsn != 0)
         begun = pg_job_begin_walend(a->job, pg_probe_facts(a->probe)->position, now + 5000, &e);
