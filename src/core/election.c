@@ -30,12 +30,17 @@ static bool report_counts(const struct turn *t, const struct peer *p,
            position_cmp(p->state.position, line->flushed) >= 0;
 }
 
+bool replicates_async(const struct turn *t, const struct record *rec)
+{
+    return t->v->set.mode == REPL_ASYNC && rec->w == 0 && rec->sealed == 0;
+}
+
 struct tally election_tally(const struct turn *t, const struct record *rec, uint64_t epoch)
 {
     struct tally r = {.needed = record_needed(rec), .greatest = true};
     struct position best = t->v->pg.position;
     r.timeline = t->v->pg.local_timeline > best.timeline ? t->v->pg.local_timeline : best.timeline;
-    bool async = t->v->set.mode == REPL_ASYNC;
+    bool async = replicates_async(t, rec);
     if (rec->sealed != 0)
         r.needed = rec->sealed == t->v->self.volume ? 1 : HA_MEMBERS_MAX + 1;
     if (async)

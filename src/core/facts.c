@@ -110,7 +110,7 @@ static bool last_copy_safe(const struct turn *t)
             p->state.streams_from == t->rec->writer)
             n++;
     }
-    if (t->v->set.mode == REPL_ASYNC)
+    if (replicates_async(t, t->rec))
         return true;
     if (t->me == NULL || !t->me->in_v)
         return t->rec->w >= 1 && t->rec->sealed == 0;
@@ -121,7 +121,7 @@ static bool last_copy_safe(const struct turn *t)
 static bool vote_is_spare(const struct turn *t)
 {
     const struct record *r = t->rec;
-    if (t->v->set.mode == REPL_ASYNC || t->me == NULL || !t->me->in_v ||
+    if (replicates_async(t, r) || t->me == NULL || !t->me->in_v ||
         (r->sealed != 0 && r->sealed != t->v->self.volume))
         return true;
     uint8_t others = 0;

@@ -45,6 +45,8 @@ struct tally {
     uint64_t refused;    /* highest durable epoch that refuses ours */
 };
 struct tally election_tally(const struct turn *t, const struct record *rec, uint64_t epoch);
+/* Asked for and in force: while the record still asks for confirmations, its rules hold. */
+bool replicates_async(const struct turn *t, const struct record *rec);
 bool election_counted(const struct turn *t);
 bool election_may_acquire(struct turn *t);
 bool election_boot_ready(const struct turn *t);

@@ -116,8 +116,9 @@ static void ssn_insert(struct ssn *s, uint64_t volume)
 
 struct ssn ssn_of_record(const struct record *r, uint64_t self, bool writer, enum repl_mode mode)
 {
-    struct ssn s = {.kind = SSN_SET, .mode = mode, .w = r->w};
-    if (r->w == 0 || r->sealed != 0 || mode == REPL_ASYNC) {
+    /* Asynchronous is W = 0 in the record; until that is recorded, confirmations are asked for. */
+    struct ssn s = {.kind = SSN_SET, .mode = mode == REPL_SYNC ? REPL_SYNC : REPL_QUORUM, .w = r->w};
+    if (r->w == 0 || r->sealed != 0) {
         s = (struct ssn){.kind = writer ? SSN_EMPTY : SSN_UNSATISFIABLE};
         return s;
     }

@@ -206,8 +206,10 @@ static bool plan_strengthen(const struct turn *t, struct change *c)
     if (t->v->set.strict && t->rec->w > k)
         want = k;
     struct record next = *t->rec;
-    if (t->rec->w > k) { /* the operator lowered k */
+    bool unseal = t->v->set.mode == REPL_ASYNC && t->rec->sealed != 0;
+    if (t->rec->w > k || unseal) { /* the operator lowered k, or chose asynchronous replication */
         next.w = k;
+        next.sealed = 0;
         *c = record_first(t, next);
         return true;
     }

@@ -38,6 +38,29 @@ void settings_default(int n, enum repl_mode mode, uint8_t k, bool strict)
     profile(&W.set, true);
 }
 
+void character(void)
+{
+    W.gate = chance(50);
+    W.lose_puts = chance(15) ? 15 : 1;
+    W.late_puts = chance(15) ? 20 : 3;
+    W.late_answers = chance(20) ? 30 : 4;
+    W.storm = chance(20) ? 6 : 3;
+    W.modes = chance(10);
+    profile(&W.set, !chance(20));
+    if (chance(20))
+        W.set.failsafe = false;
+    if (chance(20))
+        W.set.crash_policy = chance(50) ? CRASH_RESTART : CRASH_FAILOVER;
+    if (chance(20))
+        W.set.degrade_ms = 1000;
+    if (chance(20))
+        W.set.leave_ms = 3000;
+    for (int i = 0; i < W.n; i++) {
+        W.m[i].rate = chance(30) ? 0 : (int)between(-90, 90);
+        W.m[i].receives = chance(15) ? 10 : 60;
+    }
+}
+
 static void spread_settings(void)
 {
     for (int i = 0; i < W.n; i++)
@@ -258,7 +281,9 @@ static void fault_operator(struct member *m, enum fault_kind k)
         spread_settings();
         break;
     case F_MODE:
-        if (W.set.mode != REPL_ASYNC)
+        if (W.modes)
+            W.set.mode = W.set.mode == REPL_ASYNC ? REPL_QUORUM : REPL_ASYNC;
+        else if (W.set.mode != REPL_ASYNC)
             W.set.mode = W.set.mode == REPL_SYNC ? REPL_QUORUM : REPL_SYNC;
         spread_settings();
         break;
@@ -332,4 +357,6 @@ void heal(void)
             W.m[i].set.nofailover = false;
     W.flap_until_ms = 0;
     W.state.paused = false;
+    if (W.calm)
+        W.lose_puts = W.late_puts = 0;
 }

@@ -152,19 +152,18 @@ static void begin(uint64_t seed, const struct options *o)
         (void)rnd();
     W.now = 100000;
     W.trace = o->trace;
-    W.gate = chance(50);
     bool grows = o->members >= 3 && o->members + 2 <= N_MAX && chance(10);
     W.n = o->members + (grows ? 2 : 0);
     settings_default(o->members, o->mode, o->k, o->strict);
     for (int i = 0; i < W.n; i++) {
         struct member *m = &W.m[i];
         m->idx = i;
-        m->rate = chance(30) ? 0 : (int)between(-90, 90);
         m->clock0 = between(1, 1000000);
         m->volume = random_id();
         m->data = DATA_EMPTY;
         m->container_at_ms = i < o->members ? W.now + between(0, 500) : INT64_MAX;
     }
+    character();
     heal();
 }
 
@@ -179,12 +178,13 @@ static bool episode(uint64_t seed, const struct options *o)
     }
     if (!run_until_whole(90000))
         violate("liveness", "no whole cluster after bootstrap");
-    int faults = (int)between(1, 7);
+    int faults = (int)between(1, W.storm > 3 ? 16 : 7);
     for (int f = 0; f < faults && W.violation == NULL; f++) {
-        for (int64_t n = chance(30) ? between(2, 3) : 1; n > 0; n--)
+        for (int64_t n = chance(30) ? between(2, W.storm) : 1; n > 0; n--)
             fault();
         run(between(10, chance(30) ? 15000 : 3000));
     }
+    W.calm = true;
     heal();
     if (W.violation == NULL && !run_until_whole(90000))
         violate("liveness", "not whole 90 s after healing");

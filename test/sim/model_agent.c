@@ -378,6 +378,8 @@ void world_step(void)
 {
     W.now += STEP_MS;
     faults_run();
+    if (W.modes && W.lease.has_record && W.lease.record.w == 0 && W.lease.record.sealed == 0)
+        memset(W.kept, 0, sizeof W.kept);
     int first = (int)between(0, W.n - 1);
     for (int i = 0; i < W.n; i++)
         member_step(&W.m[(first + i) % W.n]);

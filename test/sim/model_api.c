@@ -152,10 +152,10 @@ void api_write(struct member *m, const struct lease_write *w)
     m->put = (struct put){.active = true, .want = w->want, .kind = w->kind, .rv = m->seen_rv};
     struct put *p = &m->put;
     p->deadline_ms = W.now + m->set.request_ms;
-    p->arrive_ms = W.now + (chance(3) ? between(100, 10000) : between(1, 10));
+    p->arrive_ms = W.now + (chance(W.late_puts) ? between(100, 10000) : between(1, 10));
     p->reply_ms = p->arrive_ms + between(1, 10);
-    p->lost_reply = chance(2);
-    p->lost_request = (m->api == API_SILENT && !chance(10)) || chance(1);
+    p->lost_reply = chance(W.lose_puts);
+    p->lost_request = (m->api == API_SILENT && !chance(10)) || chance(W.lose_puts);
     if (m->api == API_REFUSES)
         write_done(m, OUTCOME_REFUSED); /* connection refused, 403, 429: not applied */
     if (m->api == API_ERRORS) { /* 5xx: applied or not, now or later */

@@ -122,7 +122,7 @@ void peers_answer(struct member *m)
         if (q->req.ask == PEER_PROMISE)
             q->reply.promise_ms = m->ver.promise_ms;
         q->answered = true;
-        q->reply_ms = W.now + (chance(4) ? between(10, 1500) : between(0, 5));
+        q->reply_ms = W.now + (chance(W.late_answers) ? between(10, 1500) : between(0, 5));
     }
 }
 

@@ -132,7 +132,7 @@ static void receiver_run(struct member *m, const struct member *up)
         }
         return;
     }
-    if (!chance(60))
+    if (!chance(m->receives))
         return;
     for (int64_t n = between(1, 8); n > 0 && m->len < up->len; n--) {
         m->log[m->len] = up->log[m->len];
@@ -159,9 +159,11 @@ static void stream_run(struct member *m)
 
 /* --- acknowledgements ----------------------------------------------------------------------- */
 
-static void keep(uint32_t entry)
+/* Where replication is made asynchronous for a while, what was told in that while may be lost. */
+static void keep(const struct member *m, uint32_t entry)
 {
-    if (entry >= W.kept_min)
+    bool promised = W.lease.record.w > 0 || W.lease.record.sealed == m->volume;
+    if (!W.modes || (promised && m->set.mode != REPL_ASYNC))
         W.kept[entry] = true;
 }
 
@@ -170,7 +172,7 @@ static void acknowledge(struct member *m, uint64_t upto)
     bool thawed = !W.gate && m->thawed_ms != 0 && W.now - m->thawed_ms < m->set.kill_ms;
     for (; m->acked_upto < upto; m->acked_upto++) {
         uint32_t entry = m->log[m->acked_upto];
-        keep(entry);
+        keep(m, entry);
         W.acks++;
         if (thawed) /* a pause of the whole member without the gate: told late, and still not lost */
             continue;
@@ -228,7 +230,7 @@ static void release_waiters(struct member *m)
 void check_kept(const struct member *m, const char *when)
 {
     static bool here[ENTRY_MAX];
-    if (W.set.mode == REPL_ASYNC)
+    if (W.set.mode == REPL_ASYNC && !W.modes)
         return;
     memset(here, 0, sizeof here);
     for (uint64_t i = 0; i < m->len; i++)
@@ -278,7 +280,7 @@ static void gate_run(struct member *m)
     TRACE(m, "ADMITS clients at %" PRIu64, m->len);
     check_kept(m, "missing at admission of");
     for (uint64_t i = 0; i < m->acked_upto; i++)
-        keep(m->log[i]); /* can be read from now on */
+        keep(m, m->log[i]); /* can be read from now on */
 }
 
 static void settle(struct member *m)

@@ -57,6 +57,7 @@ struct member {
     int idx;
     int64_t clock0, local;   /* own clock now */
     int rate;                /* per mille */
+    int receives;            /* percent of steps in which a stream moves */
     bool container;          /* guard lives */
     int64_t container_at_ms; /* starts then, when dead; INT64_MAX = not yet part of the cluster */
     int64_t agent_frozen_until, node_frozen_until, thawed_ms;
@@ -153,13 +154,17 @@ struct world {
     struct state_view state;
     struct settings set;      /* of the cluster */
     bool gate;                /* the commit gate is loaded */
+    int lose_puts, late_puts; /* percent of lease writes */
+    int late_answers;         /* percent of peers' answers */
+    int storm;                /* most faults at one time */
+    bool calm;                /* the last faults are over */
+    bool modes;               /* asynchronous replication comes and goes */
     int64_t flap_until_ms, flap_next_ms;
     struct intent intent;
     int64_t intent_until_ms;
     uint32_t next_entry;
     /* ledger: what clients were told or could read */
     bool kept[ENTRY_MAX];
-    uint32_t kept_min;        /* entries below were acknowledged in async mode */
     uint64_t acks;
     int last_acker;
     uint64_t last_ack_epoch;
@@ -226,6 +231,7 @@ void peers_answer(struct member *m);
 void peers_ask(struct member *m);
 
 /* faults.c */
+void character(void); /* what is special in this episode */
 void settings_default(int n, enum repl_mode mode, uint8_t k, bool strict);
 void fault(void);
 void faults_run(void); /* those that go on for a while */
