@@ -78,20 +78,17 @@ struct config {
         int64_t max_wal_keep_bytes;  /* cap on WAL kept for slots */
     } replication;
     struct {
-        bool nofailover, noloadbalance, nosync, clonefrom;
+        bool nofailover, noloadbalance;
         int64_t priority;
-        char *replicatefrom;
         struct config_map custom;
     } tags;
     struct {
         int crash_policy; /* enum crash_policy */
-        bool rewind;
-        int64_t restart_timeout_ms; /* crash restart in place must be writable within this */
         int64_t stop_timeout_ms;    /* planned: fast stop until SIGKILL */
         int64_t switchover_max_lag_bytes;
     } failover;
     struct {
-        char *database, *initdb_args, *host_auth_method, *init_dir, *wal_dir;
+        char *database, *initdb_args, *host_auth_method, *init_dir;
     } bootstrap;
     struct {
         char *listen, *peer_listen, *token_file, *socket;

@@ -23,14 +23,12 @@ struct settings {
     bool failsafe;
     int64_t degrade_ms; /* non-strict: W is lowered after this long without enough standbys */
     int64_t leave_ms;   /* a member of V that has not streamed for this long leaves V */
-    int64_t start_ms;   /* budget of a restart in place after a crash */
     int64_t stop_ms;    /* planned stop: not done within this long means SIGKILL */
     enum crash_policy crash_policy;
     uint64_t switchover_lag_bytes;
     uint8_t members; /* expected count */
     uint8_t priority; /* higher is preferred among equals */
     bool nofailover;
-    bool nosync;
 };
 
 struct self {

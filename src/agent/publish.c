@@ -275,9 +275,7 @@ static void fill_tags(struct agent *a, struct status *s)
     (void)str_format(priority, sizeof priority, "%d", (int)a->cfg.tags.priority);
     add_tag(s, "nofailover", a->cfg.tags.nofailover ? "true" : "");
     add_tag(s, "noloadbalance", a->cfg.tags.noloadbalance ? "true" : "");
-    add_tag(s, "nosync", a->cfg.tags.nosync ? "true" : "");
-    add_tag(s, "clonefrom", a->cfg.tags.clonefrom ? "true" : "");
-    add_tag(s, "priority", a->cfg.tags.priority != 0 ? priority : "");
+    add_tag(s, "priority", a->cfg.tags.priority != 100 ? priority : "");
     for (size_t i = 0; i < a->cfg.tags.custom.n; i++)
         add_tag(s, a->cfg.tags.custom.v[i].key, a->cfg.tags.custom.v[i].value);
 }

@@ -76,12 +76,24 @@ bool agent_user_conf(struct agent *a, struct err *e)
 {
     const struct config *c = &a->cfg;
     static struct pg_param params[256];
+    static char cap[32], trust_line[80];
+    static const char *lines[1];
     struct pg_user_conf u = {.listen_addresses = c->postgres.listen, .params = params};
+    (void)str_format(cap, sizeof cap, "%lldMB",
+                     (long long)(c->replication.max_wal_keep_bytes / (1 << 20)));
+    u.wal_cap = cap;
     for (size_t i = 0; i < c->postgres.parameters.n && i < 256; i++)
         params[u.n_params++] = (struct pg_param){c->postgres.parameters.v[i].key,
                                                  c->postgres.parameters.v[i].value};
     u.hba = (const char *const *)c->postgres.hba.v;
     u.n_hba = c->postgres.hba.n;
+    if (u.n_hba == 0 && c->bootstrap.host_auth_method[0] != '\0' &&
+        str_format(trust_line, sizeof trust_line, "host all all all %s",
+                   c->bootstrap.host_auth_method)) {
+        lines[0] = trust_line;
+        u.hba = lines;
+        u.n_hba = 1;
+    }
     u.ident = (const char *const *)c->postgres.ident.v;
     u.n_ident = c->postgres.ident.n;
     if (!pg_conf_set_user(a->conf, &u, e))

@@ -163,13 +163,11 @@ void config_settings(const struct config *c, struct settings *ret)
         .failsafe = c->lease.failsafe,
         .degrade_ms = c->replication.degrade_after_ms,
         .leave_ms = c->replication.leave_after_ms,
-        .start_ms = c->failover.restart_timeout_ms,
         .stop_ms = c->failover.stop_timeout_ms,
         .crash_policy = (enum crash_policy)c->failover.crash_policy,
         .switchover_lag_bytes = (uint64_t)c->failover.switchover_max_lag_bytes,
         .members = (uint8_t)c->cluster.members,
         .priority = (uint8_t)c->tags.priority,
         .nofailover = c->tags.nofailover,
-        .nosync = c->tags.nosync,
     };
 }

@@ -32,7 +32,7 @@ static void profile(struct settings *s, bool fast)
 void settings_default(int n, enum repl_mode mode, uint8_t k, bool strict)
 {
     W.set = (struct settings){.mode = mode, .k = k, .strict = strict, .failsafe = true,
-                              .degrade_ms = 5000, .leave_ms = 15000, .start_ms = 10000,
+                              .degrade_ms = 5000, .leave_ms = 15000, 
                               .stop_ms = 2000, .switchover_lag_bytes = 1000,
                               .members = (uint8_t)n, .crash_policy = CRASH_AUTO};
     profile(&W.set, true);

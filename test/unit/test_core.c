@@ -52,7 +52,7 @@ static void healthy(struct view *v, struct memo *m, int i)
     v->set = (struct settings){.lease_ms = 10000, .renew_ms = 2000, .retry_ms = 500,
                                .fence_ms = 7000, .kill_ms = 1000, .request_ms = 2000,
                                .mode = REPL_QUORUM, .k = 1, .failsafe = true, .degrade_ms = 5000,
-                               .leave_ms = 15000, .start_ms = 10000, .stop_ms = 2000,
+                               .leave_ms = 15000, .stop_ms = 2000,
                                .switchover_lag_bytes = 1000, .members = 3};
     v->self = (struct self){.id = identity_of(i), .ordinal = (uint8_t)i, .volume = volumes[i],
                             .system_id = 9, .data = DATA_OK, .durable_epoch = 5,
