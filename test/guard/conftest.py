@@ -254,9 +254,22 @@ class Guard:
 
     def close(self):
         for proc in self.clients + self.procs:
+            # Below unshare, guard's change of user has undone what ties it to its parent.
+            below = []
+            for pid in descendants(proc.pid) if proc.poll() is None else ():
+                try:
+                    below.append(os.pidfd_open(pid))
+                except ProcessLookupError:
+                    pass
             if proc.poll() is None:
                 proc.kill()
             proc.wait()
+            for fd in below:
+                try:
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                os.close(fd)
         self.listener.close()
 
 
