@@ -226,6 +226,8 @@ static bool boot_before(const struct turn *t, const struct peer *p, const struct
 /* The last record is lost in the API, not on the volumes: its rule of sufficient reports holds. */
 static bool adoption_sufficient(const struct turn *t, const struct record *copy)
 {
+    if (t->v->set.mode == REPL_ASYNC)
+        return true; /* no quorum to meet: the greatest report of all expected members goes first */
     const struct record_member *me = record_find(copy, t->v->self.volume);
     if ((copy->sealed != 0 && copy->sealed != t->v->self.volume) || me == NULL || !me->in_v)
         return false;
@@ -255,7 +257,10 @@ bool election_boot_ready(const struct turn *t)
     const struct record *copy = v->self.has_record ? &v->self.record : NULL;
     for (uint8_t i = 0; i < v->n_peers; i++) {
         const struct peer *p = &v->peer[i];
-        if (!peer_fresh(t, p) || (p->state.data != DATA_OK && p->state.data != DATA_EMPTY))
+        /* An unfinished copy reports nothing; whether the others suffice the last record says. */
+        bool answers = p->state.data == DATA_OK || p->state.data == DATA_EMPTY ||
+                       (p->state.data == DATA_PARTIAL && data && copy != NULL);
+        if (!peer_fresh(t, p) || !answers)
             continue;
         if (p->state.data == DATA_OK &&
             (p->state.position.lsn == 0 || (data && p->state.system_id != v->self.system_id)))
