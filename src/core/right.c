@@ -87,11 +87,14 @@ static void account_promises(struct turn *t)
         m->deadline_ms = since + t->v->set.fence_ms;
 }
 
+static void void_promise(struct turn *t);
+
 void right_account(struct turn *t)
 {
     if (t->m->last_turn_ms == 0 || t->now - t->m->last_turn_ms > 2 * t->v->set.renew_ms)
         t->m->count_from_ms = t->now; /* a gap in our own observation: counts start again */
     t->m->last_turn_ms = t->now;
+    void_promise(t);
     account_write(t);
     account_promises(t);
 }
@@ -103,15 +106,17 @@ bool right_is_live(const struct turn *t)
 
 bool promise_binds(const struct turn *t)
 {
-    const struct memo *m = t->m;
-    if (m->promise_until_ms <= t->now)
-        return false;
+    return t->m->promise_until_ms > t->now;
+}
+
+/* A release that has been seen voids the promise for good: the acquisition that follows clears the
+ * release from the Lease, and must not bring the promise back. */
+static void void_promise(struct turn *t)
+{
     const struct lease *l = t->lease;
-    /* Only the one who holds the promise can give it back. */
-    bool released = l->exists && l->release.valid && !t->stale && l->epoch >= m->promise_epoch &&
-                    l->release.epoch >= m->promise_epoch && name_empty(&l->holder.name) &&
-                    name_eq(&l->release.releaser, &m->promised_to);
-    return !released;
+    if (l->exists && l->release.valid && name_empty(&l->holder.name) &&
+        l->release.epoch == l->epoch && l->epoch >= t->m->promise_epoch)
+        t->m->promise_until_ms = 0;
 }
 
 static bool asker_is_holder(const struct turn *t, const struct peer_request *q)

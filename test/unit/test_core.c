@@ -263,6 +263,26 @@ static void core__promise__given_to_the_holder_and_binding(void **s)
     assert_int_equal(d.promise_ms, 0);
 }
 
+static void core__promise__voided_for_good_by_a_release(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    m.promise_epoch = 5;
+    m.promise_until_ms = NOW + 9000;
+    v.lv.lease.holder = (struct identity){0};
+    v.lv.lease.release = (struct release){.valid = true, .epoch = 5, .successor = name_of(1)};
+    v.lv.got_ms = NOW;
+    assert_string_equal(rule_for(&v, &m, &d), "acquire");
+    v.lv.lease.holder = identity_of(1);
+    v.lv.lease.release = (struct release){0};
+    v.lv.lease.epoch = 6;
+    m = d.memo;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-detach");
+}
+
 static void core__promise__refused_while_an_acquisition_may_apply(void **s)
 {
     (void)s;
@@ -535,6 +555,7 @@ int main(void)
         cmocka_unit_test(core__api_away__every_promise_extends_and_one_missing_does_not),
         cmocka_unit_test(core__lapse_is_final__promises_come_too_late),
         cmocka_unit_test(core__promise__given_to_the_holder_and_binding),
+        cmocka_unit_test(core__promise__voided_for_good_by_a_release),
         cmocka_unit_test(core__promise__refused_while_an_acquisition_may_apply),
         cmocka_unit_test(core__expired_lease__acquired_only_after_the_whole_count_and_a_read),
         cmocka_unit_test(core__no_acquisition__without_enough_members_answering),
