@@ -8,7 +8,7 @@ endif
 SANDBOX := PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/lib/sandbox.py
 PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
-.PHONY: check test integration test-harness scenarios scenarios-devkube scenarios-real demo \
+.PHONY: check test integration test-harness scenarios scenarios-devkube scenarios-real scenarios-real-core demo \
         bench-quick install need-python
 
 need-python:
@@ -34,6 +34,14 @@ SCENARIOS = tools/run-scenarios env $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short 
 scenarios-devkube: $(SYSTEM) need-python ## scenarios of three members on the embedded API server
 	$(Q)$(SCENARIOS) --kube devkube
 
+# One of each kind: failover, switchover, member and volume lost, partition, outage, bootstrap, rights.
+REAL_CORE := test_bootstrap[3] or test_switchover_to_a_named_member or test_postmaster_sigkill or \
+             test_member_killed or test_agent_sig or test_restart_of or test_reinit_of or \
+             test_members_stay or test_switchover_right_after or test_sigterm or lost_volume
+
+scenarios-real-core: $(SYSTEM) kube-bins need-python ## the kernel of the scenarios on a real kube-apiserver
+	$(Q)$(SCENARIOS) --kube real -k '$(REAL_CORE)'
+
 scenarios-real: $(SYSTEM) kube-bins need-python ## the same scenarios on a real kube-apiserver
 	$(Q)$(SCENARIOS) --kube real
 
@@ -44,7 +52,8 @@ integration: ## everything with real processes: guard, devkube, harness, scenari
 
 test: $(SYSTEM) need-python ## all tests; the last lines give the counts per layer
 	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube \
-	    kubeapi=test-kubeapi harness=test-harness scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
+	    kubeapi=test-kubeapi harness=test-harness scenarios-devkube=scenarios-devkube \
+	    scenarios-real=scenarios-real-core
 
 demo: $(SYSTEM) need-python ## three members, four faults, write gaps; KEEP=1 leaves it running
 	$(Q)PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/demo/demo.py $(if $(filter 1,$(KEEP)),--keep)
