@@ -226,7 +226,7 @@ static bool boot_before(const struct turn *t, const struct peer *p, const struct
 /* The last record is lost in the API, not on the volumes: its rule of sufficient reports holds. */
 static bool adoption_sufficient(const struct turn *t, const struct record *copy)
 {
-    if (t->v->set.mode == REPL_ASYNC)
+    if (replicates_async(t, copy))
         return true; /* no quorum to meet: the greatest report of all expected members goes first */
     const struct record_member *me = record_find(copy, t->v->self.volume);
     if ((copy->sealed != 0 && copy->sealed != t->v->self.volume) || me == NULL || !me->in_v)
@@ -235,7 +235,7 @@ static bool adoption_sufficient(const struct turn *t, const struct record *copy)
     for (uint8_t i = 0; i < copy->n; i++) {
         const struct peer *p = peer_of_volume(t, copy->m[i].volume);
         bool own = copy->m[i].volume == t->v->self.volume;
-        if (copy->m[i].in_v && (own || (p != NULL && peer_fresh(t, p))))
+        if (copy->m[i].in_v && (own || (p != NULL && peer_fresh(t, p) && p->state.data == DATA_OK)))
             reports++;
     }
     return copy->sealed != 0 || reports >= record_needed(copy);
