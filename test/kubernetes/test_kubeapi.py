@@ -144,7 +144,8 @@ def test_services_follow_labels_and_readiness(kube, ns):
     kube.set_ready(kubeapi.Pod(ns, "pg", "pg-1", None, "10.1.0.2", "node-pg-1", None), True)
     expect("pg-ro", "10.1.0.2")
     kube.set_ready(a, False)
-    expect("pg-rw")
+    expect("pg-r", "10.1.0.2")
+    assert kube.endpoints_of(ns, "pg-rw") == ["10.1.0.1"], "the label alone decides for pg-rw"
     expect("pg-pods", "10.1.0.1", "10.1.0.2")
     label("pg-0", None)
     kube.set_ready(a, True)

@@ -18,7 +18,7 @@ import wait
 from kubeclient import KINDS, ApiError
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-MANIFESTS = ("k8s/rbac.yaml", "k8s/services.yaml")
+MANIFESTS = ("k8s/base/rbac.yaml", "k8s/base/services.yaml")
 PLURAL = {"ServiceAccount": "serviceaccounts", "Role": "roles", "RoleBinding": "rolebindings",
           "Service": "services"}
 
