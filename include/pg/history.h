@@ -37,13 +37,18 @@ uint64_t pg_history_end_of(const struct pg_history *h, uint32_t tl);
  * timeline. timeline 0: nothing in common. */
 struct position pg_history_fork(const struct pg_history *a, const struct pg_history *b);
 
-/* Placeholder history files: PostgreSQL takes the next number after the histories that it finds, so
- * they make a promotion choose `timeline`. current is the server's own. Written just before the
- * promotion, removed just after; both are idempotent. Existing files are never overwritten; a real
- * history of `timeline` or above is ERR_INVALID: that number cannot be had. */
+/* Placeholder history files. PostgreSQL promotes to the number after the last of the unbroken row of
+ * histories that it finds, so they make a promotion choose `timeline`. They stay afterwards: a
+ * standby of an older timeline fetches the history of every number up to the primary's own, and can
+ * never stream when one is missing (measured: it asks again for ever) - numbers that were allocated
+ * and never used, and ancestors whose files a clone did not bring along. Written from 2 to
+ * timeline - 1 where there is none, just before a promotion; `current` is the server's own.
+ * Existing files are never overwritten; a real history of `timeline` or above is ERR_INVALID: that
+ * number cannot be had. */
 bool pg_placeholders_write(const struct pg_env *env, uint32_t current, uint32_t timeline,
                            struct err *e);
-/* Removes every file with our mark, whatever its number. */
+/* Removes every file with our mark, whatever its number: before a start, since a server that begins
+ * recovery takes the last of the row for its target. A standby that needs them fetches them anew. */
 bool pg_placeholders_remove(const struct pg_env *env, struct err *e);
 
 #endif

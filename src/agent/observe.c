@@ -103,9 +103,6 @@ static void observe_promotion(struct agent *a, const struct pg_facts *f, int64_t
         s->promoted_end_lsn = f->write_lsn;
         s->walend_known = false;
         a->slots_ms = 0; /* nobody can be admitted before the standbys find theirs */
-        struct err e;
-        if (!pg_placeholders_remove(&a->env, &e))
-            log_event(LOG_WARNING, "placeholders-left", e.msg, LOG_I("timeline", f->timeline));
         log_event(LOG_INFO, "recovery-ended", "the server is writable",
                   LOG_I("timeline", f->timeline));
     }

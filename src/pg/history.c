@@ -203,6 +203,8 @@ static bool write_one(const char *dir, uint32_t tl, struct err *e)
     char path[PG_PATH_SIZE], tmp[PG_PATH_SIZE];
     if (!history_path(path, dir, tl) || !str_format(tmp, sizeof(tmp), "%s.pghad", path))
         return err_set(e, ERR_INVALID, "placeholder: the path is too long");
+    if (access(path, F_OK) == 0)
+        return true;
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(e, ERR_FATAL, "create %s", tmp);
@@ -227,7 +229,7 @@ bool pg_placeholders_write(const struct pg_env *env, uint32_t current, uint32_t 
     uint32_t from = timeline;
     if (!each_history(dir, check_free, &timeline, e) || !each_history(dir, remove_one, &from, e))
         return false;
-    for (uint32_t tl = current + 1; tl < timeline; tl++)
+    for (uint32_t tl = 2; tl < timeline; tl++)
         if (!write_one(dir, tl, e))
             return false;
     return fd_sync_dir(dir, e);

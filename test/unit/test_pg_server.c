@@ -137,7 +137,7 @@ static void start__standby_closed__promoted_to_allocated_timeline(void **st)
     node_promote(&a, 5);
     CHECK(f->position.timeline == 5 && f->flush_lsn != 0);
     CHECK(exists(a.env.data_dir, "pg_wal/00000005.history"));
-    CHECK(!exists(a.env.data_dir, "pg_wal/00000003.history"));
+    CHECK(exists(a.env.data_dir, "pg_wal/00000003.history")); /* for standbys of timeline 2 */
     CHECK(hba_closed(&a) == TRI_YES);
     pg_conf_set_closed(a.conf, false);
     bool changed;
@@ -453,6 +453,19 @@ static void rewind__diverged_primary__set_aside_and_following(void **st)
     passed++;
 }
 
+static void follow__timelines_left_out__streams_on(void **st)
+{
+    (void)st;
+    const struct pg_facts *f = pg_probe_facts(a.probe);
+    node_stop(&b, SIGINT);
+    node_start(&b);
+    node_promote(&b, 12); /* 10 and 11 were allocated to candidates that never promoted */
+    node_sql(&b, "INSERT INTO public.w VALUES (12)");
+    uint64_t lsn = node_lsn(&b, "pg_current_wal_flush_lsn()");
+    WAIT(10000, f->receiver_streaming && f->position.timeline == 12 && f->replayed_lsn >= lsn);
+    passed++;
+}
+
 static void walend__stopped_standby__highest_timeline(void **st)
 {
     (void)st;
@@ -462,7 +475,7 @@ static void walend__stopped_standby__highest_timeline(void **st)
     CHECK(pg_task_count(b.task) == 1);
     node_stop(&a, SIGQUIT);
     node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, 0, &e), &e);
-    CHECK(pg_job_walend(a.job).timeline == 9 && pg_job_walend(a.job).lsn >= lsn);
+    CHECK(pg_job_walend(a.job).timeline == 12 && pg_job_walend(a.job).lsn >= lsn);
     passed++;
 }
 
@@ -535,6 +548,7 @@ int main(void)
         STEP(walend__crashed_primary__all_its_wal),
         STEP(promote__other_member__history_shows_divergence),
         STEP(rewind__diverged_primary__set_aside_and_following),
+        STEP(follow__timelines_left_out__streams_on),
         STEP(walend__stopped_standby__highest_timeline),
         STEP(clone__keeping_the_old_one),
         STEP(stop__probe_says_gone),
