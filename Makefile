@@ -29,8 +29,9 @@ endif
 
 HARDEN  := -fstack-protector-strong -fstack-clash-protection -ftrivial-auto-var-init=zero -fPIE
 ifneq ($(findstring clang,$(CC)),)
-# clang 14 wants to be told twice.
-HARDEN  += -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang
+# clang before 16 wants to be told twice; later ones do not know the second word.
+TWICE   := -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang
+HARDEN  += $(shell $(CC) -ftrivial-auto-var-init=zero $(TWICE) -fsyntax-only -x c /dev/null 2>/dev/null && echo $(TWICE))
 endif
 ifeq ($(SAN),1)
 OPT     := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all

@@ -10,13 +10,15 @@
 #include "base/must.h"
 #include "base/str.h"
 
-static bool map(int fd, struct fence_page **ret, struct err *e)
+/* NULL on error. */
+static struct fence_page *map(int fd, struct err *e)
 {
     void *at = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-    if (at == MAP_FAILED)
-        return err_errno(e, ERR_FATAL, "map the fence page");
-    *ret = at;
-    return true;
+    if (at == MAP_FAILED) {
+        err_errno(e, ERR_FATAL, "map the fence page");
+        return NULL;
+    }
+    return at;
 }
 
 bool page_create(const char *boot_id, int *ret_fd, struct fence_page **ret, struct err *e)
@@ -24,14 +26,14 @@ bool page_create(const char *boot_id, int *ret_fd, struct fence_page **ret, stru
     int fd = memfd_create("pghad-fence", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return err_errno(e, ERR_FATAL, "memfd_create");
-    struct fence_page *p;
     if (ftruncate(fd, PAGE_BYTES) != 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
         err_errno(e, ERR_FATAL, "size of the fence page");
         fd_close(&fd);
         return false;
     }
-    if (!map(fd, &p, e)) {
+    struct fence_page *p = map(fd, e);
+    if (!p) {
         fd_close(&fd);
         return false;
     }
@@ -50,8 +52,8 @@ bool page_map(int fd, struct fence_page **ret, struct err *e)
     off_t size = lseek(fd, 0, SEEK_END);
     if (size < PAGE_BYTES)
         return err_set(e, ERR_INVALID, "the fence page is missing or too short");
-    struct fence_page *p;
-    if (!map(fd, &p, e))
+    struct fence_page *p = map(fd, e);
+    if (!p)
         return false;
     if (p->magic != PAGE_MAGIC || p->version != PAGE_VERSION) {
         err_set(e, ERR_INVALID, "fence page of version %u, this program needs %u",

@@ -30,7 +30,7 @@ static bool env_fd(const char *name, int *ret, struct err *e)
 
 struct guard_link *guard_link_new(struct err *e)
 {
-    int fd, page_fd;
+    int fd = -1, page_fd = -1;
     if (!env_fd(LINK_ENV_FD, &fd, e) || !env_fd(LINK_ENV_PAGE_FD, &page_fd, e))
         return NULL;
     return guard_link_open(fd, page_fd, e);

@@ -217,37 +217,24 @@ static void advance_connect(struct pg_conn *c, struct loop *l)
 /* Keeps the last result with rows; the first error stays. */
 static void take(struct pg_conn *c, PGresult *res)
 {
-    switch (PQresultStatus(res)) {
-    case PGRES_TUPLES_OK:
+    ExecStatusType status = PQresultStatus(res);
+    if (status == PGRES_TUPLES_OK) {
         PQclear(c->result);
         c->result = res;
         return;
-    case PGRES_COMMAND_OK:
-    case PGRES_EMPTY_QUERY:
+    }
+    if (status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY) {
         if (!c->result) {
             c->result = res;
             return;
         }
-        break;
-    case PGRES_COPY_OUT:
-    case PGRES_COPY_IN:
-    case PGRES_BAD_RESPONSE:
-    case PGRES_NONFATAL_ERROR:
-    case PGRES_FATAL_ERROR:
-    case PGRES_COPY_BOTH:
-    case PGRES_SINGLE_TUPLE:
-    case PGRES_PIPELINE_SYNC:
-    case PGRES_PIPELINE_ABORTED:
-    default:
-        if (!c->query_bad) {
-            const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-            const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-            str_copy(c->query_sqlstate, sizeof(c->query_sqlstate), state ? state : "");
-            set_error(&c->query_error, kind_of(c->query_sqlstate), "query",
-                      text ? text : PQresultErrorMessage(res));
-            c->query_bad = true;
-        }
-        break;
+    } else if (!c->query_bad) {
+        const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+        const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+        str_copy(c->query_sqlstate, sizeof(c->query_sqlstate), state ? state : "");
+        set_error(&c->query_error, kind_of(c->query_sqlstate), "query",
+                  text ? text : PQresultErrorMessage(res));
+        c->query_bad = true;
     }
     PQclear(res);
 }
