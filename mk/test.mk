@@ -8,8 +8,14 @@ endif
 SANDBOX := PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/lib/sandbox.py
 PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
-.PHONY: check test integration test-harness scenarios scenarios-devkube scenarios-real scenarios-real-core demo \
+.PHONY: check test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
+        scenarios-real-core demo run-demo build-demo build-test \
         bench-quick install need-python
+
+# For targets that install what is missing: only a make that starts afterwards sees the libraries.
+# All processors, unless the caller has said how many.
+JOBS  = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+ANEW  = $(MAKE) --no-print-directory
 
 need-python:
 	@test -n "$(PYTHON)" || { echo 'no python3 with pytest, psycopg2 and yaml: run make deps' >&2; exit 1; }
@@ -50,12 +56,27 @@ integration: ## everything with real processes: guard, devkube, harness, scenari
 	    kubeapi=test-kubeapi harness=test-harness \
 	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
-test: $(SYSTEM) need-python ## all tests; the last lines give the counts per layer
+# What the layers would build one after the other.
+build-test: $(SYSTEM) $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules
+
+test: ## all tests, after make deps; the last lines give the counts per layer
+	$(Q)tools/deps
+	$(Q)$(ANEW) $(JOBS) build-test
+	$(Q)$(ANEW) run-test
+
+run-test: build-test need-python
 	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube \
 	    kubeapi=test-kubeapi harness=test-harness scenarios-devkube=scenarios-devkube \
 	    scenarios-real=scenarios-real-core
 
-demo: $(SYSTEM) need-python ## three members, four faults, write gaps; KEEP=1 leaves it running
+demo: ## three members, four faults, write gaps; KEEP=1 leaves it running; installs what is missing
+	$(Q)tools/deps demo
+	$(Q)$(ANEW) $(JOBS) build-demo
+	$(Q)$(ANEW) run-demo
+
+build-demo: $(SYSTEM)
+
+run-demo: $(SYSTEM) need-python
 	$(Q)PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/demo/demo.py $(if $(filter 1,$(KEEP)),--keep)
 
 N ?= 10

@@ -2,25 +2,49 @@
 
 Everything runs in the PID namespace that guard makes, so a test ends by killing one process.
 """
+import atexit
 import ctypes
 import json
 import os
+import pathlib
 import pwd
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("PGHA_BUILD", os.path.join(ROOT, "build", "gcc"))
-PG_BIN = os.environ.get("PGHA_TEST_PG_BIN", "/usr/lib/postgresql/15/bin")
-DEADLINE_S = 30
+sys.path.insert(0, os.path.join(ROOT, "test", "lib"))
+
+import sandbox  # noqa: E402
+
 IS_ROOT = os.geteuid() == 0
+
+
+def _programs():
+    """Where the programs under test are; copies where user postgres could not reach them: a home
+    directory, root's above all, is often closed to others."""
+    build = os.path.abspath(os.environ.get("PGHA_BUILD", os.path.join(ROOT, "build", "gcc")))
+    parts = pathlib.Path(build, "pghad").parents
+    if not IS_ROOT or all(not p.exists() or p.stat().st_mode & 0o1 for p in parts):
+        return build
+    copies = tempfile.mkdtemp(prefix="pgha-prog-", dir="/tmp")
+    atexit.register(shutil.rmtree, copies, ignore_errors=True)
+    os.chmod(copies, 0o755)
+    for name in ("pghad", "fake-agent"):
+        shutil.copy(os.path.join(build, name), copies)
+    return copies
+
+
+BUILD = _programs()
+PG_BIN = sandbox.postgres_programs()
+DEADLINE_S = 30
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 

@@ -10,7 +10,7 @@ import netns
 import sandbox
 import wait
 
-BIN = os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
+BIN = sandbox.postgres_programs()
 WRITER = os.path.join(os.environ.get("PGHA_BUILD", "build/gcc"), "ha-writer")
 
 

@@ -1,12 +1,14 @@
 """Nothing outlives a sandbox, whichever way it ends."""
 import glob
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
+import sandbox
 import wait
 
 LAUNCHER = os.path.join(os.path.dirname(__file__), "..", "lib", "sandbox.py")
@@ -19,6 +21,8 @@ def base(tmp_path):
 
 def launch(base, *command, **kw):
     env = {**os.environ, "TMPDIR": base}
+    env.pop("PGHA_BUILD", None)
+    env.update(kw.pop("env", {}))
     return subprocess.Popen([sys.executable, "-B", LAUNCHER, *kw.pop("options", ()), "--",
                              *command], env=env, stdout=subprocess.PIPE, text=True, **kw)
 
@@ -79,3 +83,19 @@ def test_two_sandboxes_side_by_side(base):
     for p in pair:
         p.communicate(timeout=20)
         assert p.returncode == 0
+
+
+@pytest.mark.skipif(sandbox.postgres_user() is None, reason="needs root and a user postgres")
+def test_programs_in_a_closed_home_can_be_run_by_postgres(base, tmp_path):
+    """As in /root on a new machine; a program there could not start its children otherwise."""
+    home = tmp_path / "home"
+    build = home / "build"
+    build.mkdir(parents=True)
+    shutil.copy(shutil.which("true"), build / "program")
+    home.chmod(0o700)
+    user = sandbox.postgres_user()
+    script = f"{build}/program; echo $?; $PGHA_SANDBOX_PROGRAMS/program; echo $?"
+    p = launch("/tmp", "setpriv", f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups",
+               "sh", "-c", script, env={"PGHA_BUILD": str(build)})
+    out, _ = p.communicate(timeout=20)
+    assert out.split() == ["126", "0"]

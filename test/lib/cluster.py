@@ -23,7 +23,6 @@ import timeline
 import wait
 from member import BUILD, Member
 
-PG_BIN = os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
 HEALTHY_S = 60  # bound for anything that must happen without a human; never a measure of speed
 # Replay conflicts wait for ever instead of ending after 30 s: a query may then hold up a promotion
 # for as long as the product lets it.
@@ -155,7 +154,8 @@ class Cluster:
         name = f"{self.name}-{number}"
         node = self.net.nodes.get(name) or self.net.add_node(name, number)
         pod = self.kube.add_pod(self.ns, self.name, name, node.ip, ready=False)
-        m = Member(name, node, os.path.join(self.volumes, name), self._env(pod), PG_BIN)
+        m = Member(name, node, os.path.join(self.volumes, name), self._env(pod),
+                   sandbox.postgres_programs())
         m.uid, m.password = pod.uid, self.password
         self.members.append(m)
         self.pods[name] = pod

@@ -116,7 +116,7 @@ class Member:
             # initdb and postgres refuse uid 0, also that of a user namespace.
             prefix += ["unshare", "-U", "--map-user=1000", "--map-group=1000", "--"]
         with open(self.log, "ab") as log:
-            self.proc = subprocess.Popen([*prefix, os.path.abspath(f"{BUILD}/pghad")],
+            self.proc = subprocess.Popen([*prefix, f"{sandbox.programs()}/pghad"],
                                          env=self.environment(), stdin=subprocess.DEVNULL,
                                          stdout=log, stderr=log, cwd="/", start_new_session=True)
         self.starts += 1

@@ -27,7 +27,7 @@ import tempfile
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x00020000, 0x10000000, 0x20000000, 0x40000000)
-MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV, MS_NOEXEC = 16384, 1 << 18, 2, 4, 8
+MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV, MS_NOEXEC = 4096, 16384, 1 << 18, 2, 4, 8
 PR_SET_PDEATHSIG = 1
 GRACE_S = 20  # from SIGTERM to SIGKILL of the command
 
@@ -88,12 +88,31 @@ def _map_self(uid, gid):
         f.write(f"0 {gid} 1")
 
 
+def _mount_programs(run_dir):
+    """Shows the programs under test where user postgres can reach them: a home directory, root's
+    above all, is often closed to others."""
+    build = os.environ.get("PGHA_BUILD")
+    if not build or not os.path.isdir(build) or rootless():
+        return
+    shown = os.path.join(run_dir, "programs")
+    os.mkdir(shown)
+    _mount(os.path.abspath(build), shown, None, MS_BIND)
+    os.environ["PGHA_SANDBOX_PROGRAMS"] = shown
+
+
+def programs():
+    """Directory of the programs under test as every user can reach it."""
+    return os.environ.get("PGHA_SANDBOX_PROGRAMS") or \
+        os.path.abspath(os.environ.get("PGHA_BUILD", "build/gcc"))
+
+
 def _init(run_dir, disk, argv, ready_r):
     """PID 1 of the sandbox: mounts, starts the command, reaps, passes SIGTERM and SIGINT on."""
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     if not disk:
         _mount("tmpfs", run_dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
+    _mount_programs(run_dir)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     os.read(ready_r, 1)  # the launcher has made the uplink
     os.close(ready_r)
@@ -183,12 +202,13 @@ def run(argv, disk=False, uplink=None, env=None):
     _sweep(base)
     run_dir = tempfile.mkdtemp(prefix="pghad-", dir=base)
     os.chmod(run_dir, 0o755)
-    open(os.path.join(run_dir, ".sandbox"), "w").close()
     lock = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    open(os.path.join(run_dir, ".sandbox"), "w").close()  # from here on _sweep() looks at it
     os.environ.update(env or {})
     os.environ["PGHA_SANDBOX"] = run_dir
-    os.environ.pop("PGHA_SANDBOX_ROOTLESS", None)
+    for name in ("PGHA_SANDBOX_ROOTLESS", "PGHA_SANDBOX_PROGRAMS"):
+        os.environ.pop(name, None)
     ready_r, ready_w = os.pipe()
     pid_r, pid_w = os.pipe()
     launcher = os.getpid()
@@ -225,6 +245,17 @@ def run(argv, disk=False, uplink=None, env=None):
         shutil.rmtree(run_dir, ignore_errors=True)
         os.close(lock)
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def postgres_programs():
+    """Directory of PostgreSQL's programs: PG_BIN, else that of the newest version that is here."""
+    explicit = os.environ.get("PG_BIN")
+    if explicit:
+        return explicit
+    found = glob.glob("/usr/lib/postgresql/[0-9]*/bin/postgres")
+    if not found:
+        raise RuntimeError("no PostgreSQL below /usr/lib/postgresql: run make deps, or set PG_BIN")
+    return os.path.dirname(max(found, key=lambda path: int(path.split("/")[4])))
 
 
 def postgres_user():
