@@ -113,9 +113,11 @@ static bool writes_by(const struct record *r, const struct view *v, uint64_t epo
 static void judge_age(struct turn *t)
 {
     const struct view *v = t->v;
+    const struct record *copy = highest_copy(t);
+    uint64_t acquired = copy != NULL && copy->epoch > v->st.epoch ? copy->epoch : v->st.epoch;
+    t->superseded = acquired > v->self.durable_epoch && acquired > t->lease->epoch;
     if (!v->lv.known || !t->lease->exists)
         return;
-    const struct record *copy = highest_copy(t);
     t->stale = t->lease->has_record && copy != NULL && record_cmp(copy, &t->lease->record) > 0;
     t->stale = t->stale || v->st.epoch > t->lease->epoch;
     struct record known = {.epoch = copy != NULL ? copy->epoch : 0, .rev = copy != NULL ? copy->rev : 0};
@@ -144,10 +146,12 @@ static void setup(struct turn *t, const struct view *v, struct verdict *out)
     t->mine = v->lv.known && named && !foreign;
     t->writer_me = t->lease->exists && !foreign && writes_by(t->rec, v, t->lease->epoch);
     /* A Lease that was deleted, emptied or re-applied by somebody says nothing against a live
-     * right: our own durable copy of the record stands until another holder is seen. */
+     * right: our own durable copy of the record stands until another holder or a newer acquisition
+     * is seen. A member whose clocks stood still may have a right that is over for everybody else. */
     bool lost = !t->lease->exists || !t->lease->has_record || t->stale;
     bool other = t->lease->exists && !name_empty(&t->lease->holder.name) && !named;
-    if (lost && !other && !t->behind && v->self.has_record && out->memo.deadline_ms > t->now &&
+    bool newer = t->behind || t->superseded;
+    if (lost && !other && !newer && v->self.has_record && out->memo.deadline_ms > t->now &&
         writes_by(&v->self.record, v, v->self.durable_epoch)) {
         t->rec = &v->self.record;
         t->writer_me = true;

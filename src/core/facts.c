@@ -63,7 +63,7 @@ static uint64_t writer_facts(const struct turn *t)
 static bool deposed(const struct turn *t)
 {
     const struct lease *l = t->lease;
-    if (t->behind)
+    if (t->behind || t->superseded)
         return true;
     if (!t->v->lv.known || !l->exists)
         return false;

@@ -24,6 +24,7 @@ struct turn {
     bool writer_me;
     bool stale;                 /* the Lease is older than a copy of the record: it was restored */
     bool behind;                /* a peer has the record of a later epoch than the Lease and every copy here */
+    bool superseded;            /* the ConfigMap knows an acquisition after the last one that we know */
     bool need_get;              /* a linearizable read is all that is missing */
 };
 

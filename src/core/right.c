@@ -110,12 +110,14 @@ bool promise_binds(const struct turn *t)
 }
 
 /* A release that has been seen voids the promise for good: the acquisition that follows clears the
- * release from the Lease, and must not bring the promise back. */
+ * release from the Lease, and must not bring the promise back. Only he to whom it was given can
+ * give it back: another's late acquisition and release says nothing about him. */
 static void void_promise(struct turn *t)
 {
     const struct lease *l = t->lease;
     if (l->exists && l->release.valid && name_empty(&l->holder.name) &&
-        l->release.epoch == l->epoch && l->epoch >= t->m->promise_epoch)
+        l->release.epoch == l->epoch && l->epoch >= t->m->promise_epoch && !t->stale &&
+        name_eq(&l->release.releaser, &t->m->promised_to))
         t->m->promise_until_ms = 0;
 }
 

@@ -7,7 +7,7 @@ enum fault_kind {
     F_HEAL, F_TERMINATE, F_ROLLING, F_STOP_ALL, F_KILL_ALL, F_WAL_MISSING,
     F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
     F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
-    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
+    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
 };
 
 static const char *const names[F_COUNT] = {
@@ -15,8 +15,8 @@ static const char *const names[F_COUNT] = {
     "api-all", "api-flaps", "watch-lag", "link-one-way", "isolated", "cut-off", "heal",
     "terminate", "rolling", "stop-all", "kill-all", "wal-missing", "lease-deleted",
     "lease-emptied", "lease-bare", "lease-restored", "state-deleted", "switchover",
-    "switchover-to", "failover", "restart", "reinit", "intent-late", "pause", "k", "mode",
-    "tags", "profile", "grow",
+    "switchover-to", "failover", "restart", "reinit", "intent-late", "vm-pause", "trap",
+    "rollback", "pause", "k", "mode", "tags", "profile", "grow",
 };
 
 static void profile(struct settings *s, bool fast)
@@ -88,9 +88,13 @@ static bool beyond_promises(void)
     for (int i = 0; i < W.n; i++)
         if (W.m[i].has_record && record_cmp(&W.m[i].record, &W.lease.record) > 0)
             return true;
-    for (uint8_t i = 0; i < W.lease.record.n; i++)
-        if (W.lease.record.m[i].in_v && by_volume(W.lease.record.m[i].volume) == NULL)
+    for (uint8_t i = 0; i < W.lease.record.n; i++) {
+        const struct record_member *line = &W.lease.record.m[i];
+        const struct member *m = by_volume(line->volume);
+        /* Gone, rolled back, or being rewound: it reports nothing that counts. */
+        if (line->in_v && (m == NULL || position_cmp(pos_of(m), line->flushed) < 0))
             return true;
+    }
     return false;
 }
 
@@ -147,6 +151,26 @@ static void fault_process(struct member *m, enum fault_kind k)
         if (m->container)
             m->node_frozen_until = W.now + between(500, 20000);
         break;
+    case F_VM_PAUSE:
+        if (m->container && m->vm_paused_at == 0) {
+            m->vm_paused_at = m->local;
+            m->node_frozen_until = W.now + between(500, 20000);
+        }
+        break;
+    case F_TRAP:
+        W.trap = true;
+        break;
+    case F_ROLLBACK: { /* a volume restored below its recorded position is as good as lost */
+        const struct record_member *line = record_find(&W.lease.record, m->volume);
+        if (!may_lose(m) || line->flushed.lsn < 12 || m->len + 1 < line->flushed.lsn)
+            break;
+        if (m->container)
+            container_dies(m, between(200, 15000));
+        m->len = line->flushed.lsn - (uint64_t)between(2, 10);
+        m->tl = m->logtl[m->len - 1];
+        TRACE(m, "volume rolled back to %" PRIu64, m->len);
+        break;
+    }
     case F_VOLUME_LOST:
         if (may_lose(m)) {
             if (m->container)
@@ -217,8 +241,11 @@ static void fault_network(struct member *m, enum fault_kind k)
 /* Losing the Lease and a voter for good at once is an operator's case. */
 static void fault_objects(enum fault_kind k)
 {
-    if (beyond_promises())
-        return;
+    bool lost = k == F_LEASE_DELETED || k == F_LEASE_BARE || k == F_LEASE_RESTORED;
+    bool copied = W.state.epoch == W.lease.epoch && W.lease.has_record &&
+                  record_cmp(&W.state.record, &W.lease.record) == 0;
+    if (beyond_promises() || (lost && !copied))
+        return; /* the last record must be somewhere */
     switch ((int)k) {
     case F_LEASE_DELETED:
         W.lease = (struct lease){0};
@@ -239,8 +266,7 @@ static void fault_objects(enum fault_kind k)
         break;
     case F_LEASE_RESTORED:
         /* Known to the ConfigMap: else nobody but the writer itself could tell. */
-        if (!W.has_old || W.state.epoch != W.lease.epoch ||
-            record_cmp(&W.state.record, &W.lease.record) != 0)
+        if (!W.has_old)
             break;
         W.lease = W.old_lease;
         W.rv++;
@@ -355,6 +381,7 @@ void heal(void)
     for (int i = 0, tagged = 0; i < W.n; i++) /* an operator leaves at most one tagged */
         if (W.m[i].set.nofailover && (tagged++ > 0 || beyond_promises()))
             W.m[i].set.nofailover = false;
+    W.trap = false;
     W.flap_until_ms = 0;
     W.state.paused = false;
     if (W.calm)

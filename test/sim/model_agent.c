@@ -41,6 +41,7 @@ void container_dies(struct member *m, int64_t back_ms)
     m->op_state = OP_IDLE;
     m->agent_frozen_until = m->node_frozen_until = m->grace_until_ms = m->kill_at_ms = 0;
     m->kill_by_guard = false;
+    m->agent_restart_at_ms = m->vm_paused_at = 0;
     if (chance(30))
         m->uid++; /* the pod object was replaced too */
 }
@@ -353,12 +354,23 @@ static void member_step(struct member *m)
         TRACE(m, "thaws");
         m->node_frozen_until = 0;
         m->thawed_ms = W.now;
+        if (m->vm_paused_at != 0) {
+            m->clock0 -= m->local - m->vm_paused_at;
+            m->local = m->vm_paused_at;
+            m->zombie_until = W.now + 2 * m->set.lease_ms;
+            m->zombie_len = m->len;
+            m->vm_paused_at = 0;
+        }
     }
     if (m->terminate_at_ms != 0 && W.now >= m->terminate_at_ms) {
         TRACE(m, "SIGTERM");
         m->terminate_at_ms = 0;
         m->terminate++;
         m->grace_until_ms = W.now + 60000;
+    }
+    if (m->agent_restart_at_ms != 0 && W.now >= m->agent_restart_at_ms && !m->kill_by_guard) {
+        m->agent_restart_at_ms = 0;
+        agent_starts(m);
     }
     bool late_guard = m->thawed_ms != 0 && W.now - m->thawed_ms < 15 && chance(60);
     bool server_first = chance(50);

@@ -1,7 +1,7 @@
 /* Model API server and each member's client of it: one Lease, one ConfigMap. */
 #include "world.h"
 
-static void apply(struct put *p)
+static void apply(struct member *m, struct put *p)
 {
     p->applied = true;
     if (p->lost_request)
@@ -12,6 +12,14 @@ static void apply(struct put *p)
         p->code = !W.lease.exists ? 404 : W.rv != p->rv ? 409 : 200;
     }
     if (p->code < 300) {
+        if (W.trap && (p->kind == WRITE_ACQUIRE || p->want.record.rev != W.lease.record.rev)) {
+            TRACE(m, "FAULT trap: write %d applied, reply lost, API away", (int)p->kind);
+            W.trap = false;
+            p->lost_reply = true;
+            m->api = API_SILENT;
+            if (chance(50))
+                m->agent_restart_at_ms = W.now + between(1, 1500);
+        }
         W.lease = p->want;
         W.lease.exists = true;
         W.rv++;
@@ -51,12 +59,12 @@ void api_late_writes(struct member *m)
 {
     for (int i = 0; i < LATE_MAX; i++)
         if (m->late[i].active && W.now >= m->late[i].arrive_ms) {
-            apply(&m->late[i]);
+            apply(m, &m->late[i]);
             m->late[i].active = false;
             TRACE(m, "LATE write %d -> %d", (int)m->late[i].kind, m->late[i].code);
         }
     if (m->put.active && !m->put.applied && W.now >= m->put.arrive_ms)
-        apply(&m->put);
+        apply(m, &m->put);
 }
 
 static void write_done(struct member *m, enum write_outcome o)

@@ -176,6 +176,10 @@ static void acknowledge(struct member *m, uint64_t upto)
         W.acks++;
         if (thawed) /* a pause of the whole member without the gate: told late, and still not lost */
             continue;
+        /* After a pause that no clock showed a right may be believed in that has ended. What was
+         * written before may be told late; new commits find no quorum, but need none in async. */
+        if (m->zombie_until > W.now && (m->acked_upto < m->zombie_len || W.set.mode == REPL_ASYNC))
+            continue;
         if (m->reign_epoch < W.last_ack_epoch ||
             (m->reign_epoch == W.last_ack_epoch && W.last_acker != m->idx))
             violate("two writers", "m%d acknowledges in epoch %" PRIu64 " after m%d did in %" PRIu64,

@@ -61,6 +61,10 @@ struct member {
     bool container;          /* guard lives */
     int64_t container_at_ms; /* starts then, when dead; INT64_MAX = not yet part of the cluster */
     int64_t agent_frozen_until, node_frozen_until, thawed_ms;
+    int64_t vm_paused_at;    /* own clock when the hypervisor stopped it, 0 = not */
+    int64_t zombie_until;    /* its clock lags: it may believe in a right that has ended */
+    uint64_t zombie_len;     /* its WAL when the pause began: what lies before may be told late */
+    int64_t agent_restart_at_ms;
     int64_t terminate_at_ms, grace_until_ms;
     unsigned uid;
     uint64_t boot;
@@ -156,6 +160,7 @@ struct world {
     bool gate;                /* the commit gate is loaded */
     int lose_puts, late_puts; /* percent of lease writes */
     int late_answers;         /* percent of peers' answers */
+    bool trap;                /* the next change of the record is applied and the reply lost */
     int storm;                /* most faults at one time */
     bool calm;                /* the last faults are over */
     bool modes;               /* asynchronous replication comes and goes */

@@ -173,6 +173,24 @@ static void core__lease_emptied_or_gone__live_holder_goes_on(void **s)
     assert_int_equal(d.write.kind, WRITE_CREATE);
 }
 
+/* Its clocks were stopped by the hypervisor: to itself its right is live. */
+static void core__newer_acquisition_in_the_config_map__ends_a_right_that_seems_live(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    m.deadline_ms = NOW + 5000;
+    v.lv.lease = (struct lease){.exists = true}; /* stripped by a tool: adopted while nothing is newer */
+    assert_string_equal(rule_for(&v, &m, &d), "adopt");
+    v.st.epoch = 6;
+    assert_string_equal(rule_for(&v, &m, &d), "deposed");
+    v.lv.lease.exists = false;
+    assert_string_equal(rule_for(&v, &m, &d), "deposed");
+    assert_int_equal(d.deadline_ms, 0);
+}
+
 static void core__write_sent_before_a_forfeit__restores_nothing(void **s)
 {
     (void)s;
@@ -272,9 +290,13 @@ static void core__promise__voided_for_good_by_a_release(void **s)
     healthy(&v, &m, 1);
     m.promise_epoch = 5;
     m.promise_until_ms = NOW + 9000;
+    m.promised_to = name_of(0);
     v.lv.lease.holder = (struct identity){0};
-    v.lv.lease.release = (struct release){.valid = true, .epoch = 5, .successor = name_of(1)};
+    v.lv.lease.release = (struct release){.valid = true, .epoch = 5, .successor = name_of(1),
+                                          .releaser = name_of(2)};
     v.lv.got_ms = NOW;
+    assert_string_not_equal(rule_for(&v, &m, &d), "acquire"); /* somebody else's */
+    v.lv.lease.release.releaser = name_of(0);
     assert_string_equal(rule_for(&v, &m, &d), "acquire");
     v.lv.lease.holder = identity_of(1);
     v.lv.lease.release = (struct release){0};
@@ -551,6 +573,7 @@ int main(void)
         cmocka_unit_test(core__reading_oneself_as_holder__gives_no_right),
         cmocka_unit_test(core__other_holder_seen__fences_at_once),
         cmocka_unit_test(core__lease_emptied_or_gone__live_holder_goes_on),
+        cmocka_unit_test(core__newer_acquisition_in_the_config_map__ends_a_right_that_seems_live),
         cmocka_unit_test(core__write_sent_before_a_forfeit__restores_nothing),
         cmocka_unit_test(core__api_away__every_promise_extends_and_one_missing_does_not),
         cmocka_unit_test(core__lapse_is_final__promises_come_too_late),
