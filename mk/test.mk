@@ -67,7 +67,7 @@ test: ## all tests, after make deps; the last lines give the counts per layer
 run-test: build-test need-python
 	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube \
 	    kubeapi=test-kubeapi harness=test-harness scenarios-devkube=scenarios-devkube \
-	    scenarios-real=scenarios-real-core
+	    scenarios-real=scenarios-real
 
 demo: ## three members, four faults, write gaps; KEEP=1 leaves it running; installs what is missing
 	$(Q)tools/deps demo
