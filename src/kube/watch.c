@@ -41,8 +41,10 @@ struct kube_watch {
     bool fresh;    /* next connection is a new one */
     bool refresh;  /* list again as soon as possible */
     bool unauthorized; /* the last answer was a 401 */
+    bool lost;         /* the pause follows a failure without an answer */
     char rv[KUBE_RV_SIZE];
     int64_t pause_until_ms, pause_ms;
+    int64_t paused_ms; /* when the pause began */
     int64_t at_once_ms; /* last list without a pause */
     int64_t begun_ms;   /* of the call under way */
     int64_t byte_ms;    /* last byte received */
@@ -78,9 +80,11 @@ static void pause_then(struct kube_watch *w, bool resume, int64_t now, int64_t a
     if (wait < at_least_ms)
         wait = at_least_ms;
     w->pause_ms = w->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : w->pause_ms * 2;
+    w->paused_ms = now;
     w->pause_until_ms = now + wait;
     w->phase = PHASE_PAUSE;
     w->resume = resume;
+    w->lost = false;
 }
 
 static void list_at_once(struct kube_watch *w, int64_t now)
@@ -176,6 +180,7 @@ static void handle_broken(struct kube_watch *w, const struct http_result *h, int
         w->kube->rejected++;
     count(w, 0);
     pause_then(w, resume, now, 0);
+    w->lost = h->err.kind != ERR_CORRUPT;
 }
 
 /* ---- list ---- */
@@ -361,8 +366,22 @@ static void step_stream(struct kube_watch *w, int64_t now)
 
 /* ---- driven by the source of kube ---- */
 
+/* After an outage nobody sits out a pause that grew during it: another request got through. */
+static void shorten_pause(struct kube_watch *w, int64_t now)
+{
+    if (!w->lost || w->kube->contact_ms <= w->paused_ms)
+        return;
+    w->lost = false;
+    w->pause_ms = PAUSE_MIN_MS;
+    int64_t soon = now + random_below(PAUSE_MIN_MS);
+    if (w->pause_until_ms > soon)
+        w->pause_until_ms = soon;
+}
+
 static void step(struct kube_watch *w, int64_t now)
 {
+    if (w->phase == PHASE_PAUSE)
+        shorten_pause(w, now);
     if (w->phase == PHASE_LIST)
         step_list(w, now);
     else if (w->phase == PHASE_STREAM)

@@ -530,6 +530,41 @@ static void watch__api_away_and_back__listed_or_resumed(void **state)
     drop(f);
 }
 
+static uint64_t failures(const struct fixture *f)
+{
+    const struct kube_stat *s = NULL;
+    uint64_t n = 0;
+
+    for (size_t i = 0, count = kube_stats(f->kube, &s); i < count; i++)
+        n += s[i].code == 0 ? s[i].count : 0;
+    return n;
+}
+
+static void watch__another_request_got_through__pause_cut_short(void **state)
+{
+    struct fixture *f = *state;
+    struct kube_watch *w = f->watch = kube_watch_lease(f->kube, "demo", 5000);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                            .sin_port = htons((uint16_t)f->server.port)};
+    int one = 1;
+
+    WAIT(f, kube_watch_connected(w));
+    close(f->server.fd);
+    f->server.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    setsockopt(f->server.fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    assert_int_equal(bind(f->server.fd, (struct sockaddr *)&a, sizeof(a)), 0); /* refuses */
+    fake_drop(f->stream);
+    WAIT(f, failures(f) >= 5); /* the next pause is anything up to four seconds */
+    assert_int_equal(listen(f->server.fd, 16), 0);
+    struct kube_call *c = kube_lease_get(f->kube, "demo", clock_boot_ms() + 2000);
+    WAIT(f, kube_call_outcome(c) != KUBE_PENDING);
+    kube_call_free(c);
+    int64_t since = clock_boot_ms();
+    WAIT(f, kube_watch_connected(w));
+    assert_true(clock_boot_ms() - since < 1000);
+    drop(f);
+}
+
 static void watch__merged_write__one_view(void **state)
 {
     struct fixture *f = *state;
@@ -615,6 +650,7 @@ int main(void)
         T(watch__garbage_in_stream__listed_again),
         T(watch__absent_then_created),
         T(watch__api_away_and_back__listed_or_resumed),
+        T(watch__another_request_got_through__pause_cut_short),
         T(watch__merged_write__one_view),
         T(watch__pods__kept_by_name),
         T(watch__configmap__values),
