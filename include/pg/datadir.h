@@ -29,6 +29,10 @@ bool pg_marker_set(const struct pg_env *env, enum pg_marker m, const char *note,
 bool pg_marker_clear(const struct pg_env *env, enum pg_marker m, struct err *e);
 const char *pg_marker_name(enum pg_marker m);
 
+/* Modes that PostgreSQL insists on: kubelet makes everything group-writable when it gives a volume to
+ * the pod's fsGroup. Before every start. */
+bool pg_datadir_private(const struct pg_env *env, struct err *e);
+
 /* standby.signal, and no recovery.signal: before every start (the one way to become writable). */
 bool pg_standby_signal(const struct pg_env *env, struct err *e);
 /* Removes postmaster.pid. Only when no server can be alive (guard has the server lock): in a new

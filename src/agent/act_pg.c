@@ -65,9 +65,10 @@ static void act_start(struct agent *a, int64_t now)
     bool changed;
     pg_conf_set_upstream(a->conf, NULL);
     pg_conf_set_closed(a->conf, true);
-    if (!pg_conf_set_ssn(a->conf, &none, &e) || !pg_standby_signal(&a->env, &e) ||
-        !pg_promote_forget(&a->env, &e) || !pg_placeholders_remove(&a->env, &e) ||
-        !pg_conf_clean_auto(a->conf, &e) || !pg_conf_write(a->conf, &changed, &e)) {
+    if (!pg_conf_set_ssn(a->conf, &none, &e) || !pg_datadir_private(&a->env, &e) ||
+        !pg_standby_signal(&a->env, &e) || !pg_promote_forget(&a->env, &e) ||
+        !pg_placeholders_remove(&a->env, &e) || !pg_conf_clean_auto(a->conf, &e) ||
+        !pg_conf_write(a->conf, &changed, &e)) {
         trouble(a, "start-unprepared", &e);
         return;
     }
@@ -389,7 +390,7 @@ static bool begin_rewind(struct agent *a, const struct verdict *d, struct err *e
     return pg_job_begin_rewind(a->job, &s, e);
 }
 
-static bool begin_initdb(struct agent *a, struct err *e)
+bool agent_begin_initdb(struct agent *a, struct err *e)
 {
     const struct config *c = &a->cfg;
     struct pg_initdb_spec s = {
@@ -424,7 +425,7 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
         a->op_failures = 0;
     bool begun = false;
     if (op == OP_INITDB && down)
-        begun = begin_initdb(a, &e);
+        begun = agent_begin_initdb(a, &e);
     else if (op == OP_CLONE && down)
         begun = begin_clone(a, d, &e);
     else if (op == OP_REWIND && down)

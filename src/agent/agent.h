@@ -163,12 +163,14 @@ struct agent {
     int64_t op_phase_since_ms;   /* 0 = none under way */
     uint64_t settings_generation;
     bool exiting;
+    bool standalone; /* no Kubernetes: see standalone.c */
     bool reload_wanted;
     int64_t last_now_ms;
 };
 
 /* setup.c */
 bool agent_setup(struct agent *a, struct err *e);
+bool agent_setup_standalone(struct agent *a, struct err *e);
 bool agent_user_conf(struct agent *a, struct err *e);
 void agent_show_config(struct agent *a);
 
@@ -180,6 +182,7 @@ void observe_server(struct agent *a, int64_t now);
 void act(struct agent *a, int64_t now);
 void act_pg(struct agent *a, int64_t now);
 void act_peers(struct agent *a, int64_t now);
+bool agent_begin_initdb(struct agent *a, struct err *e);
 struct member *member_of_volume(struct agent *a, uint64_t volume);
 struct member *member_of_name(struct agent *a, const struct ha_name *name);
 
@@ -189,6 +192,12 @@ void fill_peer_state(const struct agent *a, struct peer_state *s);
 
 /* operations.c */
 void operations(struct agent *a, int64_t now);
+
+/* standalone.c */
+bool standalone_wanted(void); /* nothing in the environment speaks of Kubernetes */
+bool standalone_possible(const struct config *c); /* nor do the settings */
+void standalone_reload(struct agent *a);
+void standalone_turn(struct agent *a);
 
 /* agent.c */
 void agent_reload(struct agent *a);

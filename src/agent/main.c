@@ -42,12 +42,40 @@ static int check_config(const char *file)
     return 0;
 }
 
+/* Without Kubernetes a pod's name is not insisted on; any setting of a cluster brings that back. */
+static bool load(struct agent *a, const char *file, struct err *e)
+{
+    a->standalone = standalone_wanted();
+    a->sources = (struct config_sources){
+        .file = file, .env = environ, .check_only = a->standalone};
+    if (!config_load(&a->cfg, &a->sources, e))
+        return false;
+    if (!a->standalone || standalone_possible(&a->cfg))
+        return true;
+    a->standalone = a->sources.check_only = false;
+    return config_load(&a->cfg, &a->sources, e);
+}
+
+static void turn(struct agent *a)
+{
+    if (hangup) {
+        hangup = 0;
+        if (a->standalone)
+            standalone_reload(a);
+        else
+            agent_reload(a);
+    }
+    if (a->standalone)
+        standalone_turn(a);
+    else
+        agent_turn(a);
+}
+
 static int run(const char *file)
 {
     static struct agent a;
     struct err e = {0};
-    a.sources = (struct config_sources){.file = file, .env = environ};
-    if (!config_load(&a.cfg, &a.sources, &e)) {
+    if (!load(&a, file, &e)) {
         log_event(LOG_ERROR, "config-invalid", e.msg);
         return 2;
     }
@@ -55,19 +83,19 @@ static int run(const char *file)
     struct sigaction sa = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
     sigaction(SIGHUP, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
-    if (!agent_setup(&a, &e)) {
+    if (!(a.standalone ? agent_setup_standalone(&a, &e) : agent_setup(&a, &e))) {
         log_event(LOG_ERROR, "agent-start-failed", e.msg);
         return 1;
     }
-    log_event(LOG_INFO, "agent-start", "agent started", LOG_S("version", PGHAD_VERSION),
-              LOG_S("cluster", a.cfg.cluster.name), LOG_I("epoch", a.state.epoch));
+    if (a.standalone)
+        log_event(LOG_WARNING, "standalone", "there is no Kubernetes here: this is a plain single "
+                  "server, without failover", LOG_S("version", PGHAD_VERSION));
+    else
+        log_event(LOG_INFO, "agent-start", "agent started", LOG_S("version", PGHAD_VERSION),
+                  LOG_S("cluster", a.cfg.cluster.name), LOG_I("epoch", a.state.epoch));
     while (!guard_link_lost(a.link)) {
         loop_turn(a.loop, 1000);
-        if (hangup) {
-            hangup = 0;
-            agent_reload(&a);
-        }
-        agent_turn(&a);
+        turn(&a);
     }
     return 1; /* nobody fences any more */
 }

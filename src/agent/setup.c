@@ -57,9 +57,11 @@ static bool setup_env(struct agent *a, struct err *e)
         return false;
     env->port = (uint16_t)c->postgres.port;
     buf_init(&secret, PG_SECRET_SIZE - 1);
-    bool ok = config_replication_password(c, &secret, e) &&
-              copy(env->repl_password, sizeof env->repl_password, "the replication password",
-                   buf_str(&secret), e);
+    bool ok = config_replication_password(c, &secret, e);
+    if (!ok && a->standalone && e->kind == ERR_NOT_FOUND) /* the role is made, nobody uses it */
+        ok = buf_printf(&secret, "%016llx", (unsigned long long)pg_volume_new());
+    ok = ok && copy(env->repl_password, sizeof env->repl_password, "the replication password",
+                    buf_str(&secret), e);
     if (ok && config_superuser_password(c, &secret, e))
         ok = copy(env->superuser_password, sizeof env->superuser_password,
                   "the superuser's password", buf_str(&secret), e);
@@ -96,6 +98,14 @@ bool agent_user_conf(struct agent *a, struct err *e)
     }
     u.ident = (const char *const *)c->postgres.ident.v;
     u.n_ident = c->postgres.ident.n;
+    /* `docker exec` is root where pghad has dropped its rights, and root may become anybody there. */
+    static char root_line[PG_NAME_SIZE + 32];
+    static const char *ident_lines[1] = {root_line};
+    if (a->standalone && u.n_ident == 0 &&
+        str_format(root_line, sizeof root_line, "pghad root \"%s\"", c->postgres.superuser)) {
+        u.ident = ident_lines;
+        u.n_ident = 1;
+    }
     if (!pg_conf_set_user(a->conf, &u, e))
         return false;
     a->conf_due = true;
@@ -158,16 +168,35 @@ static bool setup_http(struct agent *a, struct err *e)
     return true;
 }
 
-bool agent_setup(struct agent *a, struct err *e)
+/* Loop and guard: what every kind of run has. */
+static bool setup_base(struct agent *a, struct err *e)
 {
-    a->started_ms = clock_boot_ms();
-    a->status.n.switchover_write_gap_ms = -1;
-    a->status.n.lost_bytes_last_failover = -1;
     a->loop = loop_new();
     a->link = guard_link_new(e);
     if (a->link == NULL)
         return err_wrap(e, "guard's descriptors");
     a->page = guard_link_page(a->link);
+    return true;
+}
+
+bool agent_setup_standalone(struct agent *a, struct err *e)
+{
+    if (!setup_base(a, e) || !setup_env(a, e) || !setup_pg(a, e))
+        return false;
+    struct loop_source sources[] = {guard_link_source(a->link), proc_source(),
+                                    pg_engine_source(a->engine)};
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
+        loop_add(a->loop, &sources[i]);
+    return true;
+}
+
+bool agent_setup(struct agent *a, struct err *e)
+{
+    a->started_ms = clock_boot_ms();
+    a->status.n.switchover_write_gap_ms = -1;
+    a->status.n.lost_bytes_last_failover = -1;
+    if (!setup_base(a, e))
+        return false;
     /* A server that is writable now was armed by an earlier agent process: its right goes on. */
     a->memo.deadline_ms = page_writable(a->page) ? page_deadline_ms(a->page) : 0;
     config_settings(&a->cfg, &a->set);

@@ -212,6 +212,21 @@ bool pg_datadir_look(const struct pg_env *env, uint64_t expected_system_id, stru
 
 /* ---- changing ---- */
 
+bool pg_datadir_private(const struct pg_env *env, struct err *e)
+{
+    struct stat st;
+    if (stat(env->data_dir, &st) != 0)
+        return err_errno(e, ERR_FATAL, "look at %s", env->data_dir);
+    /* Reading by the group is the owner's choice at initdb; writing by it is nobody's. */
+    mode_t mode = st.st_mode & 07777;
+    if ((mode & 0027) == 0)
+        return true;
+    mode = (mode & 0020) ? 0700 : (mode & ~(mode_t)0027);
+    if (chmod(env->data_dir, mode) != 0)
+        return err_errno(e, ERR_FATAL, "chmod %s", env->data_dir);
+    return true;
+}
+
 bool pg_standby_signal(const struct pg_env *env, struct err *e)
 {
     char path[PG_PATH_SIZE], other[PG_PATH_SIZE];

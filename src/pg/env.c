@@ -199,7 +199,10 @@ bool pg_passfile_write(const struct pg_env *env, uint64_t epoch, struct err *e)
     buf_puts(&b, ":");
     passfile_field(&b, env->repl_password);
     buf_puts(&b, "\n");
-    bool ok = fd_read_file(path, &old, NULL) && strcmp(buf_str(&old), buf_str(&b)) == 0;
+    struct stat st;
+    /* libpq ignores a password file that others can read, as an fsGroup makes it. */
+    bool ok = fd_read_file(path, &old, NULL) && strcmp(buf_str(&old), buf_str(&b)) == 0 &&
+              stat(path, &st) == 0 && (st.st_mode & 0077) == 0;
     if (!ok)
         ok = fd_mkdirs(env->state_dir, 0700, e) && fd_replace_file(path, b.data, b.len, 0600, e);
     explicit_bzero(b.data, b.len);

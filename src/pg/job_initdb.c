@@ -18,6 +18,7 @@
 #include "base/must.h"
 #include "base/str.h"
 #include "job_private.h"
+#include "pg/account.h"
 #include "pg/datadir.h"
 #include "pg/version.h"
 
@@ -120,8 +121,13 @@ static void start_initdb(struct pg_job *j)
 {
     const char *argv[JOB_ARGS_MAX + 1];
     char user[PG_NAME_SIZE + 16], pwpath[PG_PATH_SIZE], pwfile[PG_PATH_SIZE + 16];
+    struct pg_account account;
     struct err e;
     size_t n = 0;
+    if (!pg_account_make(j->env, &account, &e)) {
+        job_fail(j, &e);
+        return;
+    }
     argv[n++] = job_tool(j, "initdb");
     argv[n++] = "-D";
     argv[n++] = j->next_dir;
@@ -142,7 +148,7 @@ static void start_initdb(struct pg_job *j)
         return;
     }
     argv[n] = NULL;
-    job_run(j, "initdb", argv, NULL);
+    job_run(j, "initdb", argv, account.extra);
 }
 
 /* ---- the temporary server ---- */
@@ -467,6 +473,11 @@ bool pg_job_begin_initdb(struct pg_job *j, const struct pg_initdb_spec *s, struc
                    !d.marker[PG_MARK_CLONE] && !d.marker[PG_MARK_REWIND];
     if (d.state != DATA_EMPTY && !own_cut)
         return err_set(e, ERR_CONFLICT, "initdb: %s is not empty: %s", j->env->data_dir, d.why);
+    char above[PG_PATH_SIZE];
+    if (pg_path(above, j->env->state_dir, "../PG_VERSION") && access(above, F_OK) == 0)
+        return err_set(e, ERR_CONFLICT, "initdb: the directory above %s is itself a data directory, of "
+                       "a server that kept it at the root of the volume; it is not hidden by a new one",
+                       j->env->data_dir);
     if (!pg_version_find(j->env->major))
         return err_set(e, ERR_INVALID, "initdb: PostgreSQL %u is not supported", j->env->major);
     const char *scripts = s->init_scripts ? s->init_scripts : "/docker-entrypoint-initdb.d";
