@@ -369,7 +369,7 @@ static void step_stream(struct kube_watch *w, int64_t now)
 /* After an outage nobody sits out a pause that grew during it: another request got through. */
 static void shorten_pause(struct kube_watch *w, int64_t now)
 {
-    if (!w->lost || w->kube->contact_ms <= w->paused_ms)
+    if (!w->lost || w->kube->contact_ms < w->paused_ms)
         return;
     w->lost = false;
     w->pause_ms = PAUSE_MIN_MS;
@@ -380,8 +380,6 @@ static void shorten_pause(struct kube_watch *w, int64_t now)
 
 static void step(struct kube_watch *w, int64_t now)
 {
-    if (w->phase == PHASE_PAUSE)
-        shorten_pause(w, now);
     if (w->phase == PHASE_LIST)
         step_list(w, now);
     else if (w->phase == PHASE_STREAM)
@@ -399,9 +397,10 @@ void kube_watches_step(struct kube *k, int64_t now_ms)
 void kube_watches_prepare(struct kube *k, struct loop *l)
 {
     for (struct kube_watch *w = k->watches; w; w = w->next) {
-        if (w->phase == PHASE_PAUSE)
+        if (w->phase == PHASE_PAUSE) {
+            shorten_pause(w, clock_boot_ms());
             loop_wake_at(l, w->pause_until_ms);
-        else if (http_call_state(w->http) == HTTP_DONE)
+        } else if (http_call_state(w->http) == HTTP_DONE)
             loop_wake_now(l); /* ended while it was begun */
         else if (w->phase == PHASE_STREAM)
             loop_wake_at(l, w->byte_ms + (w->connected ? w->idle_ms : OPEN_MS));
