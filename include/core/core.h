@@ -18,7 +18,8 @@ enum effect {
     EFF_PG_START = 1u << 6,       /* start as a standby (standby.signal), never otherwise */
     EFF_PG_STOP = 1u << 7,        /* fast stop */
     EFF_DETACH = 1u << 8,         /* for verdict.epoch, which is made durable first */
-    EFF_FOLLOW = 1u << 9,         /* stream from verdict.upstream with verdict.epoch */
+    EFF_FOLLOW = 1u << 9,         /* stream from verdict.upstream with verdict.epoch; a member that is
+                                   * not the recorded writer has no slot for us */
     EFF_INITDB = 1u << 10,
     EFF_CLONE = 1u << 11,
     EFF_REWIND = 1u << 12,
@@ -74,6 +75,7 @@ enum effect {
     X(FROZEN, "detached for this epoch, position final")                                           \
     X(SUFFICIENT, "sufficient reports are in")                                                     \
     X(GREATEST, "no sufficient report is greater than our own")                                    \
+    X(FETCH, "what a member that must not be primary holds more can be streamed from it")           \
     X(REFUSED, "a member has a durable epoch that is not older than ours")                         \
     X(BYPASS, "named successor that holds all WAL of the releaser")                                \
     X(MAY_ACQUIRE, "every condition of an acquisition holds")                                      \

@@ -177,8 +177,9 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
         return;
     if (w->volume == d->upstream && w->epoch == d->epoch && strcmp(w->address, up->ip) == 0)
         return;
+    bool writer = d->upstream == a->view.lv.lease.record.writer;
     struct pg_upstream u = {.port = a->env.port, .volume = a->state.volume, .epoch = d->epoch,
-                            .slot = true};
+                            .slot = writer}; /* a frozen member may never have made one for us */
     (void)str_copy(u.hostaddr, sizeof u.hostaddr, up->ip);
     (void)str_copy(u.host, sizeof u.host, up->peer.name.s);
     pg_detach_reset(a->detach);
@@ -196,7 +197,9 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
                          .not_streaming_ms = now, .diverged = w->diverged,
                          .judged_epoch = w->judged_epoch};
     (void)str_copy(w->address, sizeof w->address, up->ip);
-    log_event(LOG_INFO, "follow", "streaming from the primary", LOG_S("primary", up->peer.name.s),
+    log_event(LOG_INFO, "follow",
+              writer ? "streaming from the primary" : "streaming from a frozen member that holds more",
+              LOG_S(writer ? "primary" : "member", up->peer.name.s),
               LOG_S("address", up->ip), LOG_I("epoch", d->epoch));
 }
 

@@ -34,10 +34,12 @@ static void plan_store(struct turn *t, struct verdict *out)
         (!v->self.has_record || record_cmp(t->rec, &v->self.record) > 0);
 }
 
-static void plan_upstream(struct turn *t, struct verdict *out)
+static void plan_upstream(struct turn *t, const struct rule *r, struct verdict *out)
 {
-    const struct record_member *w = record_find(t->rec, t->rec->writer);
     out->upstream = t->rec->writer;
+    if ((r->all & FACT(FETCH)) != 0)
+        out->upstream = election_tally(t, t->rec, t->lease->epoch).best;
+    const struct record_member *w = record_find(t->rec, out->upstream);
     if (w != NULL)
         out->upstream_name = w->name;
 }
@@ -75,7 +77,7 @@ static void fill(struct turn *t, const struct rule *r)
     if ((out->facts & FACT(VOTE)) != 0 && (r->all & FACT(VOTE)) != 0)
         out->epoch = t->v->in.vote_req.epoch;
     if ((out->effects & (EFF_FOLLOW | EFF_CLONE | EFF_REWIND)) != 0)
-        plan_upstream(t, out);
+        plan_upstream(t, r, out);
     struct change c = replication_plan(t);
     out->ssn = c.ssn;
     if ((out->effects & EFF_SSN) != 0 && (t->rec->n == 0 || c.ssn.kind == SSN_UNKNOWN))

@@ -208,6 +208,17 @@ static bool vote_due(const struct turn *t)
     return !(t->mine && t->lease->epoch >= q->epoch);
 }
 
+/* The greatest report is of a member that must not be primary: what it holds more is streamed from
+ * it. Its server is frozen and stays so; it is only read. Whatever prevents that (own WAL is not part
+ * of its history, it is gone) must leave time to freeze again and to let it go first after all. */
+static bool fetchable(const struct turn *t, const struct tally *tally)
+{
+    const struct peer *p = peer_of_volume(t, tally->best);
+    return tally->sufficient && !tally->greatest && p != NULL && peer_fresh(t, p) &&
+           (p->state.nofailover || t->v->st.paused) &&
+           t->now - t->m->elected_ms <= t->lease_ms * 3 / 2;
+}
+
 static uint64_t election_facts(struct turn *t)
 {
     struct memo *m = t->m;
@@ -228,6 +239,8 @@ static uint64_t election_facts(struct turn *t)
         f |= FACT(SUFFICIENT);
     if (tally.greatest)
         f |= FACT(GREATEST);
+    if (fetchable(t, &tally))
+        f |= FACT(FETCH);
     if (m->refused_max >= t->lease->epoch)
         f |= FACT(REFUSED);
     if (m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 &&

@@ -129,3 +129,32 @@ def test_flapping_link_of_the_primary(cluster, net):
         assert load.gap_ms(at) < 3 * LEASE_S * 1000
         cluster.wait_healthy()
     cluster.verify(late_ok=True)
+
+
+def test_last_rows_on_a_member_that_must_not_be_primary(fresh, net):
+    """Only the member tagged nofailover has the last acknowledged rows: the other one takes the
+    Lease, streams them from it, and becomes primary with all of them."""
+    cluster = fresh(start=False).start(members=[])
+    electable, tagged = cluster.members[1], cluster.members[2]
+    tagged.env["PGHA_TAGS_NOFAILOVER"] = "true"
+    for m in cluster.members:
+        m.start()
+    cluster.wait_healthy()
+    with cluster.load() as load:
+        p = cluster.primary()
+        assert p is cluster.members[0]
+        at = wait.boot_us()
+        net.cut(p.name, electable.name)
+        load.wait_writes(40, at + 300_000, "writes that only the tagged standby acknowledges")
+        p.kill()
+        at = wait.boot_us()
+        load.wait_writes(LEASE_S + 20, at, "a new primary")
+        assert cluster.primary() is electable
+        assert load.gap_ms(at) < 3 * LEASE_S * 1000
+        took = [line for line in electable.log_lines("follow") if line.get("member") == tagged.name]
+        assert took, "the difference was streamed from the tagged member"
+        net.heal()
+        p.start()
+        cluster.wait_healthy()
+        assert cluster.primary() is electable
+    cluster.verify()

@@ -7,7 +7,8 @@ enum fault_kind {
     F_HEAL, F_TERMINATE, F_ROLLING, F_STOP_ALL, F_KILL_ALL, F_WAL_MISSING,
     F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
     F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
-    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
+    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_LAG, F_TAGGED_LEADS, F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE,
+    F_GROW, F_COUNT,
 };
 
 static const char *const names[F_COUNT] = {
@@ -16,7 +17,7 @@ static const char *const names[F_COUNT] = {
     "terminate", "rolling", "stop-all", "kill-all", "wal-missing", "lease-deleted",
     "lease-emptied", "lease-bare", "lease-restored", "state-deleted", "switchover",
     "switchover-to", "failover", "restart", "reinit", "intent-late", "vm-pause", "trap",
-    "rollback", "pause", "k", "mode", "tags", "profile", "grow",
+    "rollback", "lag", "tagged-leads", "pause", "k", "mode", "tags", "profile", "grow",
 };
 
 static void profile(struct settings *s, bool fast)
@@ -159,6 +160,21 @@ static void fault_process(struct member *m, enum fault_kind k)
         break;
     case F_TRAP:
         W.trap = true;
+        break;
+    case F_LAG:
+        m->lags_until = W.now + between(500, 10000);
+        break;
+    case F_TAGGED_LEADS: /* the only standby with the last acknowledged writes must not be primary */
+        for (int i = 0; i < W.n; i++) {
+            struct member *o = &W.m[i];
+            o->set.nofailover = o == m;
+            if (o->proc != PG_RUNNING || o == m)
+                continue;
+            if (o->recovery)
+                o->lags_until = W.now + between(1000, 6000);
+            else
+                o->kill_container_at = W.now + between(500, 1500);
+        }
         break;
     case F_ROLLBACK: { /* a volume restored below its recorded position is as good as lost */
         const struct record_member *line = record_find(&W.lease.record, m->volume);

@@ -41,7 +41,7 @@ void container_dies(struct member *m, int64_t back_ms)
     m->op_state = OP_IDLE;
     m->agent_frozen_until = m->node_frozen_until = m->grace_until_ms = m->kill_at_ms = 0;
     m->kill_by_guard = false;
-    m->agent_restart_at_ms = m->vm_paused_at = 0;
+    m->agent_restart_at_ms = m->vm_paused_at = m->kill_container_at = 0;
     if (chance(30))
         m->uid++; /* the pod object was replaced too */
 }
@@ -348,7 +348,9 @@ static void member_step(struct member *m)
         stream_upstream_gone(m);
         return;
     }
-    if (m->node_frozen_until > W.now)
+    if (m->kill_container_at != 0 && W.now >= m->kill_container_at)
+        container_dies(m, between(200, 20000));
+    if (!m->container || m->node_frozen_until > W.now)
         return;
     if (m->node_frozen_until != 0) {
         TRACE(m, "thaws");

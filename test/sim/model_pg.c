@@ -80,7 +80,7 @@ static bool can_receive(const struct member *m, const struct member *up)
 static void connect_stream(struct member *m, struct member *up)
 {
     if (W.now < m->reconnect_at_ms || m->st.on || !can_receive(m, up) || !linked(m->idx, up->idx) ||
-        (up->proc != PG_RUNNING && up->proc != PG_STOPPING) || up->recovery || !log_prefix(up, m) ||
+        (up->proc != PG_RUNNING && up->proc != PG_STOPPING) || !up->answers || !log_prefix(up, m) ||
         m->follows_epoch != up->durable_epoch) /* each epoch has its own credentials */
         return;
     m->st = (struct stream){.on = true, .rx = true, .upstream = up->idx, .volume = m->volume,
@@ -132,7 +132,7 @@ static void receiver_run(struct member *m, const struct member *up)
         }
         return;
     }
-    if (!chance(m->receives))
+    if (!chance(m->receives) || W.now < m->lags_until)
         return;
     for (int64_t n = between(1, 8); n > 0 && m->len < up->len; n--) {
         m->log[m->len] = up->log[m->len];

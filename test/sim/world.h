@@ -65,6 +65,8 @@ struct member {
     int64_t zombie_until;    /* its clock lags: it may believe in a right that has ended */
     uint64_t zombie_len;     /* its WAL when the pause began: what lies before may be told late */
     int64_t agent_restart_at_ms;
+    int64_t lags_until;      /* its stream stands still */
+    int64_t kill_container_at;
     int64_t terminate_at_ms, grace_until_ms;
     unsigned uid;
     uint64_t boot;

@@ -413,6 +413,62 @@ static void core__election__greater_report_goes_first_and_a_rolled_back_one_is_v
     assert_string_equal(rule_for(&v, &m, &d), "elect-wait");
 }
 
+/* B won; C, which must not be primary, has the last acknowledged rows. */
+static void core__election__difference_is_streamed_from_a_member_that_must_not_be_primary(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    m.elected_epoch = 6;
+    m.elected_ms = NOW - 100;
+    v.pg.position.lsn = 150;
+    v.peer[1].state.nofailover = true;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-fetch");
+    assert_true((d.effects & EFF_FOLLOW) != 0 && d.write.kind != WRITE_RELEASE);
+    assert_true(d.upstream == C && d.epoch == 6);
+    assert_string_equal(d.upstream_name.s, "pg-2");
+    v.pg.frozen_epoch = 0; /* following ends the freeze */
+    v.pg.follows = C;
+    v.pg.follows_epoch = 6;
+    v.pg.position.lsn = 199;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-fetch");
+    v.pg.position.lsn = 200;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-detach"); /* only a frozen position counts */
+    v.pg.frozen_epoch = 6;
+    v.pg.follows = 0;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-writer");
+    assert_int_equal(d.write.want.record.writer, B);
+}
+
+static void core__election__what_cannot_be_streamed_in_time_goes_first_after_all(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    m.elected_epoch = 6;
+    m.elected_ms = NOW - 15000; /* one and a half lease durations */
+    v.pg.position.lsn = 150;
+    v.peer[1].state.nofailover = true;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-fetch");
+    m.elected_ms--;
+    v.pg.frozen_epoch = 0;
+    v.pg.follows = C;
+    v.pg.follows_epoch = 6;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-detach");
+    v.pg.frozen_epoch = 6;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-yield");
+    assert_string_equal(d.write.want.release.successor.s, "pg-2");
+    m.elected_ms = NOW - 100; /* one that may be primary is not waited for */
+    v.peer[1].state.nofailover = false;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-yield");
+}
+
 static void core__promotion__needs_budget_and_preparation(void **s)
 {
     (void)s;
@@ -584,6 +640,8 @@ int main(void)
         cmocka_unit_test(core__no_acquisition__without_enough_members_answering),
         cmocka_unit_test(core__election__counts_only_frozen_reports),
         cmocka_unit_test(core__election__greater_report_goes_first_and_a_rolled_back_one_is_void),
+        cmocka_unit_test(core__election__difference_is_streamed_from_a_member_that_must_not_be_primary),
+        cmocka_unit_test(core__election__what_cannot_be_streamed_in_time_goes_first_after_all),
         cmocka_unit_test(core__promotion__needs_budget_and_preparation),
         cmocka_unit_test(core__last_standby_gone__sealed_only_after_the_record),
         cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),
