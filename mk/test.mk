@@ -8,7 +8,7 @@ endif
 SANDBOX := PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/lib/sandbox.py
 PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
-.PHONY: check test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
+.PHONY: check check-demo test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
         scenarios-real-core demo run-demo build-demo build-test \
         bench-quick install need-python
 
@@ -30,6 +30,9 @@ check: $(UNIT) ## unit tests (cmocka), with the number of tests
 	$(Q)tools/run-units $(UNIT)
 
 SYSTEM := $(PROGRAMS) $(B)/devkube $(B)/ha-writer
+
+check-demo: build-demo need-python ## the demo at a terminal: its printed commands, every way to end it
+	$(Q)PGHA_BUILD=$(abspath $(B)) $(PYTEST) -q test/demo
 
 test-harness: $(B)/ha-writer need-python ## the harness sees what it is there to see
 	$(Q)$(SANDBOX) -- $(PYTEST) -q test/harness
@@ -66,8 +69,8 @@ test: ## all tests, after make deps; the last lines give the counts per layer
 
 run-test: build-test need-python
 	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube \
-	    kubeapi=test-kubeapi harness=test-harness scenarios-devkube=scenarios-devkube \
-	    scenarios-real=scenarios-real
+	    kubeapi=test-kubeapi harness=test-harness demo=check-demo \
+	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 demo: ## three members, four faults, write gaps; KEEP=1 leaves it running; installs what is missing
 	$(Q)tools/deps demo

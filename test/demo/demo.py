@@ -4,10 +4,11 @@
     make demo            runs and cleans up
     make demo KEEP=1     leaves the cluster running and prints how to reach it
 
-Runs as root or, where user namespaces are allowed, as anybody. Nothing outside build/demo and a
-sandbox of namespaces is touched.
+Runs as root or, where user namespaces are allowed, as anybody. Nothing outside build/demo (or
+build/demo-2, ... beside another demo) and a sandbox of namespaces is touched.
 """
 import argparse
+import fcntl
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ sys.path.insert(0, os.path.join(ROOT, "test", "lib"))
 
 import sandbox  # noqa: E402
 
-DIR = os.path.join(ROOT, "build", "demo")
+DIR = os.environ.get("PGHA_DEMO_DIR", "")
 UPLINK = os.path.join(DIR, "uplink.json")
 COLOR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -131,6 +132,7 @@ def keep(cluster, net):
                     f"--wd=\"$PWD\" -- \"$@\"\n")
         os.chmod(enter, 0o755)
         prefix = os.path.relpath(enter, ROOT) + " "
+    logs = os.path.relpath(DIR, ROOT) + "/logs"
     title("it goes on running; reach it from another terminal in this directory")
     print(f"""
   export KUBECONFIG={kubeconfig} PGHA_CLUSTER={cluster.name}
@@ -141,10 +143,10 @@ def keep(cluster, net):
     for m in cluster.members:
         print(f"  {prefix}curl -s http://{m.ip}:8008/status      # {m.name}"
               f"{', primary' if m is p else ''}")
-    print(f"\n  logs: {DIR}/logs; Ctrl-C ends it.", flush=True)
+    print(f"\n  Ctrl-C ends it; what the members said is then in {logs}.", flush=True)
     done = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: done.set())
-    signal.signal(signal.SIGINT, lambda *_: done.set())
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(sig, lambda *_: done.set())
     done.wait()
 
 
@@ -153,8 +155,15 @@ def inside(keep_running):
     import netns
     from cluster import Cluster
 
-    # A signal ends the demo as an exception, so that everything is put away.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A signal ends the demo as an exception, so that everything is put away; the second one of a
+    # terminal that goes away or of an impatient user must not end the putting away.
+    def end(sig, _frame):
+        for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(s, signal.SIG_IGN)
+        sys.exit(128 + sig)
+
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(sig, end)
     net = netns.Network.from_uplink(UPLINK) if keep_running else netns.Network()
     with kubeapi.open_kube("devkube", host=net.api_ip) as kube:
         cluster = Cluster(kube, net, "demo", name="pg")
@@ -174,16 +183,32 @@ def inside(keep_running):
             cluster.stop()
 
 
+def claim_directory():
+    """build/demo, or the first of build/demo-2, ... that no running demo has. Kept by the lock."""
+    n = 1
+    while True:
+        path = os.path.join(ROOT, "build", "demo" if n == 1 else f"demo-{n}")
+        os.makedirs(path, exist_ok=True)
+        fd = os.open(os.path.join(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return path
+        except BlockingIOError:
+            os.close(fd)
+            n += 1
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--keep", action="store_true", help="leave the cluster running at the end")
     a = p.parse_args()
     if sandbox.inside():
         return inside(a.keep)
-    os.makedirs(DIR, exist_ok=True)
+    directory = claim_directory()
+    os.environ["PGHA_DEMO_DIR"] = directory
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     argv = [sys.executable, os.path.abspath(__file__), *sys.argv[1:]]
-    return sandbox.run(argv, uplink=UPLINK if a.keep else None)
+    return sandbox.run(argv, uplink=os.path.join(directory, "uplink.json") if a.keep else None)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ launcher removes). --uplink connects the sandbox to the caller's network by a ve
 """
 import argparse
 import ctypes
+import errno
 import fcntl
 import glob
 import json
@@ -119,7 +120,9 @@ def _init(run_dir, disk, argv, ready_r):
     child = os.fork()
     if child == 0:
         try:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            for sig in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(sig, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execvp(argv[0], argv)
         except OSError as e:
             print(f"sandbox: {argv[0]}: {e}", file=sys.stderr)
@@ -131,9 +134,8 @@ def _init(run_dir, disk, argv, ready_r):
         except ProcessLookupError:
             pass
 
-    # An interrupt from the terminal reaches the whole foreground group by itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, forward)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     while True:
         pid, status = os.wait()
         if pid == child:
@@ -141,18 +143,37 @@ def _init(run_dir, disk, argv, ready_r):
                      else 128 + os.WTERMSIG(status))
 
 
+def _complain(e):
+    print(f"sandbox: {e}", file=sys.stderr)
+    if not isinstance(e, OSError) or e.errno not in (errno.EPERM, errno.EACCES, errno.ENOSPC):
+        return
+    if rootless():
+        print("sandbox: an ordinary user may not make namespaces on this system; either run this "
+              "as root (sudo), or allow it:\n    sysctl user.max_user_namespaces=10000\n"
+              "    sysctl kernel.apparmor_restrict_unprivileged_userns=0   # Ubuntu",
+              file=sys.stderr)
+    else:
+        print("sandbox: root may not make namespaces here; a container needs --privileged",
+              file=sys.stderr)
+
+
 def _keeper(launcher, run_dir, disk, argv, ready_r, pid_w, as_root):
     """Makes the namespaces; its child is their init. Lives only to hand on the exit code."""
+    # An interrupt from the terminal, or its end, reaches the whole foreground group by itself.
+    for sig in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(sig, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent(launcher)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     uid, gid = os.geteuid(), os.getegid()
     if as_root:
         _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET), "unshare")
     else:
-        _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET),
-               "unshare (are user namespaces allowed here?)")
-        _map_self(uid, gid)
         os.environ["PGHA_SANDBOX_ROOTLESS"] = "1"
+        _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET),
+               "unshare")
+        _map_self(uid, gid)
+    # Held back until init can pass it on: a PID 1 without a handler never sees it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     init = os.fork()
     if init == 0:
         try:
@@ -160,44 +181,62 @@ def _keeper(launcher, run_dir, disk, argv, ready_r, pid_w, as_root):
             _die_with_parent(0)
             _init(run_dir, disk, argv, ready_r)
         except BaseException as e:  # an init that ends without a word helps nobody
-            print(f"sandbox: {e}", file=sys.stderr)
+            _complain(e)
         os._exit(125)
     os.close(ready_r)
     os.write(pid_w, f"{init}\n".encode())
     os.close(pid_w)
     signal.signal(signal.SIGTERM, lambda s, f: os.kill(init, s))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     while True:
         pid, status = os.wait()
         if pid == init:
             os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
 
-def _free_subnet():
-    used = subprocess.run(["ip", "-4", "addr"], capture_output=True, text=True, check=True).stdout
+def _connect(init_pid):
+    """(N, interface) of a new veth pair whose other end, "uplink", is in the sandbox."""
     for n in range(100, 250):
-        if f" 10.87.{n}." not in used:
-            return n
-    raise RuntimeError("no free 10.87.N.0/24")
+        host = f"pgha{n}"
+        in_use = subprocess.run(["ip", "-4", "route", "show", "table", "all"], capture_output=True,
+                                text=True, check=True).stdout
+        if f" 10.87.{n}." in f" {in_use}":
+            continue
+        made = subprocess.run(["ip", "link", "add", host, "type", "veth", "peer", "name", "uplink",
+                               "netns", str(init_pid)], stderr=subprocess.DEVNULL)
+        if made.returncode != 0:
+            continue  # another sandbox has just taken the name
+        for cmd in (["ip", "addr", "add", f"10.87.{n}.254/24", "dev", host],
+                    ["ip", "link", "set", host, "up"]):
+            subprocess.run(cmd, check=True)
+        return n, host
+    raise RuntimeError("cannot connect the sandbox: no free 10.87.N.0/24")
 
 
 def _make_uplink(init_pid, path, run_dir):
     """Host side of the veth pair; it disappears with the sandbox's network namespace."""
     info = {"pid": init_pid, "dir": run_dir, "subnet": None, "interface": None}
     if os.geteuid() == 0:
-        n = _free_subnet()
-        host = f"pgha{n}"
-        for cmd in (["ip", "link", "add", host, "type", "veth", "peer", "name", "uplink",
-                     "netns", str(init_pid)],
-                    ["ip", "addr", "add", f"10.87.{n}.254/24", "dev", host],
-                    ["ip", "link", "set", host, "up"]):
-            subprocess.run(cmd, check=True)
-        info.update(subnet=n, interface=host)
+        info["subnet"], info["interface"] = _connect(init_pid)
     with open(path, "w") as f:
         json.dump(info, f)
 
 
 def run(argv, disk=False, uplink=None, env=None):
     """Runs argv in a sandbox and returns its exit code."""
+    keeper, asked = None, False
+
+    def stop(_sig, _frame):
+        nonlocal asked
+        asked = True
+        if keeper:
+            os.kill(keeper, signal.SIGTERM)
+            signal.alarm(GRACE_S)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda s, f: keeper and os.kill(keeper, signal.SIGKILL))
     base = os.environ.get("TMPDIR", "/tmp")
     _sweep(base)
     run_dir = tempfile.mkdtemp(prefix="pghad-", dir=base)
@@ -211,27 +250,20 @@ def run(argv, disk=False, uplink=None, env=None):
         os.environ.pop(name, None)
     ready_r, ready_w = os.pipe()
     pid_r, pid_w = os.pipe()
-    launcher = os.getpid()
+    launcher, as_root = os.getpid(), os.geteuid() == 0
     keeper = os.fork()
     if keeper == 0:
         try:
             os.close(ready_w)
             os.close(pid_r)
-            _keeper(launcher, run_dir, disk, argv, ready_r, pid_w, os.geteuid() == 0)
+            _keeper(launcher, run_dir, disk, argv, ready_r, pid_w, as_root)
         except BaseException as e:
-            print(f"sandbox: {e}", file=sys.stderr)
+            _complain(e)
         os._exit(125)
+    if asked:
+        stop(None, None)
     os.close(ready_r)
     os.close(pid_w)
-
-    def stop(_sig, _frame):
-        os.kill(keeper, signal.SIGTERM)
-        signal.alarm(GRACE_S)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda s, f: os.kill(keeper, signal.SIGKILL))
     try:
         line = os.read(pid_r, 32)
         if line:
@@ -241,6 +273,7 @@ def run(argv, disk=False, uplink=None, env=None):
         os.close(ready_w)
         _, status = os.waitpid(keeper, 0)
     finally:
+        keeper = None
         signal.alarm(0)
         shutil.rmtree(run_dir, ignore_errors=True)
         os.close(lock)
