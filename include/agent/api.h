@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "core/core.h"
 #include "http/status.h"
+#include "kube/intent.h"
 
 struct api;
 struct http_client;
@@ -29,7 +30,8 @@ void api_poll(struct api *a, int64_t now);
 
 void api_observe_lease(const struct api *a, struct lease_view *lv);
 void api_observe_state(const struct api *a, struct state_view *st);
-/* The operator's intent as the ConfigMap has it; kind INTENT_NONE when there is none. */
+/* The operator's intent as the ConfigMap has it; kind INTENT_NONE when there is none, or its result is
+ * final: an agent that has forgotten what it did must not do it again. */
 void api_observe_intent(const struct api *a, struct intent *in);
 /* The result as the ConfigMap has it; id 0 = none. */
 const struct intent_result *api_intent_result(const struct api *a);
@@ -51,7 +53,9 @@ void api_strip(struct api *a, int64_t now);
 void api_sync_state(struct api *a, uint64_t epoch, const struct record *r, uint64_t system_id,
                     int64_t now);
 void api_write_result(struct api *a, const struct intent_result *r, int64_t now);
-void api_append_history(struct api *a, const struct status_history *h, int64_t now);
+void api_append_history(struct api *a, const struct history_entry *h, int64_t now);
+/* The latest change in the ConfigMap, NULL = none. */
+const struct history_entry *api_last_change(const struct api *a);
 size_t api_history(const struct api *a, struct status_history *ret, size_t max);
 void api_event(struct api *a, bool warning, const char *reason, const char *note, int64_t now);
 void api_counters(const struct api *a, struct status_counters *n);

@@ -53,6 +53,7 @@ enum intent_phase {
     PHASE_CHECKPOINT,  /* CHECKPOINT while serving */
     PHASE_STOP,        /* writes end, until the target has flushed the shutdown record */
     PHASE_RELEASE,     /* the last process reaped, Lease released */
+    PHASE_DETECT,      /* history only: end of writes until the Lease is in the new primary's hand */
     PHASE_ACQUIRE,     /* Lease taken, second compare-and-swap done */
     PHASE_PROMOTE,     /* until pg_is_in_recovery() = false */
     PHASE_FIRST_WRITE, /* clients admitted, first write of our own acknowledged */
@@ -70,7 +71,7 @@ struct intent_result {
     int64_t updated_s;             /* 1970 */
     int32_t phase_ms[PHASE_COUNT]; /* -1 = not reached or not part of this operation */
     int32_t total_ms;              /* -1 = unknown */
-    int32_t write_gap_ms;          /* last acknowledged commit before to first after; -1 = unknown */
+    int32_t write_gap_ms;          /* nobody could write for at most this long; -1 = unknown */
     struct ha_name primary;        /* who is primary now, "" = nobody or unknown */
     char message[INTENT_TEXT_SIZE]; /* what happened and why */
     char hint[INTENT_TEXT_SIZE];    /* what to do, may be "" */

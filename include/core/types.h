@@ -118,6 +118,7 @@ struct peer_state {
     bool nofailover;
     bool paused;
     uint8_t priority;
+    int64_t written_ago_ms;   /* it could last acknowledge a write so long ago, at least 1; 0 = unknown */
     struct ha_name rule;      /* id of the rule in force, for people */
 };
 

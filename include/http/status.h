@@ -12,7 +12,7 @@
 #include "core/types.h"
 
 #define STATUS_DECISIONS_MAX 32
-#define STATUS_HISTORY_MAX 16
+#define STATUS_HISTORY_MAX 32 /* as many as the cluster keeps */
 #define STATUS_PHASES_MAX 8
 #define STATUS_SLOTS_MAX 32
 #define STATUS_TAGS_MAX 8
@@ -68,14 +68,14 @@ struct status_phase {
 /* One change of the writer. */
 struct status_history {
     int64_t at_us;
-    char kind[STATUS_WORD_SIZE];  /* bootstrap, adoption, failover, switchover, restart */
-    char cause[STATUS_TEXT_SIZE];
+    char cause[STATUS_WORD_SIZE]; /* bootstrap, adoption, failover, switchover, restart */
+    char reason[STATUS_TEXT_SIZE];
     struct ha_name from, to;      /* from "" = nobody */
     uint64_t epoch;
     uint32_t timeline;
     uint64_t lsn;                 /* where the new timeline begins */
-    int64_t lost_bytes;           /* -1 = not known */
-    int64_t write_gap_ms;         /* -1 = not known */
+    int64_t lost_bytes;           /* 0 = proved none; -1 = not known */
+    int64_t write_gap_ms;         /* at most; -1 = not known */
     uint8_t phases_n;
     struct status_phase phases[STATUS_PHASES_MAX];
 };

@@ -46,10 +46,13 @@ struct history_entry {
     char cause[64];     /* "bootstrap", "switchover", "failover", "restart", … */
     struct ha_name from; /* "" = nobody */
     struct ha_name to;
-    int32_t write_gap_ms; /* -1 = unknown */
-    int64_t lost_bytes;   /* WAL of the old primary that the new one lacks; -1 = unknown */
+    int32_t write_gap_ms; /* nobody could write for at most this long; -1 = unknown */
+    int64_t lost_bytes;   /* acknowledged WAL that the new primary lacks: 0 = proved none, -1 = unknown */
+    int32_t phase_ms[PHASE_COUNT]; /* -1 = not known or not part of this change */
     char reason[INTENT_TEXT_SIZE]; /* in words */
 };
+
+void history_entry_init(struct history_entry *h); /* empty: every duration and loss unknown */
 
 bool history_encode(const struct history_entry *h, struct buf *b); /* without the line end */
 bool history_decode(const char *json, size_t len, struct history_entry *ret, struct err *e);

@@ -87,9 +87,10 @@ void act_peers(struct agent *a, int64_t now)
                                                            : PEER_STATE;
     for (uint8_t i = 0; i < a->n_members; i++) {
         struct member *m = &a->member[i];
+        int64_t pause = now < m->chase_until_ms && every > 20 ? 20 : every;
         bool busy = peer_call_poll(m->channel, now, NULL) == PEER_CALL_RUNNING;
         bool urgent = ask != PEER_STATE && m->asked == PEER_STATE;
-        if (m->ip[0] == '\0' || (busy && !urgent) || (now - m->asked_ms < every && !urgent))
+        if (m->ip[0] == '\0' || (busy && !urgent) || (now - m->asked_ms < pause && !urgent))
             continue;
         struct peer_request q = {.ask = ask, .from = a->id, .epoch = d->epoch};
         if (ask == PEER_PROMISE) {

@@ -6,6 +6,7 @@
 #define PGHAD_AGENT_AGENT_H
 
 #include "agent/api.h"
+#include "agent/succession.h"
 #include "base/page.h"
 #include "config/config.h"
 #include "core/core.h"
@@ -93,6 +94,8 @@ struct member { /* another member, by pod */
     struct peer_channel *channel;
     int64_t asked_ms;
     enum peer_ask asked;
+    int64_t its_ask_ms;     /* when it last asked us */
+    int64_t chase_until_ms; /* the holder asks in quick succession: something is under way there */
 };
 
 struct events_seen { /* last published, so that an event is emitted on change only */
@@ -158,6 +161,7 @@ struct agent {
     uint64_t vote_ticket, promise_ticket;
     struct events_seen seen;
     struct status status;
+    struct succession succession;
     struct intent_result result; /* of the operation in hand */
     enum intent_phase op_phase;
     int64_t op_phase_since_ms;   /* 0 = none under way */

@@ -79,6 +79,7 @@ struct api {
     char *settings;
     struct status_history history[STATUS_HISTORY_MAX];
     size_t n_history;
+    struct history_entry last; /* of the history, when there is one */
 };
 
 static const char *cluster(const struct api *a)
@@ -374,6 +375,22 @@ static void poll_strip(struct api *a)
 
 /* --- the ConfigMap ------------------------------------------------------------------------------ */
 
+static void show_change(struct status_history *s, const struct history_entry *h)
+{
+    *s = (struct status_history){.at_us = h->time_s * 1000000, .from = h->from, .to = h->to,
+                                 .epoch = h->epoch, .timeline = h->timeline, .lsn = h->lsn,
+                                 .lost_bytes = h->lost_bytes, .write_gap_ms = h->write_gap_ms};
+    (void)str_format(s->cause, sizeof s->cause, "%.30s", h->cause);
+    (void)str_format(s->reason, sizeof s->reason, "%.150s", h->reason);
+    for (size_t i = 0; i < PHASE_COUNT && s->phases_n < STATUS_PHASES_MAX; i++) {
+        if (h->phase_ms[i] < 0)
+            continue;
+        struct status_phase *p = &s->phases[s->phases_n++];
+        (void)str_copy(p->name, sizeof p->name, intent_phase_name((enum intent_phase)i));
+        p->ms = h->phase_ms[i];
+    }
+}
+
 static void decode_history(struct api *a, const char *text)
 {
     a->n_history = 0;
@@ -387,13 +404,8 @@ static void decode_history(struct api *a, const char *text)
                         sizeof a->history[0] * (STATUS_HISTORY_MAX - 1));
                 a->n_history--;
             }
-            struct status_history *s = &a->history[a->n_history++];
-            *s = (struct status_history){.at_us = h.time_s * 1000000, .from = h.from, .to = h.to,
-                                         .epoch = h.epoch, .timeline = h.timeline, .lsn = h.lsn,
-                                         .lost_bytes = h.lost_bytes,
-                                         .write_gap_ms = h.write_gap_ms};
-            (void)str_copy(s->kind, sizeof s->kind, h.cause);
-            (void)str_format(s->cause, sizeof s->cause, "%.150s", h.reason);
+            show_change(&a->history[a->n_history++], &h);
+            a->last = h;
         }
         text = end != NULL ? end + 1 : NULL;
     }
@@ -449,7 +461,8 @@ void api_observe_state(const struct api *a, struct state_view *st)
 
 void api_observe_intent(const struct api *a, struct intent *in)
 {
-    *in = a->intent;
+    bool over = a->seen_result.id == a->intent.id && intent_state_final(a->seen_result.state);
+    *in = over ? (struct intent){0} : a->intent;
 }
 
 const struct intent_result *api_intent_result(const struct api *a)
@@ -525,16 +538,10 @@ void api_write_result(struct api *a, const struct intent_result *r, int64_t now)
     a->result_next_ms = now;
 }
 
-void api_append_history(struct api *a, const struct status_history *h, int64_t now)
+void api_append_history(struct api *a, const struct history_entry *h, int64_t now)
 {
-    struct history_entry x = {.time_s = h->at_us / 1000000, .epoch = h->epoch,
-                              .timeline = h->timeline, .lsn = h->lsn, .from = h->from, .to = h->to,
-                              .write_gap_ms = (int32_t)h->write_gap_ms,
-                              .lost_bytes = h->lost_bytes};
-    (void)str_copy(x.cause, sizeof x.cause, h->kind);
-    (void)str_copy(x.reason, sizeof x.reason, h->cause);
     buf_clear(&a->history_due);
-    if (!history_encode(&x, &a->history_due))
+    if (!history_encode(h, &a->history_due))
         buf_clear(&a->history_due);
     a->history_next_ms = now;
 }
@@ -575,6 +582,11 @@ size_t api_history(const struct api *a, struct status_history *ret, size_t max)
     size_t n = a->n_history < max ? a->n_history : max;
     memcpy(ret, &a->history[a->n_history - n], n * sizeof *ret);
     return n;
+}
+
+const struct history_entry *api_last_change(const struct api *a)
+{
+    return a->n_history > 0 ? &a->last : NULL;
 }
 
 static void drive_state(struct api *a, int64_t now)

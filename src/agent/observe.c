@@ -371,6 +371,7 @@ static void observe_calls(struct agent *a, int64_t now)
             m->peer.state = r->state;
             m->peer.sent_ms = r->sent_ms;
             m->peer.received_ms = r->done_ms;
+            succession_heard(&a->succession, &r->state, r->sent_ms);
             if (r->req.ask == PEER_PROMISE && r->state.promise_ms > 0) {
                 m->peer.promise_sent_ms = r->sent_ms;
                 m->peer.promise_until_ms = r->sent_ms + r->state.promise_ms;
@@ -379,6 +380,19 @@ static void observe_calls(struct agent *a, int64_t now)
         }
         peer_call_cancel(m->channel);
     }
+}
+
+/* A holder that hands over or has crashed asks often; its answers then date the end of its writes. Only the
+ * holder is chased, so that two members never keep each other busy. */
+static void observe_asker(struct agent *a, const struct peer_inbox *p)
+{
+    struct member *m = member_of_name(a, &p->req.from.name);
+    if (m == NULL || m->its_ask_ms == p->received_ms)
+        return;
+    if (p->received_ms - m->its_ask_ms < 60 &&
+        name_eq(&a->view.lv.lease.holder.name, &m->peer.name))
+        m->chase_until_ms = a->view.now_ms + 300;
+    m->its_ask_ms = p->received_ms;
 }
 
 static void observe_inbox(struct agent *a, struct inbox *in)
@@ -399,6 +413,7 @@ static void observe_inbox(struct agent *a, struct inbox *in)
     }
     /* A vote once asked for stays wanted although its call was answered by time. */
     for (size_t i = 0; (p = peer_server_last(a->peers_in, i)) != NULL; i++) {
+        observe_asker(a, p);
         if (a->view.now_ms - p->received_ms < 1000)
             a->hot_until_ms = a->view.now_ms + 500;
         if (p->req.ask == PEER_VOTE && a->view.now_ms - p->received_ms < 1000 &&

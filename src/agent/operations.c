@@ -112,6 +112,7 @@ static void new_primary(struct agent *a, int64_t now)
     for (size_t i = PHASE_CHECKPOINT; begun->id == in->id && i <= PHASE_RELEASE; i++)
         if (a->result.phase_ms[i] < 0)
             a->result.phase_ms[i] = begun->phase_ms[i];
+    a->result.write_gap_ms = (int32_t)a->succession.write_gap_ms;
     bool other = in->target.s[0] != '\0' && !name_eq(&in->target, &a->id.name);
     say(a, other ? INTENT_FAILED : INTENT_DONE, PHASE_FIRST_WRITE,
         other ? "another member than the target became the primary" : "the new primary serves", now);

@@ -33,6 +33,7 @@ void fill_peer_state(const struct agent *a, struct peer_state *s)
         .nofailover = a->set.nofailover,
         .paused = v->st.paused,
         .priority = a->set.priority,
+        .written_ago_ms = succession_written_ago(&a->succession, v->now_ms),
     };
     (void)str_copy(s->rule.s, sizeof s->rule.s, rule_of(a)->id);
 }
@@ -280,34 +281,82 @@ static void fill_tags(struct agent *a, struct status *s)
         add_tag(s, a->cfg.tags.custom.v[i].key, a->cfg.tags.custom.v[i].value);
 }
 
-static void promoted(struct agent *a, struct status *s, int64_t now)
+/* Counters that describe the last change are taken from the history, so they outlive this process. */
+static void fill_changes(const struct agent *a, struct status *s)
 {
-    const struct record *r = &a->view.lv.lease.record;
-    struct status_history h = {.at_us = clock_wall_us(), .to = a->id.name, .lost_bytes = -1,
-                               .write_gap_ms = -1, .epoch = a->view.lv.lease.epoch,
-                               .timeline = r->timeline, .lsn = a->server.promoted_end_lsn};
-    bool planned = a->result.id != 0 && a->result.state == INTENT_RUNNING;
-    s->n.switchovers += planned ? 1 : 0;
-    const char *kind = r->epoch == 1 ? "bootstrap" : planned ? "switchover" : "failover";
-    (void)str_copy(h.kind, sizeof h.kind, kind);
-    (void)str_copy(h.cause, sizeof h.cause, rule_of(a)->reason);
-    api_append_history(a->api, &h, now);
-    char note[STATUS_TEXT_SIZE];
-    (void)str_format(note, sizeof note, "primary since epoch %llu on timeline %u",
-                     (unsigned long long)h.epoch, r->timeline);
-    api_event(a->api, false, "Promoted", note, now);
+    s->history_n = (uint8_t)api_history(a->api, s->history, STATUS_HISTORY_MAX);
+    s->n.switchover_write_gap_ms = s->n.lost_bytes_last_failover = -1;
+    s->n.failover_phases_n = 0;
+    for (uint8_t i = 0; i < s->history_n; i++) {
+        const struct status_history *h = &s->history[i];
+        if (!name_eq(&h->to, &a->id.name))
+            continue;
+        if (str_eq(h->cause, "switchover"))
+            s->n.switchover_write_gap_ms = h->write_gap_ms;
+        if (str_eq(h->cause, "failover") || str_eq(h->cause, "restart")) {
+            s->n.lost_bytes_last_failover = h->lost_bytes;
+            s->n.failover_phases_n = h->phases_n;
+            memcpy(s->n.failover_phases, h->phases, sizeof h->phases);
+        }
+    }
+}
+
+static void count_change(struct status *s, const char *cause)
+{
+    s->n.switchovers += str_eq(cause, "switchover") ? 1 : 0;
     for (uint8_t i = 0; i < STATUS_CAUSES_MAX; i++) {
         struct status_cause_count *c = &s->n.failovers[i];
-        if (c->cause[0] != '\0' && strcmp(c->cause, kind) != 0)
+        if (c->cause[0] != '\0' && strcmp(c->cause, cause) != 0)
             continue;
-        (void)str_copy(c->cause, sizeof c->cause, kind);
+        (void)str_copy(c->cause, sizeof c->cause, cause);
         c->count++;
         if (i >= s->n.failovers_n)
             s->n.failovers_n = (uint8_t)(i + 1);
         break;
     }
-    log_event(LOG_INFO, "primary", "clients are admitted", LOG_I("epoch", h.epoch),
-              LOG_I("timeline", r->timeline), LOG_S("kind", kind));
+}
+
+static void promoted(struct agent *a, struct status *s, const struct history_entry *h, int64_t now)
+{
+    char note[STATUS_TEXT_SIZE];
+    api_append_history(a->api, h, now);
+    (void)str_format(note, sizeof note, "primary since epoch %llu on timeline %u",
+                     (unsigned long long)h->epoch, h->timeline);
+    api_event(a->api, false, "Promoted", note, now);
+    count_change(s, h->cause);
+    log_event(LOG_INFO, "primary", "clients are admitted", LOG_I("epoch", h->epoch),
+              LOG_I("timeline", h->timeline), LOG_S("cause", h->cause),
+              LOG_S("reason", h->reason), LOG_S("from", h->from.s),
+              LOG_I("write_gap_ms", h->write_gap_ms));
+}
+
+static void succeed(struct agent *a, struct status *s, int64_t now)
+{
+    const struct view *v = &a->view;
+    struct succession_look l = {
+        .now_ms = now,
+        .wall_s = clock_wall_us() / 1000000,
+        .self = &a->id,
+        .volume = a->state.volume,
+        .serving = a->verdict.serving,
+        .ending = (a->verdict.effects & (EFF_PG_STOP | EFF_DROP_SENDERS | EFF_FENCE)) != 0,
+        .crashed = v->pg.crashed,
+        .initialising = pg_job_state(a->job) == PG_JOB_RUNNING && pg_job_kind(a->job) == PG_JOB_INITDB,
+        .armed = a->server.armed,
+        .promoted_ms = a->server.promoted_ms,
+        .promoted_end_lsn = a->server.promoted_end_lsn,
+        .lease = &v->lv.lease,
+        .lease_changed_ms = v->lv.changed_ms,
+        .bypass_epoch = a->memo.bypass_epoch,
+        .intent = &v->intent,
+        .result = &a->result,
+        .begun = api_intent_result(a->api),
+        .history_known = v->st.known,
+        .last = api_last_change(a->api),
+    };
+    struct history_entry h;
+    if (succession_turn(&a->succession, &l, &h))
+        promoted(a, s, &h, now);
 }
 
 static void tell_changes(struct agent *a, struct status *s, int64_t now)
@@ -315,9 +364,7 @@ static void tell_changes(struct agent *a, struct status *s, int64_t now)
     struct events_seen *seen = &a->seen;
     bool sealed = a->view.lv.lease.record.sealed == a->state.volume;
     if (s->role != seen->role) {
-        if (s->role == ROLE_PRIMARY)
-            promoted(a, s, now);
-        else if (seen->role == ROLE_PRIMARY)
+        if (seen->role == ROLE_PRIMARY)
             api_event(a->api, false, "Demoted", rule_of(a)->reason, now);
         seen->role = s->role;
     }
@@ -371,12 +418,13 @@ void publish(struct agent *a, int64_t now)
     fill_members(a, s, now);
     fill_alarms(a, s);
     fill_tags(a, s);
-    s->history_n = (uint8_t)api_history(a->api, s->history, STATUS_HISTORY_MAX);
+    fill_changes(a, s);
     api_counters(a->api, &s->n);
     const struct link_status *g = guard_link_status(a->link);
     s->n.fences = g != NULL ? g->fenced : 0;
     s->n.agent_restarts = g != NULL && g->agent_starts > 0 ? g->agent_starts - 1 : 0;
     s->n.log_dropped = log_dropped();
+    succeed(a, s, now);
     tell_changes(a, s, now);
     annotate(a, s, now);
     operations(a, now);

@@ -37,68 +37,135 @@ static bool as_document(const struct session *s)
 
 /* --- history --- */
 
-static const char *ms_text(char *dst, size_t size, int64_t ms)
+static const char *ms_text(char *dst, size_t size, struct json_object *ms)
 {
-    if (ms < 0)
+    if (!json_object_is_type(ms, json_type_int))
         return "-";
-    return str_format(dst, size, "%lld ms", (long long)ms) ? dst : "?";
+    return str_format(dst, size, "%lld ms", (long long)jint(ms, 0)) ? dst : "?";
 }
 
-static void history_row(struct table *t, const struct history_entry *h)
+/* The form of REST's /history, so that both ways of asking give one document. */
+static struct json_object *change_json(const struct history_entry *h)
 {
-    char time[32], epoch[24], tl[16], lsn[32], gap[32], lost[32];
+    struct json_object *o = json_object_new_object(), *phases = json_object_new_object();
+    char time[40], lsn[32];
+
+    json_object_object_add(o, "time", str_microtime(time, sizeof(time), h->time_s * 1000000)
+                                          ? json_object_new_string(time)
+                                          : NULL);
+    json_object_object_add(o, "cause", json_object_new_string(h->cause));
+    json_object_object_add(o, "reason", json_object_new_string(h->reason));
+    json_object_object_add(o, "from", h->from.s[0] ? json_object_new_string(h->from.s) : NULL);
+    json_object_object_add(o, "to", json_object_new_string(h->to.s));
+    json_object_object_add(o, "epoch", json_object_new_int64((int64_t)h->epoch));
+    json_object_object_add(o, "timeline", json_object_new_int64(h->timeline));
+    json_object_object_add(
+        o, "lsn", h->lsn ? json_object_new_string(lsn_text(lsn, sizeof(lsn), h->lsn)) : NULL);
+    json_object_object_add(o, "lost_bytes",
+                           h->lost_bytes >= 0 ? json_object_new_int64(h->lost_bytes) : NULL);
+    json_object_object_add(o, "write_gap_ms",
+                           h->write_gap_ms >= 0 ? json_object_new_int(h->write_gap_ms) : NULL);
+    for (size_t i = 0; i < PHASE_COUNT; i++) {
+        if (h->phase_ms[i] >= 0)
+            json_object_object_add(phases, intent_phase_name((enum intent_phase)i),
+                                   json_object_new_int(h->phase_ms[i]));
+    }
+    json_object_object_add(o, "phases_ms", phases);
+    return o;
+}
+
+static void phases_cell(char *dst, size_t size, struct json_object *phases)
+{
+    size_t used = 0;
+
+    dst[0] = '\0';
+    if (!json_object_is_type(phases, json_type_object))
+        return;
+    const struct json_object_iterator end = json_object_iter_end(phases);
+    for (struct json_object_iterator it = json_object_iter_begin(phases);
+         !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+        int n = snprintf(dst + used, size - used, "%s%s %lld", used ? ", " : "",
+                         json_object_iter_peek_name(&it),
+                         (long long)jint(json_object_iter_peek_value(&it), 0));
+        if (n < 0 || (size_t)n >= size - used) {
+            dst[used] = '\0';
+            return;
+        }
+        used += (size_t)n;
+    }
+}
+
+static void history_row(struct table *t, struct json_object *o)
+{
+    char time[40], epoch[24], tl[24], gap[32], lost[32], phases[256];
+    struct json_object *bytes = jget(o, "lost_bytes", NULL);
+    size_t len;
+
+    jcopy(time, sizeof(time), jget(o, "time", NULL));
+    if ((len = strcspn(time, ".")) + 1 < sizeof(time) && time[len] == '.')
+        memcpy(time + len, "Z", 2);
+    phases_cell(phases, sizeof(phases), jget(o, "phases_ms", NULL));
+    jcopy(epoch, sizeof(epoch), jget(o, "epoch", NULL));
+    jcopy(tl, sizeof(tl), jget(o, "timeline", NULL));
     const char *cells[] = {
-        stamp_text(time, sizeof(time), h->time_s),
-        str_format(epoch, sizeof(epoch), "%llu", (unsigned long long)h->epoch) ? epoch : "?",
-        str_format(tl, sizeof(tl), "%u", h->timeline) ? tl : "?",
-        lsn_text(lsn, sizeof(lsn), h->lsn),
-        h->cause,
-        h->from.s,
-        h->to.s,
-        ms_text(gap, sizeof(gap), h->write_gap_ms),
-        bytes_text(lost, sizeof(lost), h->lost_bytes),
-        h->reason,
+        time,
+        jtext(jget(o, "cause", NULL)),
+        jtext(jget(o, "from", NULL)),
+        jtext(jget(o, "to", NULL)),
+        tl,
+        ms_text(gap, sizeof(gap), jget(o, "write_gap_ms", NULL)),
+        bytes_text(lost, sizeof(lost), jint(bytes, -1)),
+        jtext(jget(o, "reason", NULL)),
+        epoch,
+        jtext(jget(o, "lsn", NULL)),
+        phases,
     };
 
     table_row(t, cells, -1, NULL);
 }
 
-static const char *const history_columns[] = {"TIME", "EPOCH", "TL", "LSN", "CAUSE",
-                                              "FROM", "TO",    "GAP", "LOST", "REASON"};
+static const char *const history_columns[] = {"TIME", "CAUSE",  "FROM",  "TO",  "TL",       "GAP",
+                                              "LOST", "REASON", "EPOCH", "LSN", "PHASES MS"};
+
+/* Puts list. */
+static void show_history(struct session *s, struct json_object *list)
+{
+    size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+    if (as_document(s)) {
+        render_document(s, list);
+        return;
+    }
+    struct table *t = table_new(s, history_columns, s->output == OUTPUT_WIDE ? 11 : 8, false);
+    for (size_t i = 0; i < n; i++)
+        history_row(t, json_object_array_get_idx(list, i));
+    table_print(t);
+    json_object_put(list);
+}
 
 /* Lines that cannot be read (of a newer version) are counted and passed over. */
-static int show_history(struct session *s, const char *text)
+static struct json_object *decode_history(const char *text, size_t *bad)
 {
-    size_t columns = s->output == OUTPUT_WIDE ? 10 : 9, bad = 0;
-    struct table *t = as_document(s) ? NULL : table_new(s, history_columns, columns, false);
-    struct json_object *list = t ? NULL : json_object_new_array();
+    struct json_object *list = json_object_new_array();
 
     while (*text) {
         size_t len = strcspn(text, "\n");
         struct history_entry h;
-        bool ok = len > 0 && history_decode(text, len, &h, NULL);
 
-        bad += len > 0 && !ok;
-        if (ok && t)
-            history_row(t, &h);
-        else if (ok)
-            json_object_array_add(list, jparse(text, len));
+        if (len > 0 && history_decode(text, len, &h, NULL))
+            json_object_array_add(list, change_json(&h));
+        else
+            *bad += len > 0;
         text += len + (text[len] == '\n');
     }
-    if (t)
-        table_print(t);
-    else
-        render_document(s, list);
-    if (bad > 0)
-        return session_fail(s, EXIT_FAILED, "A newer hactl may read them.",
-                            "%zu lines of the history could not be read", bad);
-    return EXIT_DONE;
+    return list;
 }
 
 int cmd_history(struct session *s)
 {
     struct json_object *cm = NULL, *doc;
     struct err e;
+    size_t bad = 0;
     int rc = session_connect(s);
 
     if (rc != EXIT_DONE)
@@ -106,7 +173,8 @@ int cmd_history(struct session *s)
     if (api_is_socket(s->api)) {
         if (!(doc = socket_document(s, "/history")))
             return EXIT_UNREACHABLE;
-        render_document(s, doc);
+        show_history(s, json_object_get(jget(doc, "history", NULL)));
+        json_object_put(doc);
         return EXIT_DONE;
     }
     if (!state_read(s, &cm, &e)) {
@@ -116,9 +184,12 @@ int cmd_history(struct session *s)
                                 api_namespace(s->api));
         return session_fail_err(s, "read the cluster's state", &e);
     }
-    rc = show_history(s, jtext(jget(cm, "data", "history", NULL)));
+    show_history(s, decode_history(jtext(jget(cm, "data", "history", NULL)), &bad));
     json_object_put(cm);
-    return rc;
+    if (bad > 0)
+        return session_fail(s, EXIT_FAILED, "A newer hactl may read them.",
+                            "%zu lines of the history could not be read", bad);
+    return EXIT_DONE;
 }
 
 /* --- explain --- */

@@ -131,7 +131,13 @@ static const struct command commands[] = {
     {.name = "history",
      .operands = "",
      .help = "changes of the primary: when, why, how long, what was lost",
-     .text = "Oldest first. GAP is the time in which no write was acknowledged.",
+     .text = "Oldest first. GAP is how long at most nobody could write: from the last moment at which "
+             "the old primary could acknowledge a write, or the noticing of its crash, until the new "
+             "one admitted clients. The new primary measures it by its own clock; the old one tells "
+             "it how long ago it could last write. Where the old primary vanished, its last answer "
+             "counts, which may be a second too early; without any answer the gap is left out. LOST "
+             "is 0 where it is proved that no acknowledged write was lost, and left out otherwise. "
+             "With -o wide the milliseconds of each phase.",
      .run = cmd_history},
     {.name = "explain",
      .operands = "[POD]",

@@ -74,6 +74,7 @@ bool peer_state_encode(const struct peer_state *s, struct buf *b)
     jw_bool(&j, "nofailover", s->nofailover);
     jw_bool(&j, "paused", s->paused);
     jw_uint(&j, "priority", s->priority);
+    jw_int(&j, "written_ago_ms", s->written_ago_ms);
     jw_string(&j, "rule", s->rule.s);
     jw_object_end(&j);
     return !b->overflow;
@@ -255,6 +256,7 @@ bool peer_state_decode(const char *text, size_t len, struct peer_state *ret, str
     s.nofailover = get_flag(&r, "nofailover");
     s.paused = get_flag(&r, "paused");
     s.priority = (uint8_t)get_number(&r, "priority", UINT8_MAX);
+    s.written_ago_ms = get_number(&r, "written_ago_ms", INT64_MAX - 1);
     (void)str_copy(s.rule.s, sizeof(s.rule.s), get_string(&r, "rule", HA_NAME_SIZE - 1));
     json_object_put(r.o);
     if (r.ok)

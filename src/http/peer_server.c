@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/must.h"
 #include "base/str.h"
 #include "listener.h"
@@ -31,6 +32,7 @@ struct peer_server {
     struct peer_tokens tokens;
     bool published;
     struct peer_state state;
+    int64_t state_ms; /* when it was published */
     int64_t now_ms;
     uint64_t next_ticket;
     struct exchange *waiting[PEER_PENDING_MAX]; /* oldest first */
@@ -96,6 +98,8 @@ static void set_published(struct exchange *x)
 {
     struct peer_state st = x->server->state;
     st.promise_ms = 0;
+    if (st.written_ago_ms > 0) /* true when it was published, and the answer may come later */
+        st.written_ago_ms += clock_boot_ms() - x->server->state_ms;
     if (x->server->published) {
         set_reply(x, &st);
     } else {
@@ -322,6 +326,7 @@ void peer_server_set_tokens(struct peer_server *s, const struct peer_tokens *t)
 void peer_server_publish(struct peer_server *s, const struct peer_state *st)
 {
     s->state = *st;
+    s->state_ms = clock_boot_ms();
     s->published = true;
 }
 

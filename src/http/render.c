@@ -297,8 +297,8 @@ static void put_change(struct jw *j, const struct status_history *h)
 {
     jw_object(j, NULL);
     put_time(j, "time", h->at_us);
-    jw_string(j, "kind", h->kind);
     jw_string(j, "cause", h->cause);
+    jw_string(j, "reason", h->reason);
     put_text(j, "from", h->from.s);
     put_text(j, "to", h->to.s);
     jw_uint(j, "epoch", h->epoch);

@@ -80,6 +80,7 @@ static const struct field history_fields[] = {
     FIELD(history_entry, to, "to", F_NAME, true, 0, 0),
     FIELD(history_entry, write_gap_ms, "write_gap_ms", F_I32, false, -1, INT32_MAX),
     FIELD(history_entry, lost_bytes, "lost_bytes", F_I64, false, -1, INT64_MAX),
+    FIELD(history_entry, phase_ms, "phases_ms", F_PHASES, false, 0, 0),
     FIELD(history_entry, reason, "reason", F_TEXT, false, 0, 0),
 };
 
@@ -99,6 +100,7 @@ static const char *const phase_names[] = {
     [PHASE_CHECKPOINT] = "checkpoint",
     [PHASE_STOP] = "stop",
     [PHASE_RELEASE] = "release",
+    [PHASE_DETECT] = "detect",
     [PHASE_ACQUIRE] = "acquire",
     [PHASE_PROMOTE] = "promote",
     [PHASE_FIRST_WRITE] = "first-write",
@@ -544,6 +546,12 @@ bool intent_open(const struct intent *in, const struct intent_result *r, uint64_
     return !intent_state_final(r->state);
 }
 
+void history_entry_init(struct history_entry *h)
+{
+    *h = (struct history_entry){.write_gap_ms = -1, .lost_bytes = -1};
+    phases_unknown(h->phase_ms);
+}
+
 bool history_encode(const struct history_entry *h, struct buf *b)
 {
     return encode(history_fields, COUNT(history_fields), h, b);
@@ -551,8 +559,9 @@ bool history_encode(const struct history_entry *h, struct buf *b)
 
 bool history_decode(const char *json, size_t len, struct history_entry *ret, struct err *e)
 {
-    struct history_entry h = {.write_gap_ms = -1, .lost_bytes = -1};
+    struct history_entry h;
 
+    history_entry_init(&h);
     if (!decode(history_fields, COUNT(history_fields), json, len, &h, e))
         return err_wrap(e, "history");
     *ret = h;

@@ -334,12 +334,71 @@ def test_failover_by_hand_when_the_primary_is_gone(cluster):
     cluster.verify()
 
 
+def history(cluster):
+    return json.loads(cluster.hactl("history", "-o", "json", check=0).stdout)
+
+
+def new_change(cluster, before, deadline_s=10):
+    """The one line that the history has got since."""
+    rows = wait.until(lambda: history(cluster)[len(before):], deadline_s, "a line of history")
+    assert len(rows) == 1, rows
+    return rows[0]
+
+
 def test_history_tells_each_change(cluster):
-    cluster.switchover()
-    p = cluster.wait_healthy()
-    rows = json.loads(cluster.hactl("history", "-o", "json", check=0).stdout)
-    rows = rows["history"] if isinstance(rows, dict) else rows
-    assert rows[-1]["to"] == p.name and rows[-1]["cause"] == "switchover"
+    """The gap it records is what a client saw: not shorter, but for what the client needs to notice."""
+    notice_ms, slack_ms = 200, 150
+    with cluster.load() as load:
+        before, old, at = history(cluster), cluster.primary(), wait.boot_us()
+        verdict = cluster.switchover()
+        load.wait_writes(10, at)
+        p, row, seen_ms = cluster.wait_healthy(), new_change(cluster, before), load.gap_ms(at)
+        assert (row["cause"], row["from"], row["to"]) == ("switchover", old.name, p.name)
+        assert row["lost_bytes"] == 0
+        assert {"stop", "acquire", "promote", "first-write"} <= set(row["phases_ms"])
+        assert seen_ms - notice_ms < row["write_gap_ms"] < seen_ms + slack_ms, (seen_ms, row)
+        assert f"no write for {row['write_gap_ms']} ms" in verdict.stdout
+        metrics = p.get("/metrics")[1]
+        assert f"\npgha_switchover_write_gap_seconds {row['write_gap_ms'] / 1000:.3f}\n" in metrics
+
+        before, old, at = history(cluster), cluster.primary(), wait.boot_us()
+        old.terminate(deadline_s=25)
+        load.wait_writes(10, at)
+        old.start()
+        cluster.wait_healthy()
+        row, seen_ms = new_change(cluster, before), load.gap_ms(at)
+        assert (row["cause"], row["from"]) == ("switchover", old.name), row
+        assert row["reason"] == f"{old.name} was asked to end"
+        assert seen_ms - notice_ms < row["write_gap_ms"] < seen_ms + slack_ms, (seen_ms, row)
+
+        before, old, at = history(cluster), cluster.primary(), wait.boot_us()
+        old.postmaster().signal(signal.SIGKILL)
+        load.wait_writes(10, at)
+        p = cluster.wait_healthy()
+        row, seen_ms = new_change(cluster, before), load.gap_ms(at)
+        assert row["cause"] == ("restart" if p is old else "failover"), row
+        assert "crashed" in row["reason"]
+        assert seen_ms - notice_ms < row["write_gap_ms"] < seen_ms + slack_ms, (seen_ms, row)
+        text = wait.until(lambda: (m := p.get("/metrics")[1]) and
+                          'pgha_failover_seconds{phase="promote"}' in m and m, 5, "the metric")
+        assert "\npgha_lost_bytes_last_failover 0\n" in text
+    cluster.verify()
+
+
+def test_a_done_order_is_not_done_again_by_a_new_agent(cluster):
+    """The order lies in the ConfigMap until the next one; an agent that starts has forgotten it."""
+    with cluster.load():
+        p = cluster.primary()
+        cluster.hactl("restart", p.name, "--wait", "--force", check=0)
+        cluster.wait_healthy()
+        before, started = history(cluster), p.sql("SELECT pg_postmaster_start_time()")
+        agent = p.agent()
+        agent.signal(signal.SIGKILL)
+        wait.until(lambda: p.agent() and p.agent().pid != agent.pid, 10, "a new agent")
+        cluster.wait_healthy()
+        assert p.sql("SELECT pg_postmaster_start_time()") == started
+        assert history(cluster) == before
+    cluster.verify()
 
 
 def test_reload_takes_a_cluster_wide_setting(cluster):

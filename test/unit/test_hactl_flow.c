@@ -282,6 +282,12 @@ static bool serve(int fd, const char *method, const char *path, const char *body
         answer(fd, 200,
                "{\"scope\":\"pg\",\"leader\":\"pg-0\",\"epoch\":4,\"members\":[{\"name\":\"pg-0\","
                "\"role\":\"primary\",\"state\":\"running\",\"host\":\"127.0.0.1\"}]}");
+    } else if (strcmp(path, "/history") == 0) {
+        answer(fd, 200,
+               "{\"age_ms\":1,\"history\":[{\"time\":\"2025-11-21T04:40:00.000000Z\","
+               "\"cause\":\"failover\",\"reason\":\"it died\",\"from\":\"pg-2\",\"to\":\"pg-0\","
+               "\"epoch\":4,\"timeline\":3,\"lsn\":\"0/3000000\",\"lost_bytes\":0,"
+               "\"write_gap_ms\":310,\"phases_ms\":{\"detect\":210,\"promote\":100}}]}");
     } else if (strcmp(path, "/explain") == 0) {
         answer(fd, 200,
                "{\"decisions\":[{\"time\":\"2026-01-02T03:04:05Z\",\"rule\":\"serve\","
@@ -344,7 +350,8 @@ static void server_main(int listener, int unix_listener, enum script script)
         "\"data\":{\"system-id\":\"7300000000000000001\",\"config\":\"replication:\\n  k: 1\\n\","
         "\"history\":\"{\\\"time\\\":1763700000,\\\"epoch\\\":4,\\\"timeline\\\":3,\\\"lsn\\\":"
         "\\\"0/3000000\\\",\\\"cause\\\":\\\"failover\\\",\\\"from\\\":\\\"pg-2\\\",\\\"to\\\":"
-        "\\\"pg-0\\\",\\\"write_gap_ms\\\":310,\\\"lost_bytes\\\":0}\\nnot json\\n\"}}";
+        "\\\"pg-0\\\",\\\"write_gap_ms\\\":310,\\\"lost_bytes\\\":0,\\\"phases_ms\\\":{"
+        "\\\"detect\\\":210,\\\"promote\\\":100},\\\"reason\\\":\\\"it died\\\"}\\nnot json\\n\"}}";
 
     srv.script = script;
     srv.version = 1;
@@ -724,13 +731,42 @@ static void settings__edited_in_an_editor(void **state)
     unsetenv("EDITOR");
 }
 
+#define HISTORY_JSON                                                                               \
+    "[\n  {\n"                                                                                       \
+    "    \"time\": \"2025-11-21T04:40:00.000000Z\",\n    \"cause\": \"failover\",\n"                  \
+    "    \"reason\": \"it died\",\n    \"from\": \"pg-2\",\n    \"to\": \"pg-0\",\n"                   \
+    "    \"epoch\": 4,\n    \"timeline\": 3,\n    \"lsn\": \"0/3000000\",\n"                           \
+    "    \"lost_bytes\": 0,\n    \"write_gap_ms\": 310,\n    \"phases_ms\": {\n"                       \
+    "      \"detect\": 210,\n      \"promote\": 100\n    }\n  }\n]\n"
+
 static void history__table_and_unreadable_lines(void **state)
 {
     (void)state;
     start(PLAIN);
     EXPECT("history", EXIT_FAILED);
-    SAYS(out, "failover  pg-2  pg-0  310 ms  0");
+    assert_string_equal(out, "TIME                  CAUSE     FROM  TO    TL  GAP     LOST  REASON\n"
+                             "2025-11-21T04:40:00Z  failover  pg-2  pg-0  3   310 ms  0     it died\n");
     SAYS(err, "1 lines of the history could not be read");
+    EXPECT("history -o wide", EXIT_FAILED);
+    SAYS(out, "  it died  4      0/3000000  detect 210, promote 100\n");
+    EXPECT("history -o json", EXIT_FAILED);
+    assert_string_equal(out, HISTORY_JSON);
+}
+
+/* The agent's own answer gives the same forms. */
+static void history__by_socket__same_output(void **state)
+{
+    char line[160];
+
+    (void)state;
+    start(PLAIN);
+    snprintf(line, sizeof(line), "history --socket %s", fake.socket);
+    EXPECT(line, EXIT_DONE);
+    assert_string_equal(out, "TIME                  CAUSE     FROM  TO    TL  GAP     LOST  REASON\n"
+                             "2025-11-21T04:40:00Z  failover  pg-2  pg-0  3   310 ms  0     it died\n");
+    snprintf(line, sizeof(line), "history -o json --socket %s", fake.socket);
+    EXPECT(line, EXIT_DONE);
+    assert_string_equal(out, HISTORY_JSON);
 }
 
 static void dsn__all_members_by_role(void **state)
@@ -828,6 +864,7 @@ int main(void)
         cmocka_unit_test_teardown(settings__shown_changed_checked, stop),
         cmocka_unit_test_teardown(settings__edited_in_an_editor, stop),
         cmocka_unit_test_teardown(history__table_and_unreadable_lines, stop),
+        cmocka_unit_test_teardown(history__by_socket__same_output, stop),
         cmocka_unit_test_teardown(dsn__all_members_by_role, stop),
         cmocka_unit_test_teardown(explain__rules_and_decisions, stop),
         cmocka_unit_test_teardown(socket__reads_without_the_api, stop),

@@ -33,6 +33,7 @@ static const struct peer_state full = {
     .nofailover = true,
     .paused = true,
     .priority = 255,
+    .written_ago_ms = 123456789,
     .rule = {"follow"},
 };
 
