@@ -17,20 +17,19 @@
 #include "core/types.h"
 #include "kube/intent.h"
 
-/* How a member's ability to write ended, as it told; the word is part of its rule's name. */
-enum succession_end { END_UNSEEN, END_SEEN, END_PLANNED, END_CRASHED };
-
 struct succession_source { /* one other member */
     struct ha_name name;
     uint64_t volume;
     int64_t written_ms;   /* it could still write then; never later than the truth; 0 = never heard */
-    enum succession_end end;
+    bool ended;           /* it could not any more when it last answered */
+    enum write_end end;
 };
 
 struct succession {
     int64_t written_ms;   /* this member could acknowledge a write in a turn then; 0 = never */
     int64_t turn_ms;
-    bool serving, open, crashed, initialised; /* open: served and nothing was to end it */
+    bool serving, open, initialised; /* open: served and nothing was to end it */
+    enum write_end end;              /* of this member's last time as writer */
     struct succession_source other[HA_MEMBERS_MAX];
     uint8_t n;
     /* the way to the Lease */
@@ -55,7 +54,8 @@ struct succession_look {
     const struct identity *self;
     uint64_t volume;
     bool serving;   /* clients are admitted and the right is live */
-    bool ending;    /* a stop or kill is ordered in this turn */
+    bool stopping;  /* a stop is ordered in this turn */
+    bool killing;   /* a kill */
     bool crashed, initialising;
     bool armed;     /* the server may become writable */
     int64_t promoted_ms;

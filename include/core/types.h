@@ -98,6 +98,9 @@ enum data_state {
 
 enum pg_process { PG_DOWN, PG_STARTING, PG_RUNNING, PG_STOPPING };
 
+/* How a member's last time as writer ended. */
+enum write_end { WRITE_END_OTHER, WRITE_END_PLANNED, WRITE_END_CRASH };
+
 /* Everything a member tells a peer, in one reply, whatever it was asked. */
 struct peer_state {
     struct identity id;
@@ -119,6 +122,7 @@ struct peer_state {
     bool paused;
     uint8_t priority;
     int64_t written_ago_ms;   /* it could last acknowledge a write so long ago, at least 1; 0 = unknown */
+    enum write_end write_end;
     struct ha_name rule;      /* id of the rule in force, for people */
 };
 

@@ -33,6 +33,7 @@ void fill_peer_state(const struct agent *a, struct peer_state *s)
         .nofailover = a->set.nofailover,
         .paused = v->st.paused,
         .priority = a->set.priority,
+        .write_end = a->succession.end,
         .written_ago_ms = succession_written_ago(&a->succession, v->now_ms),
     };
     (void)str_copy(s->rule.s, sizeof s->rule.s, rule_of(a)->id);
@@ -339,7 +340,8 @@ static void succeed(struct agent *a, struct status *s, int64_t now)
         .self = &a->id,
         .volume = a->state.volume,
         .serving = a->verdict.serving,
-        .ending = (a->verdict.effects & (EFF_PG_STOP | EFF_DROP_SENDERS | EFF_FENCE)) != 0,
+        .stopping = (a->verdict.effects & (EFF_PG_STOP | EFF_DROP_SENDERS)) != 0,
+        .killing = (a->verdict.effects & EFF_FENCE) != 0,
         .crashed = v->pg.crashed,
         .initialising = pg_job_state(a->job) == PG_JOB_RUNNING && pg_job_kind(a->job) == PG_JOB_INITDB,
         .armed = a->server.armed,

@@ -26,21 +26,14 @@ static struct succession_source *source_of(struct succession *s, const struct ha
 void succession_heard(struct succession *s, const struct peer_state *st, int64_t sent_ms)
 {
     int64_t ago_ms = st->written_ago_ms;
-    const char *rule = st->rule.s;
     struct succession_source *o = ago_ms > 0 ? source_of(s, &st->id.name) : NULL;
     if (o == NULL)
         return;
     o->volume = st->volume;
     if (sent_ms - ago_ms > o->written_ms)
         o->written_ms = sent_ms - ago_ms;
-    if (str_starts(rule, "serve") || str_eq(rule, "handover-prepare"))
-        o->end = END_UNSEEN;
-    else if (str_starts(rule, "handover-"))
-        o->end = END_PLANNED;
-    else if (str_starts(rule, "crash-") || str_eq(rule, "down-armed"))
-        o->end = END_CRASHED;
-    else if (o->end == END_UNSEEN && ago_ms > 1)
-        o->end = END_SEEN;
+    o->ended = st->process != PG_RUNNING || st->in_recovery != TRI_NO;
+    o->end = st->write_end;
 }
 
 int64_t succession_written_ago(const struct succession *s, int64_t now_ms)
@@ -129,10 +122,10 @@ static void put_cause(struct succession *s, const struct succession_look *l,
                       const struct succession_source *from, bool restart)
 {
     struct history_entry *h = &s->entry;
-    enum succession_end end = from != NULL ? from->end : END_UNSEEN;
+    enum write_end end = from != NULL ? from->end : WRITE_END_OTHER;
     const char *who = h->from.s[0] != '\0' ? h->from.s : "the primary";
     bool asked = ordered(l);
-    bool planned = asked ? l->intent->kind == INTENT_SWITCHOVER : end == END_PLANNED;
+    bool planned = asked ? l->intent->kind == INTENT_SWITCHOVER : end == WRITE_END_PLANNED;
     (void)str_copy(h->cause, sizeof h->cause,
                    restart ? "restart" : planned ? "switchover" : "failover");
     if (asked && l->intent->created_by[0] != '\0')
@@ -141,11 +134,11 @@ static void put_cause(struct succession *s, const struct succession_look *l,
         (void)str_copy(h->reason, sizeof h->reason, "ordered by an operator");
     else if (restart)
         (void)str_copy(h->reason, sizeof h->reason,
-                       s->crashed ? "the server crashed and was started again"
+                       s->end == WRITE_END_CRASH ? "the server crashed and was started again"
                                   : "the server was started again");
     else if (planned)
         (void)str_format(h->reason, sizeof h->reason, "%s was asked to end", who);
-    else if (end == END_CRASHED)
+    else if (end == WRITE_END_CRASH)
         (void)str_format(h->reason, sizeof h->reason, "the server of %s crashed", who);
     else if (s->release.valid && s->release.releaser.s[0] != '\0')
         (void)str_format(h->reason, sizeof h->reason, "%s gave the Lease back",
@@ -163,7 +156,7 @@ static void admitted(struct succession *s, const struct succession_look *l)
     const struct succession_source *o = own ? NULL : last_writer(s);
     int64_t end_ms = own ? s->written_ms : o != NULL ? o->written_ms : 0;
     bool restart = own && s->entry.epoch == l->lease->epoch;
-    if (o != NULL && o->end == END_UNSEEN && end_ms < s->renewed_ms - STALE_MS)
+    if (o != NULL && !o->ended && end_ms < s->renewed_ms - STALE_MS)
         end_ms = 0;
     history_entry_init(&s->entry);
     s->entry.time_s = l->wall_s;
@@ -214,14 +207,18 @@ static bool complete(struct succession *s, const struct succession_look *l)
  * Of any other end it is only known that it came after the last turn that served. */
 static void note_writes(struct succession *s, const struct succession_look *l)
 {
-    bool open = l->serving && !l->ending;
-    bool noticed = s->open && (l->ending || l->crashed) && l->now_ms - s->turn_ms < TURN_MS;
+    bool ordered_end = l->stopping || l->killing, open = l->serving && !ordered_end;
+    bool noticed = s->open && (ordered_end || l->crashed) && l->now_ms - s->turn_ms < TURN_MS;
     if (open || noticed)
         s->written_ms = l->now_ms;
-    if (l->serving) {
-        s->crashed = false;
+    if (open)
+        s->end = WRITE_END_OTHER;
+    else if (s->open)
+        s->end = l->crashed                    ? WRITE_END_CRASH
+                 : l->stopping && !l->killing ? WRITE_END_PLANNED
+                                               : WRITE_END_OTHER;
+    if (l->serving)
         s->writer = l->volume;
-    }
     s->open = open;
     s->serving = l->serving;
     s->turn_ms = l->now_ms;
@@ -233,7 +230,6 @@ bool succession_turn(struct succession *s, const struct succession_look *l,
     bool same = s->entry.epoch == l->lease->epoch &&
                 s->entry.timeline == l->lease->record.timeline;
     s->initialised = s->initialised || l->initialising;
-    s->crashed = s->crashed || l->crashed;
     look_at_lease(s, l);
     if (l->serving && !s->serving && !same)
         admitted(s, l);

@@ -15,6 +15,7 @@
 static const char *const ask_names[] = {"state", "vote", "promise"};
 static const char *const data_names[] = {"unknown", "empty", "ok", "partial", "foreign", "broken"};
 static const char *const process_names[] = {"down", "starting", "running", "stopping"};
+static const char *const write_end_names[] = {"other", "planned", "crash"};
 static const char *const tri_names[] = {"unknown", "no", "yes"};
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
@@ -75,6 +76,7 @@ bool peer_state_encode(const struct peer_state *s, struct buf *b)
     jw_bool(&j, "paused", s->paused);
     jw_uint(&j, "priority", s->priority);
     jw_int(&j, "written_ago_ms", s->written_ago_ms);
+    jw_string(&j, "write_end", write_end_names[s->write_end]);
     jw_string(&j, "rule", s->rule.s);
     jw_object_end(&j);
     return !b->overflow;
@@ -257,6 +259,8 @@ bool peer_state_decode(const char *text, size_t len, struct peer_state *ret, str
     s.paused = get_flag(&r, "paused");
     s.priority = (uint8_t)get_number(&r, "priority", UINT8_MAX);
     s.written_ago_ms = get_number(&r, "written_ago_ms", INT64_MAX - 1);
+    s.write_end =
+        (enum write_end)get_word(&r, "write_end", write_end_names, COUNT(write_end_names));
     (void)str_copy(s.rule.s, sizeof(s.rule.s), get_string(&r, "rule", HA_NAME_SIZE - 1));
     json_object_put(r.o);
     if (r.ok)

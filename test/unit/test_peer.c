@@ -34,6 +34,7 @@ static const struct peer_state full = {
     .paused = true,
     .priority = 255,
     .written_ago_ms = 123456789,
+    .write_end = WRITE_END_CRASH,
     .rule = {"follow"},
 };
 

@@ -63,11 +63,11 @@ static bool turn(struct fixture *f, int64_t ms)
     return succession_turn(&f->s, &f->l, &f->got);
 }
 
-static void hear(struct fixture *f, int64_t sent_ms, int64_t ago_ms, const char *rule)
+static void hear(struct fixture *f, int64_t sent_ms, int64_t ago_ms, enum write_end end)
 {
-    struct peer_state st = {.volume = OLD_VOLUME, .written_ago_ms = ago_ms};
+    struct peer_state st = {.volume = OLD_VOLUME, .written_ago_ms = ago_ms, .write_end = end,
+                            .process = ago_ms > 1 ? PG_DOWN : PG_RUNNING, .in_recovery = TRI_NO};
     st.id = f->other;
-    name(&st.rule, rule);
     succession_heard(&f->s, &st, sent_ms);
 }
 
@@ -97,9 +97,9 @@ static void crash__supervisor_lives__gap_counts_from_the_crash(void **state)
     begin(&f);
     f.l.lease_changed_ms = f.now;
     turn(&f, 0);
-    hear(&f, f.now, 1, "serve");
+    hear(&f, f.now, 1, WRITE_END_OTHER);
     turn(&f, 1000); /* the server dies 400 ms before this; the next answer says so */
-    hear(&f, f.now, 400, "crash-proof");
+    hear(&f, f.now, 400, WRITE_END_CRASH);
     assert_true(take_over(&f));
     assert_string_equal(f.got.cause, "failover");
     assert_string_equal(f.got.reason, "the server of pg-0 crashed");
@@ -127,7 +127,7 @@ static void node_lost__last_answer_bounds_the_gap(void **state)
     begin(&f);
     f.l.lease_changed_ms = f.now;
     turn(&f, 0);
-    hear(&f, f.now, 1, "serve");
+    hear(&f, f.now, 1, WRITE_END_OTHER);
     turn(&f, 6000); /* silence; the Lease is counted out */
     assert_true(take_over(&f));
     assert_string_equal(f.got.cause, "failover");
@@ -142,7 +142,7 @@ static void node_lost__stale_or_no_answer__gap_left_out(void **state)
     (void)state;
     begin(&f); /* peers cut off for a minute while the Lease was renewed all the time */
     turn(&f, 0);
-    hear(&f, f.now, 1, "serve");
+    hear(&f, f.now, 1, WRITE_END_OTHER);
     turn(&f, 60000);
     f.l.lease_changed_ms = f.now;
     turn(&f, 6000);
@@ -171,7 +171,7 @@ static void switchover__phases_of_both_sides(void **state)
     f.begun.phase_ms[PHASE_RELEASE] = 9;
     f.result.state = INTENT_RUNNING;
     turn(&f, 0);
-    hear(&f, f.now, 60, "handover-release");
+    hear(&f, f.now, 60, WRITE_END_PLANNED);
     assert_true(take_over(&f));
     assert_string_equal(f.got.cause, "switchover");
     assert_string_equal(f.got.reason, "ordered by ann@desk");
@@ -194,7 +194,7 @@ static void sigterm__old_order_is_not_its_cause(void **state)
     f.begun.phase_ms[PHASE_STOP] = 50;
     f.result.state = INTENT_RUNNING;
     turn(&f, 0);
-    hear(&f, f.now, 80, "handover-proof");
+    hear(&f, f.now, 80, WRITE_END_PLANNED);
     assert_true(take_over(&f));
     assert_string_equal(f.got.cause, "switchover");
     assert_string_equal(f.got.reason, "pg-0 was asked to end");
@@ -306,7 +306,7 @@ static void new_process__of_the_writer__unknown_gap_and_no_double_entry(void **s
     f.lease.record.timeline = 6;
     name(&f.last.to, "pg-1");
     turn(&f, 0);
-    hear(&f, f.now, 11000, "follow"); /* an earlier writer is not the last one */
+    hear(&f, f.now, 11000, WRITE_END_OTHER); /* an earlier writer is not the last one */
     f.l.serving = true;
     assert_true(turn(&f, 10));
     assert_string_equal(f.got.cause, "restart");
@@ -348,11 +348,12 @@ static void own_answer__says_how_long_ago(void **state)
     assert_true(take_over(&f));
     assert_int_equal(succession_written_ago(&f.s, f.now), 1);
     turn(&f, 100);
-    f.l.ending = true; /* the stop is ordered in this turn: until now it could write */
+    f.l.stopping = true; /* the stop is ordered in this turn: until now it could write */
     turn(&f, 200);
     assert_int_equal(succession_written_ago(&f.s, f.now), 1);
     turn(&f, 50); /* still admitted on paper */
     assert_int_equal(succession_written_ago(&f.s, f.now), 51);
+    assert_int_equal(f.s.end, WRITE_END_PLANNED);
 }
 
 int main(void)
