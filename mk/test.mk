@@ -60,7 +60,7 @@ integration: ## everything with real processes: guard, devkube, harness, scenari
 	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 # What the layers would build one after the other.
-build-test: $(SYSTEM) $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules
+build-test: $(SYSTEM) $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules $(FUZZ_BIN)
 
 test: ## all tests, after make deps; the last lines give the counts per layer
 	$(Q)tools/deps
@@ -68,7 +68,7 @@ test: ## all tests, after make deps; the last lines give the counts per layer
 	$(Q)$(ANEW) run-test
 
 run-test: build-test need-python
-	$(Q)tools/run-layers unit=check core=check-core guard=test-guard devkube=check-devkube \
+	$(Q)tools/run-layers unit=check fuzz=fuzz-corpus core=check-core guard=test-guard devkube=check-devkube \
 	    kubeapi=test-kubeapi harness=test-harness demo=check-demo \
 	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 

@@ -97,9 +97,8 @@ static void fill(struct turn *t, const struct rule *r)
     if ((r->effects & EFF_CHECKPOINT) != 0 && (r->effects & EFF_UNLABEL) != 0 &&
         t->v->pg.checkpoint_ms >= t->m->handover_ms)
         out->effects &= ~(uint32_t)EFF_CHECKPOINT;
-    out->serving = (out->facts & (FACT(PG_PRIMARY) | FACT(ADMITTED) | FACT(RIGHT) |
-                                  FACT(WRITER_ME))) ==
-                   (FACT(PG_PRIMARY) | FACT(ADMITTED) | FACT(RIGHT) | FACT(WRITER_ME));
+    uint64_t needed = FACT(PG_PRIMARY) | FACT(ADMITTED) | FACT(RIGHT) | FACT(WRITER_ME);
+    out->serving = (out->facts & needed) == needed && (r->effects & EFF_FENCE) == 0;
     if (out->failsafe)
         out->effects |= EFF_PROMISES;
     name_missing(t, out);

@@ -125,6 +125,9 @@ struct ssn ssn_of_record(const struct record *r, uint64_t self, bool writer, enu
     for (uint8_t i = 0; i < r->n; i++)
         if (r->m[i].in_v && r->m[i].volume != self)
             ssn_insert(&s, r->m[i].volume);
+    /* A record that asks for more confirmations than there are others to give them. */
+    if (s.w > s.n)
+        s = (struct ssn){.kind = SSN_UNSATISFIABLE};
     return s;
 }
 

@@ -206,13 +206,14 @@ static struct member_view *add_member(struct cluster_view *v, const char *name)
 {
     struct member_view *m;
 
-    if (v->n == CLUSTER_MEMBERS_MAX)
+    if (v->n == CLUSTER_MEMBERS_MAX || name[0] == '\0')
         return NULL;
-    m = &v->m[v->n++];
+    m = &v->m[v->n];
     *m = (struct member_view){.age_s = -1, .lag_bytes = -1, .port = 5432, .rest_port = 8008};
     if (!str_copy(m->name, sizeof(m->name), name))
-        v->n--;
-    return m->name[0] ? m : NULL;
+        return NULL;
+    v->n++;
+    return m;
 }
 
 static bool pod_ready(struct json_object *pod)

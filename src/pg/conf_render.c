@@ -47,9 +47,13 @@ static bool parse_members(struct pg_ssn *s, const char *p)
             return false;
         memcpy(name, p + 1, n);
         name[n] = '\0';
-        s->volume[s->n] = pg_member_volume(name);
-        if (s->volume[s->n++] == 0)
+        uint64_t volume = pg_member_volume(name);
+        for (uint8_t i = 0; i < s->n; i++)
+            if (s->volume[i] == volume)
+                return false; /* it would be counted twice */
+        if (volume == 0)
             return false;
+        s->volume[s->n++] = volume;
         p += n + 2;
         if (strcmp(p, ")") == 0)
             return true;

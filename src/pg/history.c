@@ -35,7 +35,7 @@ static bool parse_line(struct pg_history *h, char *line, int number, struct err 
     reason += strspn(reason, " \t");
     int64_t tl;
     uint64_t end;
-    if (!str_to_i64(p, 1, UINT32_MAX, &tl) || !pg_lsn_parse(lsn, &end))
+    if (!str_to_i64(p, 1, UINT32_MAX, &tl) || !pg_lsn_parse(lsn, &end) || end == 0)
         return err_set(e, ERR_CORRUPT, "history of timeline %u, line %d: not \"timeline LSN\"",
                        h->timeline, number);
     if ((uint32_t)tl >= h->timeline || (h->n > 0 && h->branch[h->n - 1].timeline >= (uint32_t)tl))

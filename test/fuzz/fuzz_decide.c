@@ -200,6 +200,9 @@ static void turn(const struct view *v, struct memo *m)
     memset(&again, 0xff, sizeof(again));
     decide(v, m, &d);
     decide(v, m, &again);
+    if (getenv("FUZZ_TRACE") != NULL)
+        fprintf(stderr, "%s: effects %x, write %d, deadline %+lld\n", core_rules[d.rule].id,
+                d.effects, (int)d.write.kind, (long long)(d.deadline_ms - v->now_ms));
     REQUIRE(d.rule == again.rule && d.facts == again.facts && d.effects == again.effects);
     REQUIRE(d.deadline_ms == again.deadline_ms && d.wake_at_ms == again.wake_at_ms);
     REQUIRE(d.write.kind == again.write.kind && d.promise_ms == again.promise_ms);

@@ -2,7 +2,7 @@
 #ifndef PGHAD_TEST_HTTP_FEED_H
 #define PGHAD_TEST_HTTP_FEED_H
 
-#include <poll.h>
+#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,7 +11,7 @@
 
 #define FEED_TURNS 60
 
-/* fd is a connected, non-blocking socket; it is closed. each is called after each turn. Returns the
+/* fd is a connected socket; it is closed. each is called after each turn. Returns the
  * bytes of the answer. */
 static inline size_t feed(struct loop *l, int fd, const uint8_t *data, size_t size,
                           void (*each)(void))
@@ -22,7 +22,7 @@ static inline size_t feed(struct loop *l, int fd, const uint8_t *data, size_t si
     bool half = false;
     for (int i = 0; i < FEED_TURNS; i++) {
         if (sent < size) {
-            ssize_t n = send(fd, data + sent, size - sent, MSG_NOSIGNAL);
+            ssize_t n = send(fd, data + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
             sent = n > 0 ? sent + (size_t)n : sent;
         } else if (!half) {
             half = true;
@@ -31,8 +31,8 @@ static inline size_t feed(struct loop *l, int fd, const uint8_t *data, size_t si
         loop_turn(l, 0);
         if (each != NULL)
             each();
-        ssize_t n = recv(fd, answer, sizeof(answer), 0);
-        if (n == 0)
+        ssize_t n = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             break;
         got += n > 0 ? (size_t)n : 0;
     }
