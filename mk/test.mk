@@ -68,9 +68,17 @@ test: ## all tests, after make deps; the last lines give the counts per layer
 	$(Q)$(ANEW) run-test
 
 run-test: build-test need-python
-	$(Q)tools/run-layers unit=check fuzz=fuzz-corpus core=check-core guard=test-guard devkube=check-devkube \
-	    kubeapi=test-kubeapi harness=test-harness demo=check-demo \
-	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
+	$(Q)tools/run-layers \
+	    unit=check,core=check-core \
+	    fuzz=fuzz-corpus \
+	    guard=test-guard \
+	    devkube=check-devkube \
+	    kubeapi=test-kubeapi \
+	    harness=test-harness \
+	    standalone=test-standalone \
+	    demo=check-demo \
+	    manifests=test-manifests \
+	    scenarios-devkube=scenarios-devkube,scenarios-real=scenarios-real
 
 demo: ## three members, four faults, write gaps; KEEP=1 leaves it running; installs what is missing
 	$(Q)tools/deps demo
