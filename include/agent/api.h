@@ -46,6 +46,8 @@ bool api_lease_write(struct api *a, const struct lease_write *w, int64_t now);
  * wins. Confirmed by api_label(). */
 void api_set_label(struct api *a, enum ha_role role, int64_t now);
 enum ha_role api_label(const struct api *a);
+/* One patch for each new text: the caller gives one only when it is worth a request. */
+#define API_ANNOTATION_MAX 2048
 void api_set_annotation(struct api *a, const char *json, int64_t now);
 /* Removes role=primary from every other pod that still has it. */
 void api_strip(struct api *a, int64_t now);

@@ -33,6 +33,7 @@ struct server {
     bool seen;             /* this agent saw this life */
     bool answered;         /* a session has worked in this life */
     enum tri in_recovery;  /* last known in this life */
+    uint32_t timeline;     /* last known in this life, 0 = not yet */
     bool end_requested;    /* stop or kill asked for in this life */
     bool crashed, clean;   /* how the last life ended */
     int64_t stop_since_ms;
@@ -162,6 +163,7 @@ struct agent {
     struct events_seen seen;
     struct status status;
     struct succession succession;
+    char annotated[API_ANNOTATION_MAX]; /* what of the published status counts as a change */
     struct intent_result result; /* of the operation in hand */
     enum intent_phase op_phase;
     int64_t op_phase_since_ms;   /* 0 = none under way */

@@ -54,7 +54,7 @@ struct api {
 
     enum ha_role want_role, have_role;
     bool role_wanted, role_known;
-    char annotation[512], annotation_done[512];
+    char annotation[API_ANNOTATION_MAX], annotation_done[API_ANNOTATION_MAX];
     struct kube_call *patch;
     enum ha_role patch_role;
     int64_t patch_next_ms, annotation_next_ms;

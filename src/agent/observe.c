@@ -63,6 +63,7 @@ static void server_ended(struct agent *a, const struct link_status *g)
     s->answered = false;
     s->end_requested = false;
     s->in_recovery = TRI_UNKNOWN;
+    s->timeline = 0;
     s->armed = false;
     s->promoted_ms = 0;
     s->promoted_end_lsn = 0;
@@ -133,6 +134,7 @@ void observe_server(struct agent *a, int64_t now)
     if (f->received_lsn != 0)
         s->streamed = true;
     s->last = f->position;
+    s->timeline = f->timeline;
 }
 
 /* --- parts of the view -------------------------------------------------------------------------- */
@@ -283,8 +285,10 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     p->looked_ms = f->valid ? f->at_ms : 0;
     view_position(a, p);
     p->local_timeline = a->dir.timeline;
-    if (f->valid && s->pid != 0)
-        p->local_timeline = f->timeline;
+    /* The directory was looked at before this life began: a session that breaks must not bring an old
+     * timeline back. */
+    if (s->pid != 0 && s->timeline != 0)
+        p->local_timeline = s->timeline;
     if (s->pid != 0 && pg_detach_state(a->detach) == PG_DETACH_FROZEN)
         p->frozen_epoch = pg_detach_epoch(a->detach);
     view_follow(a, f, p, now);

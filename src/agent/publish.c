@@ -3,8 +3,10 @@
 
 #include "agent.h"
 #include "base/clock.h"
+#include "base/jw.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "http/render.h"
 
 static const struct rule *rule_of(const struct agent *a)
 {
@@ -385,18 +387,58 @@ static void tell_changes(struct agent *a, struct status *s, int64_t now)
     }
 }
 
+/* What of the status is a change worth a request; positions and lag are not. */
+static void annotation_stable(const struct status *s, struct jw *j)
+{
+    char volume[20];
+    (void)str_format(volume, sizeof volume, "%016llx", (unsigned long long)s->volume);
+    jw_string(j, "role", role_name(s->role));
+    jw_string(j, "state", s->state);
+    jw_uint(j, "timeline", s->timeline);
+    jw_string(j, "sync", sync_name(s->sync));
+    jw_string(j, "rule", s->rule.s);
+    jw_uint(j, "epoch", s->epoch);
+    jw_string(j, "volume", volume);
+    jw_uint(j, "port", s->port);
+    jw_uint(j, "server_version", s->server_version);
+    jw_string(j, "version", PGHAD_VERSION);
+    if (s->pending_restart)
+        jw_bool(j, "pending_restart", true);
+    jw_object(j, "tags");
+    for (uint8_t i = 0; i < s->tags_n; i++)
+        jw_string(j, s->tags[i].key, s->tags[i].value);
+    jw_object_end(j);
+}
+
 static void annotate(struct agent *a, const struct status *s, int64_t now)
 {
-    char json[512];
-    static const char *const roles[] = {"unknown", "primary", "replica"};
-    if (str_format(json, sizeof json,
-                   "{\"role\":\"%s\",\"state\":\"%s\",\"timeline\":%u,\"rule\":\"%s\","
-                   "\"version\":\"%s\",\"volume\":\"%016llx\",\"epoch\":%llu,\"sync\":%s}",
-                   roles[s->role], s->state, s->timeline, s->rule.s, PGHAD_VERSION,
-                   (unsigned long long)s->volume, (unsigned long long)s->epoch,
-                   s->sync == STATUS_SYNC_QUORUM || s->sync == STATUS_SYNC_SYNC ? "true"
-                                                                                : "false"))
-        api_set_annotation(a->api, json, now);
+    struct buf key, json;
+    struct jw j;
+    buf_init(&key, API_ANNOTATION_MAX - 1);
+    buf_init(&json, API_ANNOTATION_MAX - 1);
+    jw_init(&j, &key);
+    jw_object(&j, NULL);
+    annotation_stable(s, &j);
+    jw_object_end(&j);
+    if (!key.overflow && strcmp(buf_str(&key), a->annotated) != 0) {
+        uint64_t lsn = s->write_lsn != 0 ? s->write_lsn : s->received_lsn;
+        char text[24];
+        jw_init(&j, &json);
+        jw_object(&j, NULL);
+        annotation_stable(s, &j);
+        if (str_format(text, sizeof text, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn))
+            jw_string(&j, "lsn", text);
+        if (s->receive_lag_bytes >= 0)
+            jw_int(&j, "lag", s->receive_lag_bytes);
+        jw_int(&j, "at", s->published_us / 1000000);
+        jw_object_end(&j);
+        if (!json.overflow) {
+            (void)str_copy(a->annotated, sizeof a->annotated, buf_str(&key));
+            api_set_annotation(a->api, buf_str(&json), now);
+        }
+    }
+    buf_done(&key);
+    buf_done(&json);
 }
 
 void publish(struct agent *a, int64_t now)

@@ -378,6 +378,8 @@ def test_history_tells_each_change(cluster):
         row, seen_ms = new_change(cluster, before), load.gap_ms(at)
         assert row["cause"] == ("restart" if p is old else "failover"), row
         assert "crashed" in row["reason"]
+        rules = [d["rule"] for d in json.loads(old.get("/explain")[1])["decisions"]]
+        assert "wrong-timeline" not in rules, "a session that breaks says nothing of the timeline"
         assert seen_ms - notice_ms < row["write_gap_ms"] < seen_ms + slack_ms, (seen_ms, row)
         text = wait.until(lambda: (m := p.get("/metrics")[1]) and
                           'pgha_failover_seconds{phase="promote"}' in m and m, 5, "the metric")
@@ -434,6 +436,40 @@ def test_metrics_satisfy_promtool(cluster):
         r = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
                            text=True)
         assert r.returncode == 0, r.stdout + r.stderr
+
+
+def pod_patches(cluster):
+    return sum(float(line.rsplit(" ", 1)[1]) for m in cluster.members
+               for line in m.get("/metrics")[1].splitlines()
+               if line.startswith("pgha_api_requests_total{") and 'verb="patch"' in line
+               and 'resource="pods"' in line)
+
+
+def annotation(cluster, m):
+    pod = cluster.kube.admin.get("pods", cluster.ns, m.name)
+    return json.loads(pod["metadata"]["annotations"]["pghad.io/status"])
+
+
+def test_annotation_is_written_on_change_only(cluster):
+    with cluster.load() as load:
+        p, s = cluster.primary(), cluster.standby()
+        wait.until(lambda: annotation(cluster, s)["sync"] == "quorum", 10, "the settled status")
+        note = annotation(cluster, p)
+        assert note["role"] == "primary" and note["state"] == "running" and note["tags"] == {}
+        assert note["timeline"] == p.status()["timeline"] and "/" in note["lsn"] and note["at"] > 0
+        assert annotation(cluster, s)["role"] == "replica" and annotation(cluster, s)["lag"] >= 0
+        told = ("role", "state", "rule", "sync", "timeline")
+        for m in cluster.members:
+            wait.until(lambda: all(annotation(cluster, m)[k] == m.status()[k] for k in told), 10,
+                       f"{m.name} to have published its last change")
+        before = pod_patches(cluster)
+        wait.holds(lambda: pod_patches(cluster) == before, 6,
+                   "at rest no pod is patched, however much is written", every=1)
+        load.wait_writes(50)
+        cluster.switchover(to=s)
+        wait.until(lambda: annotation(cluster, s)["role"] == "primary", 10, "the change")
+        cluster.wait_healthy()
+    cluster.verify()
 
 
 def test_agent_and_guard_are_single_threaded(cluster):
