@@ -87,10 +87,12 @@ $(B)/obj/$(1)/%.o: src/$(1)/%.c
 endef
 $(foreach a,$(AREAS),$(eval $(call area_rules,$(a))))
 
-# guard is PID 1: libc only, so it is a program of its own (docs/decisions/0001).
+# guard is PID 1: libc only and static, so it is a program of its own (docs/decisions/0001, 0011).
+# The sanitizers need a dynamic program.
+LD_guard := $(if $(LDSAN),-pie,-static-pie) $(filter-out -pie,$(LDFLAGS))
 $(B)/pghad: $(call lib,guard) $(call lib,base)
 	@echo '  LD    $@'
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group
+	$(Q)$(CC) $(CFLAGS) $(LD_guard) -o $@ -Wl,--start-group $^ -Wl,--end-group
 
 AGENT_LIBS := $(foreach a,agent config pg kube http loop core base,$(call lib,$(a)))
 $(B)/pghad-agent: $(AGENT_LIBS)

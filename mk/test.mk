@@ -10,7 +10,7 @@ PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
 .PHONY: check check-demo test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
         scenarios-real-core demo run-demo build-demo build-test \
-        bench-quick install need-python
+        bench-quick bench-resources install need-python
 
 # For targets that install what is missing: only a make that starts afterwards sees the libraries.
 # All processors, unless the caller has said how many.
@@ -93,6 +93,11 @@ run-demo: $(SYSTEM) need-python
 N ?= 10
 bench-quick: $(SYSTEM) need-python ## speed and memory, N=10 episodes each; raw data in test/bench/results
 	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/quick.py -n $(N)
+
+PROBES ?= 100000
+REST_S ?= 60
+bench-resources: $(SYSTEM) need-python ## memory, processor at rest, growth under PROBES=100000 health probes
+	$(Q)$(SANDBOX) -- $(PYTHON) test/bench/resources.py --probes $(PROBES) --rest $(REST_S) $(X)
 
 install: $(PROGRAMS) ## install to DESTDIR PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pghad $(DESTDIR)/etc/pghad

@@ -64,7 +64,9 @@ struct peer_inbox {
     uint64_t ticket; /* names a waiting request in peer_server_answer */
     struct peer_request req;
     int64_t received_ms;
+    int64_t gap_ms; /* since this asker's request before, PEER_NO_GAP for its first */
 };
+#define PEER_NO_GAP INT64_MAX
 
 /* Requests that wait for the agent, oldest first; i from 0 until NULL. Valid until the next answer
  * or turn. At most one per asker: a newer one answers the older with the published state. */

@@ -62,6 +62,11 @@ static bool act_store(struct agent *a)
     return true;
 }
 
+int64_t peers_rest_ms(const struct agent *a)
+{
+    return a->set.renew_ms < 1000 ? a->set.renew_ms : 1000;
+}
+
 static int64_t peer_interval(const struct agent *a, const struct verdict *d)
 {
     if ((d->effects & EFF_VOTES) != 0)
@@ -75,7 +80,7 @@ static int64_t peer_interval(const struct agent *a, const struct verdict *d)
                        a->view.pg.crashed
                    ? 10
                    : 100;
-    return a->set.renew_ms < 1000 ? a->set.renew_ms : 1000;
+    return peers_rest_ms(a);
 }
 
 void act_peers(struct agent *a, int64_t now)

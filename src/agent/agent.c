@@ -90,6 +90,7 @@ void agent_turn(struct agent *a)
         pg_probe_kick(a->probe);
     }
     publish(a, now);
+    agent_trim(a, now);
     status_hist_add(&a->status.n.loop, clock_boot_us() - began_us);
     loop_wake_at(a->loop, a->verdict.wake_at_ms);
 }

@@ -172,6 +172,7 @@ struct agent {
     bool standalone; /* no Kubernetes: see standalone.c */
     bool reload_wanted;
     int64_t last_now_ms;
+    int64_t trim_next_ms;
 };
 
 /* setup.c */
@@ -189,6 +190,7 @@ void act(struct agent *a, int64_t now);
 void act_pg(struct agent *a, int64_t now);
 void act_peers(struct agent *a, int64_t now);
 bool agent_begin_initdb(struct agent *a, struct err *e);
+int64_t peers_rest_ms(const struct agent *a); /* pace of questions among members at rest */
 struct member *member_of_volume(struct agent *a, uint64_t volume);
 struct member *member_of_name(struct agent *a, const struct ha_name *name);
 
@@ -204,6 +206,8 @@ bool standalone_wanted(void); /* nothing in the environment speaks of Kubernetes
 bool standalone_possible(const struct config *c); /* nor do the settings */
 void standalone_reload(struct agent *a);
 void standalone_turn(struct agent *a);
+/* trim.c */
+void agent_trim(struct agent *a, int64_t now); /* once a turn; does something once a minute at rest */
 
 /* agent.c */
 void agent_reload(struct agent *a);

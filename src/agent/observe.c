@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#define HOT_MS 1000 /* after the last question of somebody who waits */
+
 void ssn_from(const struct pg_ssn *p, struct ssn *ret)
 {
     *ret = (struct ssn){.kind = SSN_UNKNOWN};
@@ -418,8 +420,12 @@ static void observe_inbox(struct agent *a, struct inbox *in)
     /* A vote once asked for stays wanted although its call was answered by time. */
     for (size_t i = 0; (p = peer_server_last(a->peers_in, i)) != NULL; i++) {
         observe_asker(a, p);
-        if (a->view.now_ms - p->received_ms < 1000)
-            a->hot_until_ms = a->view.now_ms + 500;
+        /* Members ask each other once a second at rest: only who asks more often, or wants more than
+         * the state, waits for our position. */
+        bool eager = p->req.ask != PEER_STATE || p->gap_ms < peers_rest_ms(a) * 7 / 10;
+        if (eager && a->view.now_ms - p->received_ms < 1000 &&
+            p->received_ms + HOT_MS > a->hot_until_ms)
+            a->hot_until_ms = p->received_ms + HOT_MS;
         if (p->req.ask == PEER_VOTE && a->view.now_ms - p->received_ms < 1000 &&
             (!in->vote || p->req.epoch > in->vote_req.epoch)) {
             in->vote = true;

@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -17,12 +18,60 @@
 #include "base/fd.h"
 #include "base/str.h"
 
+#define GROUPS_MAX 64
+
 struct ids {
     uid_t uid;
     gid_t gid;
     char name[64]; /* empty: numbers without an account */
     char home[PATH_MAX];
 };
+
+/* Accounts come from /etc/passwd and /etc/group alone: the name service would load libraries, which
+ * may ask daemons and the network, into the first process of the container. */
+static bool find_account(const char *user, struct ids *ids, struct err *e)
+{
+    FILE *f = fopen("/etc/passwd", "re");
+    if (!f)
+        return err_errno(e, ERR_FATAL, "open /etc/passwd");
+    const struct passwd *pw;
+    while ((pw = fgetpwent(f)) != NULL && !str_eq(pw->pw_name, user)) {
+    }
+    bool ok = false;
+    if (!pw)
+        err_set(e, ERR_INVALID,
+                "there is no user \"%s\" in /etc/passwd to run PostgreSQL as (PGHA_USER)", user);
+    else if (pw->pw_uid == 0)
+        err_set(e, ERR_INVALID, "PGHA_USER must not be root");
+    else if (!str_copy(ids->home, sizeof(ids->home), pw->pw_dir))
+        err_set(e, ERR_INVALID, "home directory of %s too long", user);
+    else
+        ok = true;
+    if (ok) {
+        ids->uid = pw->pw_uid;
+        ids->gid = pw->pw_gid;
+    }
+    fclose(f);
+    return ok && str_copy(ids->name, sizeof(ids->name), user);
+}
+
+/* The groups of an account, its own included. Without /etc/group there is only that one. */
+static size_t find_groups(const struct ids *ids, gid_t ret[GROUPS_MAX])
+{
+    size_t n = 0;
+    ret[n++] = ids->gid;
+    FILE *f = fopen("/etc/group", "re");
+    const struct group *g;
+    while (f && n < GROUPS_MAX && (g = fgetgrent(f)) != NULL)
+        for (char **m = g->gr_mem; *m; m++)
+            if (str_eq(*m, ids->name) && g->gr_gid != ids->gid) {
+                ret[n++] = g->gr_gid;
+                break;
+            }
+    if (f)
+        fclose(f);
+    return n;
+}
 
 static bool look_up(const char *user, struct ids *ids, struct err *e)
 {
@@ -41,17 +90,7 @@ static bool look_up(const char *user, struct ids *ids, struct err *e)
         ids->gid = (gid_t)gid;
         return true;
     }
-    const struct passwd *pw = getpwnam(user);
-    if (!pw)
-        return err_set(e, ERR_INVALID, "there is no user \"%s\" to run PostgreSQL as (PGHA_USER)",
-                       user);
-    if (pw->pw_uid == 0)
-        return err_set(e, ERR_INVALID, "PGHA_USER must not be root");
-    ids->uid = pw->pw_uid;
-    ids->gid = pw->pw_gid;
-    if (!str_copy(ids->home, sizeof(ids->home), pw->pw_dir))
-        return err_set(e, ERR_INVALID, "home directory of %s too long", user);
-    return str_copy(ids->name, sizeof(ids->name), user);
+    return find_account(user, ids, e);
 }
 
 static uid_t walk_uid; /* nftw has no argument for its callback */
@@ -139,7 +178,9 @@ static bool give_dirs(const char *data_dir, const char *state_dir, const struct 
 
 static bool drop(const struct ids *ids, struct err *e)
 {
-    if (ids->name[0] ? initgroups(ids->name, ids->gid) != 0 : setgroups(0, NULL) != 0)
+    gid_t groups[GROUPS_MAX];
+    size_t n = ids->name[0] ? find_groups(ids, groups) : 0;
+    if (setgroups(n, groups) != 0)
         return err_errno(e, ERR_FATAL, "set the groups of uid %u", (unsigned)ids->uid);
     if (setresgid(ids->gid, ids->gid, ids->gid) != 0)
         return err_errno(e, ERR_FATAL, "become gid %u", (unsigned)ids->gid);

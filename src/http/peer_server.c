@@ -128,11 +128,13 @@ static void resume(struct exchange *x)
     listener_kick(x->server->listener);
 }
 
-static void remember(struct peer_server *s, const struct peer_inbox *in)
+static void remember(struct peer_server *s, struct peer_inbox *in)
 {
     size_t at = 0;
+    in->gap_ms = PEER_NO_GAP;
     for (size_t i = 0; i < s->last_n; i++) {
         if (strcmp(s->last[i].req.from.name.s, in->req.from.name.s) == 0) {
+            in->gap_ms = in->received_ms - s->last[i].received_ms;
             s->last[i] = *in;
             return;
         }

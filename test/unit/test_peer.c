@@ -342,6 +342,7 @@ static void call__promise__waits_for_the_agent(void **state)
     assert_int_equal(p->req.ask, PEER_PROMISE);
     assert_int_equal(p->req.promise_ms, 10000);
     assert_int_equal(p->req.epoch, 7);
+    assert_true(p->gap_ms == PEER_NO_GAP);
     uint64_t ticket = p->ticket;
     struct peer_state s = full;
     s.promise_ms = 4321;
@@ -397,6 +398,9 @@ static void call__same_asker_again__older_is_answered(void **state)
     assert_null(peer_server_pending(f.server, 1));
     assert_false(peer_server_answer(f.server, first, &full));
     assert_int_equal(peer_server_last(f.server, 0)->req.epoch, 8);
+    int64_t gap = peer_server_last(f.server, 0)->gap_ms; /* between the two questions */
+    assert_true(gap >= 0 && gap < 2000);
+    assert_int_equal(p->gap_ms, gap);
     peer_channel_free(second);
     stop(&f); /* with a request waiting */
 }
