@@ -32,7 +32,7 @@ enum link_kind {
     LINK_SIGNAL_POSTGRES,
     LINK_KILL_SERVERS,
     LINK_STATUS_REQUEST,
-    LINK_WATCH, /* the agent has set page.writable: guard watches the deadline from now on */
+    LINK_WATCH, /* page.writable is set or the deadline lowered: guard looks at the page now */
     LINK_EXIT,  /* orderly end of the container; everything left is killed */
     LINK_STATUS = 64,
 };

@@ -27,8 +27,9 @@ bool sweep_parse_stat(const char *text, struct sweep_proc *ret);
  * very command that asked for the stop) is spared unless it is a server, or force is set. */
 bool sweep_wants(const struct sweep_proc *p, enum sweep_origin origin, bool force);
 
-/* Sends sig to each process that is to be ended; returns how many were found alive. agent may be 0.
+/* Sends sig to each process that is to be ended; returns how many were found alive. agent may be 0;
+ * probe, guard's own child that looks at the lock, is spared: it has a deadline of its own.
  * Only in the first process of a PID namespace. No heap; reads /proc only. */
-unsigned sweep_signal(pid_t agent, int sig, bool force);
+unsigned sweep_signal(pid_t agent, pid_t probe, int sig, bool force);
 
 #endif

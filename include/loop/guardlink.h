@@ -32,6 +32,9 @@ struct fence_page *guard_link_page(const struct guard_link *g);
 /* Before promoting: sets page.writable and tells guard to watch the deadline. On false nothing may
  * be promoted (the message did not get through); call again in a later turn. */
 bool guard_link_arm(struct guard_link *g, struct err *e);
+/* After the deadline was lowered: guard sleeps until the one it knew. On false guard has messages
+ * unread, which wake it as well, or is gone. */
+bool guard_link_watch(struct guard_link *g, struct err *e);
 
 /* Each returns the sequence number of the request, 0 when it could not be sent now. */
 uint32_t guard_link_start(struct guard_link *g, const char *bin, const char *data_dir,

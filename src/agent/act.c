@@ -22,13 +22,22 @@ struct member *member_of_volume(struct agent *a, uint64_t volume)
     return NULL;
 }
 
+static void deadline_lowered(struct agent *a)
+{
+    struct err e = {0};
+    if (page_writable(a->page) && !guard_link_watch(a->link, &e))
+        log_event(LOG_WARNING, "guard-untold", e.msg);
+}
+
 static void act_page(struct agent *a, int64_t now)
 {
     const struct verdict *d = &a->verdict;
     int64_t have = page_deadline_ms(a->page);
     if (d->deadline_ms <= now) {
-        if (have > now)
+        if (have > now) {
             page_forfeit(a->page);
+            deadline_lowered(a);
+        }
         return;
     }
     if (d->deadline_ms == have)
@@ -39,6 +48,8 @@ static void act_page(struct agent *a, int64_t now)
         return;
     }
     page_grant(a->page, d->deadline_ms);
+    if (d->deadline_ms < have)
+        deadline_lowered(a);
 }
 
 static bool act_store(struct agent *a)

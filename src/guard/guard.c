@@ -21,7 +21,9 @@
 #include "guard/fence.h"
 #include "guard/spawn.h"
 
-#define WATCH_MS 20        /* the deadline is read again at least this often while writable */
+/* Whoever lowers the deadline says so over the link; if that gets lost, it is read again at least
+ * this often while writable. */
+#define WATCH_MS 250
 #define LOOK_MS 1000       /* the same while postgres runs as a standby */
 #define LOCK_RETRY_MS 20   /* guard.lock held by an earlier incarnation */
 #define LOCK_LOG_MS 10000

@@ -217,10 +217,10 @@ static void sweep_once(struct guard *g)
     int64_t age = g->now_ms - g->task.begun_ms;
     bool force = age >= SWEEP_FORCE_AFTER_MS;
     if (g->now_ms >= g->task.kill_from_ms) {
-        sweep_signal(g->agent_pid, SIGKILL, force);
+        sweep_signal(g->agent_pid, g->probe.pid, SIGKILL, force);
     } else if (!g->task.termed) {
         g->task.termed = true;
-        sweep_signal(g->agent_pid, SIGTERM, false);
+        sweep_signal(g->agent_pid, g->probe.pid, SIGTERM, false);
     }
     g->task.next_ms = g->now_ms + (force ? SWEEP_SLOW_MS : SWEEP_EVERY_MS);
     if (g->task.next_ms > g->task.kill_from_ms && g->now_ms < g->task.kill_from_ms)

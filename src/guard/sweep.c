@@ -98,11 +98,12 @@ static enum sweep_origin origin_of(const struct sweep_proc *p, pid_t agent)
     return SWEEP_OF_GUARD;
 }
 
-static unsigned visit(const char *name, pid_t agent, int sig, bool force)
+static unsigned visit(const char *name, pid_t agent, pid_t probe, int sig, bool force)
 {
     int64_t pid;
     struct sweep_proc p;
-    if (!str_to_i64(name, 2, INT32_MAX, &pid) || !read_stat((pid_t)pid, &p))
+    if (!str_to_i64(name, 2, INT32_MAX, &pid) || pid == probe ||
+        !read_stat((pid_t)pid, &p))
         return 0;
     if (!sweep_wants(&p, origin_of(&p, agent), force))
         return 0;
@@ -110,7 +111,7 @@ static unsigned visit(const char *name, pid_t agent, int sig, bool force)
     return 1;
 }
 
-unsigned sweep_signal(pid_t agent, int sig, bool force)
+unsigned sweep_signal(pid_t agent, pid_t probe, int sig, bool force)
 {
     must(getpid() == 1);
     static union {
@@ -125,7 +126,7 @@ unsigned sweep_signal(pid_t agent, int sig, bool force)
     while ((n = getdents64(fd, room.bytes, sizeof(room.bytes))) > 0) {
         for (ssize_t at = 0; at < n;) {
             const struct dirent64 *d = (const void *)(room.bytes + at);
-            found += visit(d->d_name, agent, sig, force);
+            found += visit(d->d_name, agent, probe, sig, force);
             at += d->d_reclen;
         }
     }

@@ -145,6 +145,12 @@ bool guard_link_arm(struct guard_link *g, struct err *e)
     return send_msg(g, e) != 0;
 }
 
+bool guard_link_watch(struct guard_link *g, struct err *e)
+{
+    link_init(&g->msg, LINK_WATCH, next_seq(g));
+    return send_msg(g, e) != 0;
+}
+
 uint32_t guard_link_start(struct guard_link *g, const char *bin, const char *data_dir,
                           const char *const *extra, struct err *e)
 {

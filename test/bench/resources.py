@@ -107,6 +107,7 @@ def main():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--probes", type=int, default=100_000)
     p.add_argument("--rest", type=int, default=60, help="seconds")
+    p.add_argument("--kube", default="devkube", choices=kubeapi.BACKENDS)
     p.add_argument("--mappings", action="store_true", help="every mapping, not only the sum")
     a = p.parse_args()
     missed = []
@@ -119,7 +120,7 @@ def main():
             missed.append(what)
 
     net = netns.Network()
-    with kubeapi.open_kube("devkube", host=net.api_ip) as kube:
+    with kubeapi.open_kube(a.kube, host=net.api_ip) as kube:
         c = Cluster(kube, net, "resources", options={"lease.profile": "default"}).start()
         try:
             primary = c.wait_healthy()

@@ -117,6 +117,9 @@ static void command(char **word, int n)
         answer_number(page_extend(guard_link_page(guard), clock_boot_ms() + num));
     } else if (str_eq(name, "forfeit")) {
         page_forfeit(guard_link_page(guard));
+        answer_number(guard_link_watch(guard, NULL));
+    } else if (str_eq(name, "forfeit-silently")) { /* as if stopped before the message */
+        page_forfeit(guard_link_page(guard));
         answer("ok");
     } else if (str_eq(name, "arm")) {
         answer_number(guard_link_arm(guard, NULL));

@@ -107,7 +107,8 @@ def test_fence__agent_stopped_between_mark_and_message__noticed(guard):
     assert guard.accept().status()["fenced"] == 1
 
 
-def test_fence__forfeit_while_writable__at_once(guard, capsys):
+@pytest.mark.parametrize("how", ["forfeit", "forfeit-silently"])
+def test_fence__forfeit_while_writable__at_once(guard, capsys, how):
     guard.make_data()
     proc, agent = guard.start()
     guard.start_postgres(agent)
@@ -115,9 +116,9 @@ def test_fence__forfeit_while_writable__at_once(guard, capsys):
     agent.number("arm")
     fds = pidfds(guard.servers(proc))
     before = boot_ms()
-    agent.conn.sendall(b"forfeit\n")
+    agent.conn.sendall(how.encode() + b"\n")
     took = wait_gone(fds) - before
-    measure(capsys, f"forfeit noticed and executed in {took:.1f} ms")
+    measure(capsys, f"{how} noticed and executed in {took:.1f} ms")
     assert took < FENCE_BOUND_MS
     assert guard.accept().number("extend", 1000) == 0, "a lapse is final"
 
