@@ -206,6 +206,7 @@ bool standalone_wanted(void); /* nothing in the environment speaks of Kubernetes
 bool standalone_possible(const struct config *c); /* nor do the settings */
 void standalone_reload(struct agent *a);
 void standalone_turn(struct agent *a);
+
 /* trim.c */
 void agent_trim(struct agent *a, int64_t now); /* once a turn; does something once a minute at rest */
 
