@@ -41,6 +41,7 @@ enum opt_id {
     OPT_APPLY,
     OPT_FOR,
     OPT_ROLE,
+    OPT_REPLICA,
     OPT_USER,
     OPT_DBNAME,
     OPT_DNS,

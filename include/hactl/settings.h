@@ -13,6 +13,9 @@
 bool settings_set(const char *text, const char *path, const char *value, struct buf *ret,
                   struct err *e);
 
+/* The line (from 1) on which that key stands; 0 when it is not there in block style. */
+size_t settings_line(const char *text, const char *path);
+
 /* A unified difference with three lines of context on s->out; false when there is none. */
 bool settings_diff(struct session *s, const char *before, const char *after);
 

@@ -16,6 +16,7 @@
 #include "hactl/commands.h"
 #include "hactl/jget.h"
 #include "hactl/operation.h"
+#include "hactl/pgcheck.h"
 #include "hactl/render.h"
 #include "hactl/session.h"
 #include "hactl/settings.h"
@@ -291,27 +292,71 @@ int cmd_edit_config(struct session *s)
     return rc;
 }
 
+/* What PostgreSQL itself says of its parameters, each fault with the line of its key. */
+static int check_parameters(struct session *s, const struct config *c, const char *file,
+                            const char *text)
+{
+    struct pgcheck p;
+    struct err e;
+
+    if (c->postgres.parameters.n == 0)
+        return EXIT_DONE;
+    if (!pgcheck_run(c, NULL, &p, &e))
+        return session_fail(s, EXIT_FAILED, NULL, "postgres.parameters: %s", e.msg);
+    if (p.program[0] == '\0') {
+        fprintf(s->err, "hactl: postgres.parameters was not checked: %s%s\n",
+                *c->postgres.bin_dir ? "there is no server in " : "no server is installed here",
+                c->postgres.bin_dir);
+        return EXIT_DONE;
+    }
+    for (size_t i = 0; i < p.n; i++) {
+        char path[200], line[40] = "";
+        size_t at = str_format(path, sizeof(path), "postgres.parameters.%s", p.fault[i].name)
+                        ? settings_line(text, path)
+                        : 0;
+        if (at > 0)
+            (void)str_format(line, sizeof(line), "line %zu: ", at);
+        session_fail(s, EXIT_USAGE, NULL, "%s: %spostgres.parameters.%s: %s", file, line,
+                     p.fault[i].name, p.fault[i].text);
+    }
+    return p.n > 0 ? EXIT_USAGE : EXIT_DONE;
+}
+
+static int check_file(struct session *s, const char *file, struct buf *text)
+{
+    bool wide = args_has(&s->args, OPT_CLUSTER_WIDE);
+    struct config_sources src = {.file = file, .env = environ, .check_only = true};
+    struct config c = {0};
+    struct err e;
+    int rc;
+
+    if (!fd_read_file(file, text, &e))
+        return session_fail(s, EXIT_USAGE, NULL, "%s", e.msg);
+    if (wide && !config_check_cluster_text(buf_str(text), &e))
+        return session_fail(s, EXIT_USAGE, NULL, "%s", e.msg);
+    if (wide) { /* on top of the file of this host, if there is one, as on a member */
+        src.file = NULL;
+        src.cluster_text = buf_str(text);
+    }
+    if (!config_load(&c, &src, &e))
+        return session_fail(s, EXIT_USAGE, NULL, "%s", e.msg);
+    rc = check_parameters(s, &c, file, buf_str(text));
+    config_done(&c);
+    if (rc == EXIT_DONE)
+        fprintf(s->out, "%s: valid\n", file);
+    return rc;
+}
+
 int cmd_config(struct session *s)
 {
     const char *file = s->args.operands > 1 ? s->args.operand[1] : CONFIG_FILE;
-    struct config c = {0};
-    struct buf b;
-    struct err e;
-    bool ok;
+    struct buf text;
+    int rc;
 
     if (!str_eq(s->args.operand[0], "check"))
         return session_fail(s, EXIT_USAGE, NULL, "config: \"%s\" is not check", s->args.operand[0]);
-    if (args_has(&s->args, OPT_CLUSTER_WIDE)) {
-        buf_init(&b, CONFIG_TEXT_MAX);
-        ok = fd_read_file(file, &b, &e) && config_check_cluster_text(buf_str(&b), &e);
-        buf_done(&b);
-    } else {
-        struct config_sources src = {.file = file, .env = environ, .check_only = true};
-        ok = config_load(&c, &src, &e);
-        config_done(&c);
-    }
-    if (!ok)
-        return session_fail(s, EXIT_USAGE, NULL, "%s", e.msg);
-    fprintf(s->out, "%s: valid\n", file);
-    return EXIT_DONE;
+    buf_init(&text, CONFIG_TEXT_MAX);
+    rc = check_file(s, file, &text);
+    buf_done(&text);
+    return rc;
 }

@@ -19,6 +19,7 @@
 #include "kube/intent.h"
 
 #define EXPLAIN_MS 2000
+#define LOGIN_MS 300
 #define DSN_MAX 4096
 
 static int gather(struct session *s, struct cluster_view *v, bool live)
@@ -298,52 +299,90 @@ static bool role_wanted(const struct session *s, const char *role)
     return str_eq(r ? r : "primary", role);
 }
 
-/* libpq: a value in single quotes, with \ before ' and \ (PostgreSQL manual, 34.1.1). */
-static void put_quoted(struct buf *b, const char *key, const char *value)
+/* RFC 3986, 2.3: everything else is escaped, so no name can end its part of the URI. */
+static void put_escaped(struct buf *b, const char *s)
 {
-    buf_printf(b, " %s='", key);
-    for (; *value; value++) {
-        if (*value == '\'' || *value == '\\')
-            buf_puts(b, "\\");
-        buf_put(b, value, 1);
+    for (; *s; s++) {
+        bool plain = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+                     (*s >= '0' && *s <= '9') || strchr("-._~", *s);
+        if (plain)
+            buf_put(b, s, 1);
+        else
+            buf_printf(b, "%%%02X", (unsigned char)*s);
     }
-    buf_puts(b, "'");
+}
+
+static size_t put_hosts(struct session *s, const struct cluster_view *v, struct buf *b)
+{
+    bool dns = args_has(&s->args, OPT_DNS);
+    size_t n = 0;
+
+    for (size_t i = 0; i < v->n; i++) {
+        const struct member_view *m = &v->m[i];
+        bool v6 = strchr(m->address, ':') != NULL;
+        if (!m->address[0] || m->terminating)
+            continue;
+        if (dns)
+            buf_printf(b, "%s%s.%s-pods.%s.svc", n ? "," : "", m->name, v->name, v->ns);
+        else
+            buf_printf(b, "%s%s%s%s", n ? "," : "", v6 ? "[" : "", m->address, v6 ? "]" : "");
+        buf_printf(b, ":%lld", (long long)m->port);
+        n++;
+    }
+    return n;
+}
+
+struct login {
+    char user[128], db[128];
+};
+
+/* What was asked for, else what libpq itself would take from the environment, else what the cluster was
+ * made with, else postgres. */
+static void find_login(struct session *s, const struct cluster_view *v, struct login *l)
+{
+    const char *user = s->args.value[OPT_USER], *db = s->args.value[OPT_DBNAME];
+    const struct member_view *p = cluster_primary(v);
+    struct api_fetch f = {.path = "/config"};
+
+    user = user ? user : getenv("PGUSER");
+    db = db ? db : getenv("PGDATABASE");
+    if (!(user && db) && (api_is_socket(s->api) || (p && p->source == SOURCE_LIVE))) {
+        if (p)
+            str_copy(f.host, sizeof(f.host), p->address);
+        f.port = p ? p->rest_port : 0;
+        api_fetch_all(s->api, &f, 1, clock_boot_ms() + LOGIN_MS);
+    }
+    jcopy(l->user, sizeof(l->user), jget(f.doc, "postgres", "superuser", NULL));
+    jcopy(l->db, sizeof(l->db), jget(f.doc, "bootstrap", "database", NULL));
+    json_object_put(f.doc);
+    if (user || !l->user[0])
+        str_copy(l->user, sizeof(l->user), user ? user : "postgres");
+    /* As the official image: the database is called like its user unless it was named. */
+    if (db || !l->db[0])
+        str_copy(l->db, sizeof(l->db), db ? db : "postgres");
 }
 
 static int make_dsn(struct session *s, struct buf *b)
 {
-    const char *user = s->args.value[OPT_USER], *db = s->args.value[OPT_DBNAME];
-    bool dns = args_has(&s->args, OPT_DNS);
     struct cluster_view v;
-    struct buf ports;
-    size_t n = 0;
+    struct login l;
+    size_t n;
     int rc = gather(s, &v, true); /* the port is theirs to tell */
 
     if (rc != EXIT_DONE)
         return rc;
-    buf_init(&ports, DSN_MAX);
-    buf_puts(b, "host=");
-    for (size_t i = 0; i < v.n; i++) {
-        const struct member_view *m = &v.m[i];
-        if (!m->address[0] || m->terminating)
-            continue;
-        if (dns)
-            buf_printf(b, "%s%s.%s-pods.%s.svc", n ? "," : "", m->name, v.name, v.ns);
-        else
-            buf_printf(b, "%s%s", n ? "," : "", m->address);
-        buf_printf(&ports, "%s%lld", n ? "," : "", (long long)m->port);
-        n++;
-    }
-    buf_printf(b, " port=%s", buf_str(&ports));
-    buf_done(&ports);
-    put_quoted(b, "dbname", db ? db : "postgres");
-    if (user)
-        put_quoted(b, "user", user);
+    find_login(s, &v, &l);
+    buf_puts(b, "postgresql://");
+    put_escaped(b, l.user);
+    buf_puts(b, "@");
+    n = put_hosts(s, &v, b);
+    buf_puts(b, "/");
+    put_escaped(b, l.db);
     /* A member that is away must not cost the whole connection attempt. */
-    buf_printf(b, " connect_timeout=5 target_session_attrs=%s",
-               role_wanted(s, "primary")   ? "read-write"
-               : role_wanted(s, "replica") ? "prefer-standby"
-                                           : "any");
+    buf_printf(b, "?target_session_attrs=%s&connect_timeout=5",
+               args_has(&s->args, OPT_REPLICA) || role_wanted(s, "replica") ? "prefer-standby"
+               : role_wanted(s, "primary")                                  ? "read-write"
+                                                                            : "any");
     if (n == 0)
         return session_fail(s, EXIT_FAILED, "See `hactl list`.",
                             "no member of %s has an address yet", v.name);

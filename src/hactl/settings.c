@@ -267,6 +267,24 @@ bool settings_set(const char *text, const char *path, const char *value, struct 
     return ok;
 }
 
+size_t settings_line(const char *text, const char *path)
+{
+    char parts[PARTS][128];
+    struct span in;
+    struct text t;
+    size_t n, at = 0, depth = 0;
+
+    if (!split_path(path, parts, &n, NULL) || !split(text, &t, NULL))
+        return 0;
+    in = (struct span){0, t.n};
+    while (depth < n && find_key(&t, in, parts[depth], &at)) {
+        in = block_of(&t, at, in.to);
+        depth++;
+    }
+    free(t.line);
+    return depth == n ? at + 1 : 0;
+}
+
 /* --- differences --- */
 
 #define TABLE_MAX 4000000 /* cells; larger differences are shown as one replacement */

@@ -282,6 +282,9 @@ static bool serve(int fd, const char *method, const char *path, const char *body
         answer(fd, 200,
                "{\"scope\":\"pg\",\"leader\":\"pg-0\",\"epoch\":4,\"members\":[{\"name\":\"pg-0\","
                "\"role\":\"primary\",\"state\":\"running\",\"host\":\"127.0.0.1\"}]}");
+    } else if (strcmp(path, "/config") == 0) {
+        answer(fd, 200,
+               "{\"postgres\":{\"superuser\":\"owner\"},\"bootstrap\":{\"database\":\"shop\"}}");
     } else if (strcmp(path, "/history") == 0) {
         answer(fd, 200,
                "{\"age_ms\":1,\"history\":[{\"time\":\"2025-11-21T04:40:00.000000Z\","
@@ -703,6 +706,42 @@ static void settings__shown_changed_checked(void **state)
     EXPECT(line, EXIT_DONE);
 }
 
+static void config_check__server_judges_parameters(void **state)
+{
+    char path[96], line[160];
+    FILE *f;
+
+    (void)state;
+    start(PLAIN);
+    snprintf(path, sizeof(path), "%s/apply.yaml", fake.dir);
+    assert_non_null(f = fopen(path, "w"));
+    fputs("postgres:\n  parameters:\n    # memory\n    work_mem: lots\n    foo_bar: 1\n"
+          "    max_connections: 700000000\n    log_line_prefix: \"it's %m \\\\ \"\n", f);
+    fclose(f);
+    snprintf(line, sizeof(line), "config check %s", path);
+    EXPECT(line, EXIT_USAGE);
+    SAYS(err, "apply.yaml: line 4: postgres.parameters.work_mem: invalid value for parameter");
+    SAYS(err, "apply.yaml: line 5: postgres.parameters.foo_bar: unrecognized configuration parameter");
+    SAYS(err, "apply.yaml: line 6: postgres.parameters.max_connections: 700000000 is outside");
+    assert_null(strstr(err, "log_line_prefix"));
+    assert_null(strstr(err, "/tmp/hactl-check"));
+    snprintf(line, sizeof(line), "config check --cluster-wide %s", path);
+    EXPECT(line, EXIT_USAGE);
+    SAYS(err, "line 5: postgres.parameters.foo_bar: unrecognized");
+    assert_non_null(f = fopen(path, "w"));
+    fputs("postgres:\n  parameters:\n    work_mem: 8MB\n    log_line_prefix: \"it's %m\"\n", f);
+    fclose(f);
+    snprintf(line, sizeof(line), "config check %s", path);
+    EXPECT(line, EXIT_DONE);
+    assert_string_equal(err, "");
+    assert_non_null(f = fopen(path, "w"));
+    fputs("postgres:\n  bin_dir: /nonexistent\n  parameters:\n    foo_bar: 1\n", f);
+    fclose(f);
+    EXPECT(line, EXIT_DONE);
+    SAYS(err, "was not checked: there is no server in /nonexistent");
+    SAYS(out, "apply.yaml: valid");
+}
+
 static void settings__edited_in_an_editor(void **state)
 {
     char editor[160], path[96];
@@ -773,13 +812,21 @@ static void dsn__all_members_by_role(void **state)
 {
     (void)state;
     start(PLAIN);
-    EXPECT("dsn -U app -d shop", EXIT_DONE);
-    assert_string_equal(out, "host=127.0.0.1,127.0.0.1,127.0.0.1 port=5440,5432,5432 "
-                             "dbname='shop' user='app' connect_timeout=5 "
-                             "target_session_attrs=read-write\n");
-    EXPECT("dsn -r replica --dns", EXIT_DONE);
-    SAYS(out, "host=pg-0.pg-pods.db.svc,pg-1.pg-pods.db.svc,");
-    SAYS(out, "target_session_attrs=prefer-standby");
+    unsetenv("PGUSER");
+    unsetenv("PGDATABASE");
+    EXPECT("dsn -U ann@home -d a/b?c=d", EXIT_DONE);
+    assert_string_equal(out, "postgresql://ann%40home@127.0.0.1:5440,127.0.0.1:5432,127.0.0.1:5432/"
+                             "a%2Fb%3Fc%3Dd?target_session_attrs=read-write&connect_timeout=5\n");
+    EXPECT("dsn --replica --dns", EXIT_DONE); /* login as the primary's settings name it */
+    SAYS(out, "postgresql://owner@pg-0.pg-pods.db.svc:5440,pg-1.pg-pods.db.svc:5432,");
+    SAYS(out, "/shop?target_session_attrs=prefer-standby&");
+    EXPECT("dsn -r any --db x -o json", EXIT_DONE);
+    SAYS(out, "/x?target_session_attrs=any&");
+    setenv("PGUSER", "env", 1);
+    EXPECT("dsn", EXIT_DONE);
+    SAYS(out, "postgresql://env@127.0.0.1:5440,");
+    SAYS(out, "/shop?target_session_attrs=read-write&");
+    unsetenv("PGUSER");
 }
 
 static void explain__rules_and_decisions(void **state)
@@ -862,6 +909,7 @@ int main(void)
         cmocka_unit_test_teardown(operations__on_members, stop),
         cmocka_unit_test_teardown(pause__set_shown_and_ended, stop),
         cmocka_unit_test_teardown(settings__shown_changed_checked, stop),
+        cmocka_unit_test_teardown(config_check__server_judges_parameters, stop),
         cmocka_unit_test_teardown(settings__edited_in_an_editor, stop),
         cmocka_unit_test_teardown(history__table_and_unreadable_lines, stop),
         cmocka_unit_test_teardown(history__by_socket__same_output, stop),
