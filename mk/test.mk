@@ -99,10 +99,12 @@ REST_S ?= 60
 bench-resources: $(SYSTEM) need-python ## memory, processor at rest, growth under PROBES=100000 health probes
 	$(Q)$(SANDBOX) -- $(PYTHON) test/bench/resources.py --probes $(PROBES) --rest $(REST_S) $(X)
 
+COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 install: $(PROGRAMS) ## install to DESTDIR PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pghad $(DESTDIR)/etc/pghad
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pghad $(DESTDIR)/etc/pghad $(COMPLETIONS)
 	install -m 755 $(B)/pghad $(B)/hactl $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/pghad-agent $(DESTDIR)$(PREFIX)/lib/pghad
 	ln -sf hactl $(DESTDIR)$(PREFIX)/bin/kubectl-hactl
+	$(B)/hactl completion bash > $(COMPLETIONS)/hactl
 	test -e $(DESTDIR)/etc/pghad/pghad.yaml || \
 	    install -m 644 config/pghad.yaml $(DESTDIR)/etc/pghad/pghad.yaml
