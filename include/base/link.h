@@ -27,6 +27,10 @@
 #define LINK_EXIT_LOCK_ERROR 122 /* server.lock cannot be opened or locked */
 #define LINK_EXIT_NO_EXEC 127
 
+/* Exit code of an agent whose configuration cannot be used. While guard has started no server it
+ * ends the container with it, so that the pod shows it; later postgres goes on being served. */
+#define LINK_EXIT_CONFIG 2
+
 enum link_kind {
     LINK_START_POSTGRES = 1,
     LINK_SIGNAL_POSTGRES,

@@ -7,6 +7,7 @@
 
 #include "agent.h"
 #include "agent/rules.h"
+#include "base/link.h"
 #include "base/log.h"
 
 extern char **environ;
@@ -77,7 +78,7 @@ static int run(const char *file)
     struct err e = {0};
     if (!load(&a, file, &e)) {
         log_event(LOG_ERROR, "config-invalid", e.msg);
-        return 2;
+        return LINK_EXIT_CONFIG;
     }
     log_set_level((enum log_level)a.cfg.log.level);
     struct sigaction sa = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};

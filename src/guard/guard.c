@@ -118,6 +118,8 @@ static void agent_ended(struct guard *g, int status)
     /* Its last words may be waiting: an orderly exit is a message followed by the end. */
     requests_handle(g, POLLIN);
     fd_close(&g->link_fd);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == LINK_EXIT_CONFIG && g->status.starts == 0)
+        guard_request_exit(g, LINK_EXIT_CONFIG);
     guard_stop_event(g, page_writable(g->page) ? LADDER_AGENT_GONE_WRITER : LADDER_AGENT_GONE);
 }
 

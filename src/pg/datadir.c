@@ -158,7 +158,7 @@ static bool say(struct pg_datadir *d, enum data_state state, const char *why)
 static bool classify(const struct pg_env *env, uint64_t expected, struct pg_datadir *d)
 {
     if (!d->major)
-        return say(d, DATA_BROKEN, "the directory is not empty and has no PG_VERSION");
+        return say(d, DATA_BROKEN, "the directory is not empty and has no PG_VERSION of a known form");
     if (env->major && d->major != env->major) {
         d->state = DATA_FOREIGN;
         str_format(d->why, sizeof(d->why), "data of PostgreSQL %u, the binaries are %u", d->major,

@@ -140,6 +140,9 @@ static void command(char **word, int n)
     } else if (str_eq(name, "crash")) {
         answer("ok");
         abort();
+    } else if (str_eq(name, "refuse-config")) {
+        answer("ok");
+        _exit(LINK_EXIT_CONFIG);
     } else if (str_eq(name, "garbage")) {
         int fd = atoi(getenv("PGHA_GUARD_FD"));
         answer_number(send(fd, "garbage", 7, MSG_NOSIGNAL));

@@ -421,6 +421,21 @@ def test_exit__code_of_the_agent__is_the_code_of_the_container(guard, code):
     assert proc.wait(DEADLINE_S) == code
 
 
+def test_exit__configuration_refused_at_start__ends_the_container(guard):
+    proc, agent = guard.start()
+    agent.conn.sendall(b"refuse-config\n")
+    assert proc.wait(DEADLINE_S) == 2
+
+
+def test_agent__configuration_refused_later__postgres_goes_on(guard):
+    guard.make_data()
+    _, agent = guard.start()
+    pid = guard.start_postgres(agent)["postgres_pid"]
+    agent.conn.sendall(b"refuse-config\n")
+    st = guard.accept().status()
+    assert (st["postgres_pid"], st["agent_starts"]) == (pid, 2)
+
+
 def test_reaping__orphans__no_zombies_stay(guard):
     proc, agent = guard.start()
     for _ in range(20):

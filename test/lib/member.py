@@ -74,6 +74,7 @@ class Member:
         self.pgdata = os.path.join(directory, "data", "pgdata")
         self.log = os.path.join(directory, f"{name}.log")
         self.uid = None
+        self.args = []  # of pghad
         self.proc = None
         self.starts = 0
         self.password = None
@@ -116,7 +117,7 @@ class Member:
             # initdb and postgres refuse uid 0, also that of a user namespace.
             prefix += ["unshare", "-U", "--map-user=1000", "--map-group=1000", "--"]
         with open(self.log, "ab") as log:
-            self.proc = subprocess.Popen([*prefix, f"{sandbox.programs()}/pghad"],
+            self.proc = subprocess.Popen([*prefix, f"{sandbox.programs()}/pghad", *self.args],
                                          env=self.environment(), stdin=subprocess.DEVNULL,
                                          stdout=log, stderr=log, cwd="/", start_new_session=True)
         self.starts += 1
