@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +100,28 @@ static bool split_args(char *text, const char **argv, size_t *n, size_t max, str
     return true;
 }
 
+/* As the official image: the locale of the environment. Without one, or where the image does not have
+ * it, UTF-8 all the same: initdb itself would take SQL_ASCII. The user's own arguments come later and
+ * win. */
+static size_t add_locale(const char **argv, size_t n)
+{
+    static char arg[PG_NAME_SIZE + 16];
+    const char *name = getenv("LC_ALL");
+    if (!name || !name[0])
+        name = getenv("LANG");
+    locale_t known = name && name[0] ? newlocale(LC_ALL_MASK, name, (locale_t)0) : (locale_t)0;
+    if (known)
+        freelocale(known);
+    if (known && strcmp(name, "C") != 0 && strcmp(name, "POSIX") != 0 &&
+        str_format(arg, sizeof(arg), "--locale=%s", name)) {
+        argv[n++] = arg;
+        return n;
+    }
+    argv[n++] = "--locale=C.UTF-8";
+    argv[n++] = "--encoding=UTF8";
+    return n;
+}
+
 static bool write_pwfile(const struct pg_job *j, char path[PG_PATH_SIZE], struct err *e)
 {
     char line[PG_SECRET_SIZE + 2];
@@ -133,6 +156,7 @@ static void start_initdb(struct pg_job *j)
     argv[n++] = j->next_dir;
     must(str_format(user, sizeof(user), "--username=%s", j->env->superuser));
     argv[n++] = user;
+    n = add_locale(argv, n);
     if (j->checksums)
         argv[n++] = pg_version_find(j->env->major)->initdb_checksums;
     if (j->env->superuser_password[0]) {

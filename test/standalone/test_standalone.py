@@ -23,6 +23,7 @@ def test_a_plain_server_as_the_official_image(container):
     assert container.events("standalone"), "it says what it is"
     assert container.sql("SELECT pg_is_in_recovery(), current_setting('data_checksums')") == \
         [(False, "on")]
+    assert container.sql("SHOW server_encoding") == [("UTF8",)]
     assert container.sql("SELECT count(*) FROM made_by_script", "app") == "0"
     container.sql("INSERT INTO made_by_script VALUES (7)", "app")
     assert container.stop() == 0
@@ -31,6 +32,12 @@ def test_a_plain_server_as_the_official_image(container):
     assert container.sql("SELECT id FROM made_by_script", "app") == "7"
     assert container.sql("SELECT timeline_id FROM pg_control_checkpoint()") == [(1,)]
     assert container.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("lang", [None, "C", "xx_YY.UTF-8"])
+def test_utf8_whatever_the_locale(container, lang):
+    container.run(LANG=lang).wait_ready()
+    assert container.sql("SHOW server_encoding") == [("UTF8",)]
 
 
 def test_a_crash_is_a_restart(container):

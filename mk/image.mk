@@ -1,0 +1,10 @@
+# The container image. `docker build` makes it from the Dockerfile, image-offline without a registry.
+
+IMAGE ?= pghad:$(VERSION)
+
+.PHONY: image image-offline
+image: ## build the image from the Dockerfile; BASE=IMAGE for another one with PostgreSQL
+	docker build -t $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+image-offline: $(PROGRAMS) ## the same image from Debian packages alone: build/image/pghad.tar (root)
+	$(Q)tools/image-offline $(B) $(IMAGE) build/image/pghad.tar
