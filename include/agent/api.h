@@ -38,6 +38,7 @@ const struct intent_result *api_intent_result(const struct api *a);
 /* Cluster-wide settings text; its generation rises with each change. "" when there is none. */
 const char *api_settings_text(const struct api *a, uint64_t *generation);
 size_t api_pods(const struct api *a, const struct api_pod **ret);
+bool api_pods_known(const struct api *a); /* the pods were listed at least once */
 
 void api_lease_get(struct api *a, int64_t now);
 /* False when it could not even be begun; nothing was sent then. */

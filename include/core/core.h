@@ -79,6 +79,7 @@ enum effect {
     X(REFUSED, "a member has a durable epoch that is not older than ours")                         \
     X(BYPASS, "named successor that holds all WAL of the releaser")                                \
     X(MAY_ACQUIRE, "every condition of an acquisition holds")                                      \
+    X(BLIND_WRITER, "no Lease was read, and the writer of our durable epoch answers as primary")   \
     X(VOTE, "a vote for a newer epoch is asked for and may be given")                              \
     X(CLUSTER_NEW, "the cluster has no state: bootstrap or adoption")                              \
     X(BOOT_READY, "bootstrap or adoption may create or take the Lease")                            \

@@ -5,6 +5,7 @@
 #ifndef PGHAD_AGENT_AGENT_H
 #define PGHAD_AGENT_AGENT_H
 
+#include "agent/addresses.h"
 #include "agent/api.h"
 #include "agent/succession.h"
 #include "base/page.h"
@@ -92,6 +93,7 @@ struct stream_base { /* when a walsender's volume counts as caught up */
 struct member { /* another member, by pod */
     struct peer peer;
     char ip[48];
+    bool hinted; /* the address is from disk, the API has not spoken yet */
     struct peer_channel *channel;
     int64_t asked_ms;
     enum peer_ask asked;
@@ -173,6 +175,8 @@ struct agent {
     bool reload_wanted;
     int64_t last_now_ms;
     int64_t trim_next_ms;
+    struct addresses addresses; /* as on disk */
+    int64_t addresses_next_ms;
 };
 
 /* setup.c */
@@ -184,6 +188,7 @@ void agent_show_config(struct agent *a);
 /* observe.c */
 void observe(struct agent *a, int64_t now);
 void observe_server(struct agent *a, int64_t now);
+struct member *member_slot(struct agent *a, const struct ha_name *name); /* NULL: no room */
 
 /* act.c, act_pg.c */
 void act(struct agent *a, int64_t now);
@@ -206,6 +211,10 @@ bool standalone_wanted(void); /* nothing in the environment speaks of Kubernetes
 bool standalone_possible(const struct config *c); /* nor do the settings */
 void standalone_reload(struct agent *a);
 void standalone_turn(struct agent *a);
+
+/* addresses.c */
+void addresses_load(struct agent *a);
+void addresses_keep(struct agent *a, int64_t now); /* once the API has told the pods; on change */
 
 /* trim.c */
 void agent_trim(struct agent *a, int64_t now); /* once a turn; does something once a minute at rest */

@@ -39,6 +39,11 @@ size_t api_pods(const struct api *a, const struct api_pod **ret)
     return a->n_pods;
 }
 
+bool api_pods_known(const struct api *a)
+{
+    return a->pods_generation != 0;
+}
+
 void api_set_label(struct api *a, enum ha_role role, int64_t now)
 {
     if (!a->role_wanted || a->want_role != role)

@@ -331,7 +331,7 @@ static void view_self(struct agent *a, struct self *self)
         self->server_lock = TRI_NO;
 }
 
-static struct member *member_slot(struct agent *a, const struct ha_name *name)
+struct member *member_slot(struct agent *a, const struct ha_name *name)
 {
     struct member *m = member_of_name(a, name);
     if (m != NULL)
@@ -351,6 +351,8 @@ static void observe_pods(struct agent *a)
 {
     const struct api_pod *pods;
     size_t n = api_pods(a->api, &pods);
+    if (!api_pods_known(a->api))
+        return;
     for (uint8_t i = 0; i < a->n_members; i++)
         a->member[i].peer.pod_known = false;
     for (size_t i = 0; i < n; i++) {
@@ -360,9 +362,21 @@ static void observe_pods(struct agent *a)
         if (m == NULL)
             continue;
         m->peer.pod_known = true;
+        m->hinted = false;
         if (pods[i].ip[0] != '\0' && strcmp(pods[i].ip, m->ip) != 0)
             (void)str_copy(m->ip, sizeof m->ip, pods[i].ip);
     }
+    for (uint8_t i = 0; i < a->n_members; i++)
+        if (a->member[i].hinted && !a->member[i].peer.pod_known)
+            a->member[i].ip[0] = '\0';
+    addresses_keep(a, a->view.now_ms);
+}
+
+/* An address may be another's by now: of another member, or of another cluster whose members have
+ * the same names and, copied with its Secret, the same token. */
+static bool is_ours(const struct agent *a, const struct peer_state *s)
+{
+    return s->system_id == 0 || a->dir.system_id == 0 || s->system_id == a->dir.system_id;
 }
 
 static void observe_calls(struct agent *a, int64_t now)
@@ -373,12 +387,14 @@ static void observe_calls(struct agent *a, int64_t now)
         enum peer_call c = peer_call_poll(m->channel, now, &r);
         if (c != PEER_CALL_DONE && c != PEER_CALL_FAILED)
             continue;
-        if (c == PEER_CALL_DONE && name_eq(&r->state.id.name, &m->peer.name)) {
+        bool ours = c == PEER_CALL_DONE && is_ours(a, &r->state);
+        if (c == PEER_CALL_DONE && name_eq(&r->state.id.name, &m->peer.name) &&
+            (ours || !m->hinted)) {
             m->peer.state = r->state;
             m->peer.sent_ms = r->sent_ms;
             m->peer.received_ms = r->done_ms;
             succession_heard(&a->succession, &r->state, r->sent_ms);
-            if (r->req.ask == PEER_PROMISE && r->state.promise_ms > 0) {
+            if (ours && r->req.ask == PEER_PROMISE && r->state.promise_ms > 0) {
                 m->peer.promise_sent_ms = r->sent_ms;
                 m->peer.promise_until_ms = r->sent_ms + r->state.promise_ms;
                 m->peer.promise_epoch = r->req.epoch;

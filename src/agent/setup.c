@@ -208,6 +208,7 @@ bool agent_setup(struct agent *a, struct err *e)
     a->api = api_new(a->client, a->loop, &a->cfg, &a->id, e);
     if (a->api == NULL)
         return false;
+    addresses_load(a);
     log_set_member(a->id.name.s);
     struct loop_source sources[] = {
         guard_link_source(a->link),     proc_source(),

@@ -36,6 +36,13 @@ static void plan_store(struct turn *t, struct verdict *out)
 
 static void plan_upstream(struct turn *t, const struct rule *r, struct verdict *out)
 {
+    const struct record_member *blind = blind_writer(t);
+    if ((r->all & FACT(BLIND_WRITER)) != 0 && blind != NULL) {
+        out->epoch = t->v->self.durable_epoch;
+        out->upstream = blind->volume;
+        out->upstream_name = blind->name;
+        return;
+    }
     out->upstream = t->rec->writer;
     if ((r->all & FACT(FETCH)) != 0)
         out->upstream = election_tally(t, t->rec, t->lease->epoch).best;

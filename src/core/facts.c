@@ -286,6 +286,28 @@ static uint64_t writer_stage_facts(struct turn *t)
     return f;
 }
 
+/* A member that was restarted while the API is away goes on with what it did before: it follows the
+ * writer of its durable epoch, unless somebody who answers knows of a newer one. */
+const struct record_member *blind_writer(const struct turn *t)
+{
+    const struct self *me = &t->v->self;
+    const struct record *r = &me->record;
+    if (t->v->lv.known || !me->has_record || r->writer == 0 || r->writer == me->volume ||
+        r->writer_epoch != me->durable_epoch)
+        return NULL;
+    for (uint8_t i = 0; i < t->v->n_peers; i++) {
+        const struct peer *p = &t->v->peer[i];
+        if (peer_fresh(t, p) && (p->state.durable_epoch > me->durable_epoch ||
+                                 p->state.lease_epoch > me->durable_epoch))
+            return NULL;
+    }
+    const struct peer *w = peer_of_volume(t, r->writer);
+    if (w == NULL || !peer_fresh(t, w) || w->state.in_recovery != TRI_NO ||
+        w->state.system_id != me->system_id || w->state.durable_epoch != me->durable_epoch)
+        return NULL;
+    return record_find(r, r->writer);
+}
+
 uint64_t facts_of(struct turn *t)
 {
     const struct view *v = t->v;
@@ -322,6 +344,8 @@ uint64_t facts_of(struct turn *t)
         f |= FACT(TERMINATE);
     if (v->self.server_lock == TRI_NO && v->pg.process == PG_DOWN)
         f |= FACT(LEFTOVERS);
+    if (blind_writer(t) != NULL)
+        f |= FACT(BLIND_WRITER);
     if (vote_due(t))
         f |= FACT(VOTE);
     return f | election_facts(t) | writer_stage_facts(t) | follower_facts(t);

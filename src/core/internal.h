@@ -80,6 +80,7 @@ void lease_plan(struct turn *t, enum write_kind kind);
 bool lease_busy(const struct turn *t);
 
 /* facts.c */
+const struct record_member *blind_writer(const struct turn *t); /* NULL: none to follow */
 uint64_t facts_of(struct turn *t);
 
 #endif

@@ -46,6 +46,9 @@ const struct rule core_rules[] = {
     {"start-blind", F(LEASE_UNKNOWN) | F(PG_DOWN) | F(DATA_GOOD), 0, 0,
      EFF_PG_START | EFF_CLOSE | EFF_LEASE_GET | EFF_PEERS, WRITE_NONE,
      "the API was not reached yet: a closed standby harms nobody and replays its WAL"},
+    {"follow-blind", F(LEASE_UNKNOWN) | F(PG_STANDBY) | F(BLIND_WRITER), 0, F(WRITABLE),
+     EFF_FOLLOW | EFF_LEASE_GET | EFF_PEERS, WRITE_NONE,
+     "the API was not reached yet; the writer that was followed before the restart is there"},
     {"lease-unknown", F(LEASE_UNKNOWN), 0, 0, EFF_LEASE_GET | EFF_PEERS, WRITE_NONE,
      "the API was not reached yet"},
 

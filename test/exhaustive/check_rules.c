@@ -83,8 +83,9 @@ static void judge(uint64_t f, size_t i)
         !has(f, FACT(CLUSTER_NEW) | FACT(LEASE_MINE) | FACT(DATA_NONE) | FACT(RIGHT)))
         complain("initdb in an existing cluster", i, f);
     if ((e & EFF_FOLLOW) != 0 && !has(f, FACT(LEASE_OTHER) | FACT(WRITER_OTHER)) &&
+        (!has(f, FACT(LEASE_UNKNOWN) | FACT(BLIND_WRITER)) || (f & FACT(WRITABLE)) != 0) &&
         (!has(f, FACT(LEASE_MINE) | FACT(FETCH) | FACT(SUFFICIENT)) || (f & FACT(WRITER_ME)) != 0))
-        complain("streams from neither the writer nor a frozen member that holds more", i, f);
+        complain("streams from nobody who is known to be entitled", i, f);
     if ((e & EFF_DETACH) != 0 && (f & FACT(WRITABLE)) != 0 && (f & FACT(LEASE_MINE)) == 0)
         complain("a writer detaches", i, f);
     if ((f & (FACT(DATA_BAD) | FACT(DATA_UNKNOWN))) != 0 &&

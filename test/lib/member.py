@@ -81,6 +81,11 @@ class Member:
         self._ns = None
         self.make_volume()
 
+    def addresses(self):
+        """What it has kept of where the others are."""
+        path = os.path.join(os.path.dirname(self.pgdata), "pghad", "members.addresses")
+        return _read(path) if os.path.exists(path) else ""
+
     # The pod and its volume.
 
     def make_volume(self):

@@ -1,5 +1,6 @@
 """The Kubernetes API is away, lies about nothing but answers badly, or is edited by hand."""
 import copy
+import signal
 
 import pytest
 
@@ -60,6 +61,34 @@ def test_api_away_and_a_member_lost(cluster, outage, lost):
         victim.start()
         cluster.wait_healthy()
     cluster.verify()
+
+
+@pytest.mark.parametrize("what", ["container", "agent"])
+def test_restart_of_a_standby_during_an_outage(fresh, outage, what):
+    """It knows from its own disk whom to ask, follows the same writer again, and its promise and its
+    acknowledgement are there: with two members writes depend on both."""
+    c = fresh(size=2)
+    p = c.wait_healthy()
+    s = c.standby()
+    wait.until(lambda: "pg-0" in s.addresses() or "pg-1" in s.addresses(), 10, "kept addresses")
+    with c.load() as load:
+        outage.begin("down")
+        wait.holds(lambda: c.writable() == [p], FENCE_S, "writes by promises", every=0.5)
+        at = wait.boot_us()
+        if what == "container":
+            s.kill()
+            s.start()
+        else:
+            old = s.agent()
+            old.signal(signal.SIGKILL)
+            wait.until(lambda: s.agent() and s.agent().pid != old.pid, 10, "a new agent")
+        wait.until(lambda: s.ip in c.streaming(p), 15, "it streams again")
+        load.wait_writes(10, at)
+        wait.holds(lambda: c.writable() == [p], 3 * LEASE_S, "writes by promises", every=0.5)
+        assert load.gap_ms(at) < 1000 * FENCE_S, "the primary was not fenced"
+        outage.end()
+        assert c.wait_healthy() is p
+    c.verify()
 
 
 def test_fourth_member_during_an_outage(fresh, outage):

@@ -621,6 +621,43 @@ static void core__bootstrap__only_when_every_member_is_empty(void **s)
     assert_string_equal(rule_for(&v, &m, &d), "boot-wait");
 }
 
+/* A standby whose container was restarted while the API is away. */
+static void core__api_never_reached__the_writer_of_the_own_epoch_is_followed(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.lv = (struct lease_view){.contact_ms = 0};
+    v.st = (struct state_view){.known = false};
+    v.pg.follows = 0;
+    v.pg.streaming = false;
+    assert_string_equal(rule_for(&v, &m, &d), "follow-blind");
+    assert_true(d.upstream == A && d.epoch == 5);
+    assert_string_equal(d.upstream_name.s, "pg-0");
+    assert_int_equal(d.effects & (EFF_OPEN | EFF_LABEL_REPLICA | EFF_PROMOTE), 0);
+    assert_int_equal(d.store_epoch, 0);
+    struct view w = v;
+    w.peer[1].state.durable_epoch = 6; /* pg-2 has followed a newer epoch */
+    assert_string_equal(rule_for(&w, &m, &d), "lease-unknown");
+    w = v;
+    w.peer[0].state.in_recovery = TRI_YES; /* the writer is a standby now */
+    assert_string_equal(rule_for(&w, &m, &d), "lease-unknown");
+    w = v;
+    w.peer[0].state.system_id = 10; /* a member of another cluster at that address */
+    assert_string_equal(rule_for(&w, &m, &d), "lease-unknown");
+    w = v;
+    w.peer[0].sent_ms = NOW - 60000; /* no answer of late */
+    assert_string_equal(rule_for(&w, &m, &d), "lease-unknown");
+    w = v;
+    w.self.durable_epoch = 6; /* detached for a newer epoch already */
+    assert_string_equal(rule_for(&w, &m, &d), "lease-unknown");
+    w = v;
+    w.self.volume = A; /* the writer itself: it resumes by the Lease only */
+    assert_string_equal(rule_for(&w, &m, &d), "lease-unknown");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -647,6 +684,7 @@ int main(void)
         cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),
         cmocka_unit_test(core__open_outcome__leaves_the_setting_alone),
         cmocka_unit_test(core__switchover__refused_with_the_reason),
+        cmocka_unit_test(core__api_never_reached__the_writer_of_the_own_epoch_is_followed),
         cmocka_unit_test(core__foreign_data__never_started),
         cmocka_unit_test(core__bootstrap__only_when_every_member_is_empty),
     };
