@@ -116,6 +116,9 @@ struct status_counters {
     struct status_hist loop;        /* length of a turn */
     struct status_hist lease_renew; /* from send to 2xx */
     uint64_t lease_renew_failures;
+    uint64_t api_rejected;      /* answers of the API that were damaged, too large or not ours */
+    uint64_t peer_unauthorized; /* calls of peers without the token */
+    uint64_t peer_rejected;     /* calls of peers that were no request, or too large */
     uint8_t api_n;
     struct status_api_count api[STATUS_API_MAX];
     uint8_t failovers_n;

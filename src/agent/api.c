@@ -105,6 +105,7 @@ void api_counters(const struct api *a, struct status_counters *n)
         (void)str_copy(x->verb, sizeof x->verb, s[i].verb);
         (void)str_copy(x->resource, sizeof x->resource, s[i].resource);
     }
+    n->api_rejected = kube_rejected(a->kube);
     n->lease_renew = a->renew;
     n->lease_renew_failures = a->renew_failures;
 }

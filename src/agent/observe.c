@@ -419,6 +419,9 @@ static void observe_asker(struct agent *a, const struct peer_inbox *p)
 
 static void observe_inbox(struct agent *a, struct inbox *in)
 {
+    struct peer_server_stats st = peer_server_stats(a->peers_in);
+    a->status.n.peer_unauthorized = st.unauthorized;
+    a->status.n.peer_rejected = st.rejected;
     a->vote_ticket = a->promise_ticket = 0;
     const struct peer_inbox *p;
     for (size_t i = 0; (p = peer_server_pending(a->peers_in, i)) != NULL; i++) {

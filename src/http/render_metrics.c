@@ -263,6 +263,13 @@ static void put_self(struct out *o, const struct status *s, const struct http_se
                      int64_t now)
 {
     static const char *const classes[6] = {NULL, "1xx", "2xx", "3xx", "4xx", "5xx"};
+    counter(o, "pgha_api_rejected", "Answers of the Kubernetes API that were damaged or not ours.",
+            s->n.api_rejected);
+    head(o, "pgha_peer_refused", "counter", "Calls of peers that were refused, by reason.");
+    buf_printf(o->b,
+               "pgha_peer_refused_total{reason=\"unauthorized\"} %llu\n"
+               "pgha_peer_refused_total{reason=\"malformed\"} %llu\n",
+               (unsigned long long)s->n.peer_unauthorized, (unsigned long long)s->n.peer_rejected);
     histogram(o, "pgha_loop_seconds", "Length of a turn of the supervisor's loop.", &s->n.loop);
     seconds(o, "pgha_snapshot_age_seconds", "Age of the snapshot these figures come from.",
             now > s->published_ms ? now - s->published_ms : 0);

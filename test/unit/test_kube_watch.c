@@ -11,6 +11,7 @@
 #include <json-c/json.h>
 
 #include "../../src/kube/frame.h"
+#include "../../src/kube/jx.h"
 #include "../../src/kube/watched.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -209,6 +210,74 @@ static void versions__damaged_or_other_object__state_kept(void **state)
     assert_string_equal(watched_rv(&w), "5");
     json_object_put(o);
     watched_done(&w);
+}
+
+#define META(name, rv) "\"metadata\":{\"name\":\"" name "\",\"uid\":\"u\",\"resourceVersion\":\"" rv "\"}"
+static const struct {
+    enum watched_kind kind;
+    const char *name, *list, *object;
+} bodies[] = {
+    {WATCHED_LEASE, "demo",
+     "{\"kind\":\"LeaseList\",\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{" META("demo", "8")
+     ",\"spec\":{\"holderIdentity\":\"\",\"leaseTransitions\":3,\"leaseDurationSeconds\":10}}]}",
+     "{" META("demo", "9") ",\"spec\":{\"holderIdentity\":\"x\",\"leaseTransitions\":4}}"},
+    {WATCHED_CONFIGMAP, "demo",
+     "{\"kind\":\"ConfigMapList\",\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{"
+     META("demo", "8") ",\"data\":{\"epoch\":\"3\",\"paused\":\"true\"}}]}",
+     "{" META("demo", "9") ",\"data\":{\"epoch\":\"4\"}}"},
+    {WATCHED_PODS, "",
+     "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{" META("pg-0", "8")
+     ",\"spec\":{\"nodeName\":\"n\"},\"status\":{\"phase\":\"Running\",\"podIP\":\"10.0.0.1\"}}]}",
+     "{" META("pg-0", "9") ",\"status\":{\"phase\":\"Running\",\"podIP\":\"10.0.0.2\"}}"},
+};
+
+static enum watched_verdict take(struct watched *w, const char *text, size_t len, bool list)
+{
+    struct json_object *o = NULL;
+    struct err e;
+    enum watched_verdict v = WATCHED_DAMAGED;
+
+    if (jx_parse(text, len, &o, &e))
+        v = list ? watched_list(w, o, 100, 101, &e) : watched_event(w, o, false, 101, &e);
+    json_object_put(o);
+    return v;
+}
+
+/* Each kind that is read: cut anywhere, any byte replaced, or another kind in its place. */
+static void bodies__cut_damaged_or_of_another_kind__state_kept(void **state)
+{
+    static const char junk[] = "\"{}[],:9x\\";
+    (void)state;
+    for (size_t k = 0; k < COUNT(bodies); k++) {
+        for (int list = 0; list < 2; list++) {
+            const char *text = list ? bodies[k].list : bodies[k].object;
+            size_t len = strlen(text);
+            for (size_t n = 0; n < len; n++) {
+                struct watched w = {.kind = bodies[k].kind, .rejected = &rejected};
+                assert_true(str_copy(w.name, sizeof(w.name), bodies[k].name));
+                assert_int_equal(take(&w, text, n, list), WATCHED_DAMAGED);
+                assert_false(w.known);
+                for (size_t j = 0; j < sizeof(junk) - 1; j++) {
+                    char bad[512];
+                    assert_true(str_copy(bad, sizeof(bad), text));
+                    bad[n] = junk[j];
+                    uint64_t before = w.generation;
+                    if (take(&w, bad, len, list) == WATCHED_DAMAGED)
+                        assert_int_equal(w.generation, before);
+                }
+                watched_done(&w);
+            }
+            struct watched w = {.kind = bodies[k].kind, .rejected = &rejected};
+            assert_true(str_copy(w.name, sizeof(w.name), bodies[k].name));
+            assert_int_equal(take(&w, text, len, list), WATCHED_NEWER);
+            uint64_t before = rejected;
+            const char *other = bodies[(k + 1) % COUNT(bodies)].list;
+            assert_int_equal(take(&w, other, strlen(other), true), WATCHED_DAMAGED);
+            assert_int_equal(rejected, before + 1);
+            assert_true(w.known);
+            watched_done(&w);
+        }
+    }
 }
 
 /* ---- against a server ---- */
@@ -639,6 +708,7 @@ int main(void)
         cmocka_unit_test(versions__absence__as_a_version),
         cmocka_unit_test(versions__stream_does_not_catch_up__overdue),
         cmocka_unit_test(versions__damaged_or_other_object__state_kept),
+        cmocka_unit_test(bodies__cut_damaged_or_of_another_kind__state_kept),
         T(watch__list_then_events__latest_state),
         T(watch__bytewise__understood),
         T(watch__clean_end__resumes_from_last_version),

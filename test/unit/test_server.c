@@ -376,6 +376,58 @@ static void slow__many_silent_clients__others_are_served(void **state)
     stop(&f);
 }
 
+static long resident_kb(void)
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*d %ld", &pages), 1);
+    fclose(f);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* 512 connections from 64 addresses, each with as much of a request as the server takes: places and
+ * memory are bounded, and who comes with a whole request is served. */
+static void slow__512_connections__bounded_memory(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct http_server_opts o = {.listen = "127.0.0.1:0"};
+    static int fd[512];
+    static char part[6000];
+    start(&f, &o);
+    assert_int_equal(get(&f, "/primary"), 200);
+    memset(part, 'x', sizeof(part) - 1);
+    memcpy(part, "GET /primary HTTP/1.1\r\nX: ", 26);
+    long before = resident_kb();
+    for (int i = 0; i < 512; i++) {
+        struct sockaddr_in me = {.sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(0x7F000100 + (uint32_t)i % 64)};
+        struct sockaddr_in to = {.sin_family = AF_INET,
+                                 .sin_port = htons(f.port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        const void *a = &me, *b = &to;
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        assert_int_equal(bind(fd[i], a, sizeof(me)), 0);
+        (void)connect(fd[i], b, sizeof(to)); /* beyond the backlog it stays under way */
+        (void)send(fd[i], part, sizeof(part) - 1, MSG_NOSIGNAL);
+        loop_turn(f.loop, 0);
+        assert_true(http_server_stats(f.server).connections <= 256);
+    }
+    int64_t begun = clock_boot_ms();
+    assert_int_equal(get(&f, "/primary"), 200);
+    assert_true(clock_boot_ms() - begun < 10000);
+    assert_true(http_server_stats(f.server).connections <= 256);
+    assert_true(resident_kb() - before < 256 * 16); /* 8 KiB of request each, and as much again */
+    for (int i = 0; i < 512; i++)
+        fd_close(&fd[i]);
+    int64_t until = clock_boot_ms() + RAW_WAIT_MS;
+    while (http_server_stats(f.server).connections > 0 && clock_boot_ms() < until)
+        loop_turn(f.loop, 5);
+    assert_int_equal(http_server_stats(f.server).connections, 0);
+    stop(&f);
+}
+
 /* All places taken from many addresses: the one that has been useless longest gives way. */
 static void slow__every_place_taken__room_is_made(void **state)
 {
@@ -536,6 +588,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(slow__dripping_client__closed_at_the_deadline),
         cmocka_unit_test(slow__idle_after_a_request__closed_later),
         cmocka_unit_test(slow__many_silent_clients__others_are_served),
+        cmocka_unit_test(slow__512_connections__bounded_memory),
         cmocka_unit_test(slow__every_place_taken__room_is_made),
         cmocka_unit_test(slow__reader__does_not_hold_up_others),
         cmocka_unit_test(publication__while_a_response_is_sent__safe),
