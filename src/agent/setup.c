@@ -68,7 +68,7 @@ static bool setup_env(struct agent *a, struct err *e)
     else if (ok && e->kind != ERR_NOT_FOUND)
         ok = false;
     if (secret.data != NULL)
-        memset(secret.data, 0, secret.len);
+        explicit_bzero(secret.data, secret.len);
     buf_done(&secret);
     return ok && fd_mkdirs(env->state_dir, 0700, e) && fd_mkdirs(env->socket_dir, 0775, e);
 }

@@ -404,6 +404,9 @@ def test_root__volume_is_created_and_given__nothing_runs_as_root(guard):
     with open(f"/proc/{inner}/status", encoding="utf-8") as f:
         status = f.read()
     assert f"Uid:\t{made.st_uid}\t{made.st_uid}\t{made.st_uid}\t{made.st_uid}" in status
+    groups = next(line for line in status.splitlines() if line.startswith("Groups:"))
+    assert ({int(g) for g in groups.split()[1:]} ==
+            set(os.getgrouplist(guard.user.pw_name, guard.user.pw_gid)))
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
