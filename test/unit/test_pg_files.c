@@ -147,6 +147,24 @@ static void passfile__per_epoch__old_ones_go(void **st)
     buf_done(&b);
 }
 
+/* What kubelet does to a volume for an fsGroup: everything becomes writable for the group. */
+static void modes__widened_by_fsgroup__narrowed_again(void **st)
+{
+    (void)st;
+    static const mode_t modes[][2] = {
+        {0700, 0700}, {02700, 02700}, {0750, 0750}, {0770, 0700}, {02770, 0700}, {0755, 0750}};
+    struct stat s;
+    char path[PG_PATH_SIZE];
+    CHECK(fd_mkdirs(env.data_dir, 0700, NULL));
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        CHECK(chmod(env.data_dir, modes[i][0]) == 0 && pg_datadir_private(&env, NULL));
+        CHECK(stat(env.data_dir, &s) == 0 && (s.st_mode & 07777) == modes[i][1]);
+    }
+    CHECK(pg_passfile_write(&env, 5, NULL) && pg_passfile_path(path, &env, 5));
+    CHECK(chmod(path, 0660) == 0 && pg_passfile_write(&env, 5, NULL));
+    CHECK(stat(path, &s) == 0 && (s.st_mode & 0777) == 0600);
+}
+
 static void secret__file_value_neither(void **st)
 {
     (void)st;
@@ -357,6 +375,7 @@ int main(void)
         T(state__absent_saved_damaged),
         T(datadir__each_state),
         T(passfile__per_epoch__old_ones_go),
+        T(modes__widened_by_fsgroup__narrowed_again),
         T(secret__file_value_neither),
         T(conf__upstream_set_and_cleared),
         T(conf__user_part__before_ours_and_checked),
