@@ -18,7 +18,7 @@ flavour := $(notdir $(CC))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(COV)),-
 B       := build/$(flavour)
 Q       := $(if $(filter 1,$(V)),,@)
 
-AREAS   := base core loop guard http kube pg config agent hactl
+AREAS   := base core flight loop guard http kube pg config agent hactl
 
 WARN    := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wformat=2 \
            -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wswitch-enum \
@@ -94,18 +94,18 @@ $(B)/pghad: $(call lib,guard) $(call lib,base)
 	@echo '  LD    $@'
 	$(Q)$(CC) $(CFLAGS) $(LD_guard) -o $@ -Wl,--start-group $^ -Wl,--end-group
 
-AGENT_LIBS := $(foreach a,agent config pg kube http loop core base,$(call lib,$(a)))
+AGENT_LIBS := $(foreach a,agent config pg kube http loop flight core base,$(call lib,$(a)))
 $(B)/pghad-agent: $(AGENT_LIBS)
 	@echo '  LD    $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS_agent)
 
-HACTL_LIBS := $(foreach a,hactl config kube http loop core base,$(call lib,$(a)))
+HACTL_LIBS := $(foreach a,hactl config kube http loop flight core base,$(call lib,$(a)))
 $(B)/hactl: $(HACTL_LIBS)
 	@echo '  LD    $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS_hactl) $(call pkgl,libmicrohttpd)
 
 # Unit tests: test/unit/test_<module>.c, one cmocka program each.
-TEST_LIBS  := $(foreach a,agent config pg kube http loop guard core base,$(call lib,$(a)))
+TEST_LIBS  := $(foreach a,agent config pg kube http loop guard flight core base,$(call lib,$(a)))
 UNIT       := $(patsubst test/unit/%.c,$(B)/unit/%,$(sort $(wildcard test/unit/test_*.c)))
 $(B)/unit/%: test/unit/%.c $(TEST_LIBS)
 	@mkdir -p $(@D)

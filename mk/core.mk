@@ -52,13 +52,14 @@ golden: $(B)/pghad-agent ## write the golden files anew, to be reviewed with git
 # Which area may include which: core nothing, base core's nothing, and so on (ARCHITECTURE.md).
 may_core   := core
 may_base   := base
+may_flight := flight base core
 may_loop   := loop base
 may_guard  := guard base
 may_http   := http loop base core
 may_kube   := kube http loop base core
 may_pg     := pg loop base core
 may_config := config base core
-may_agent  := agent config pg kube http loop base core
-may_hactl  := hactl config kube http loop base core
+may_agent  := agent config pg kube http loop flight base core
+may_hactl  := hactl config kube http loop flight base core
 check-layers: ## prove that no area includes what it must not
 	@$(foreach a,$(AREAS),tools/check-layers $(a) $(may_$(a)) &&) echo "layers: every include is allowed"

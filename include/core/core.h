@@ -201,5 +201,7 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out);
 
 const char *fact_name(enum fact_bit bit);
 const char *fact_text(enum fact_bit bit);
+const char *effect_name(unsigned bit); /* "?" where there is none */
+const char *write_kind_name(enum write_kind k); /* "" for WRITE_NONE */
 
 #endif

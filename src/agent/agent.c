@@ -83,7 +83,9 @@ void agent_turn(struct agent *a)
     bool late = stalled(a, now);
     observe(a, now);
     decide(&a->view, &a->memo, &a->verdict);
-    if (!late || (a->verdict.effects & EFF_FENCE) != 0) {
+    bool acts = !late || (a->verdict.effects & EFF_FENCE) != 0;
+    recorder_note(a, now, !acts);
+    if (acts) {
         narrate(a, now);
         act(a, now);
     } else {
@@ -91,6 +93,7 @@ void agent_turn(struct agent *a)
     }
     publish(a, now);
     agent_trim(a, now);
+    recorder_flush(a, now);
     status_hist_add(&a->status.n.loop, clock_boot_us() - began_us);
     loop_wake_at(a->loop, a->verdict.wake_at_ms);
 }

@@ -170,6 +170,7 @@ struct agent {
     enum intent_phase op_phase;
     int64_t op_phase_since_ms;   /* 0 = none under way */
     uint64_t settings_generation;
+    struct recorder *recorder;
     bool exiting;
     bool standalone; /* no Kubernetes: see standalone.c */
     bool reload_wanted;
@@ -202,6 +203,12 @@ struct member *member_of_name(struct agent *a, const struct ha_name *name);
 /* publish.c */
 void publish(struct agent *a, int64_t now);
 void fill_peer_state(const struct agent *a, struct peer_state *s);
+
+/* recorder.c: the flight recorder. Note after decide() and before act(): act() replaces the memo. */
+struct recorder;
+struct recorder *recorder_new(void);
+void recorder_note(struct agent *a, int64_t now, bool held);
+void recorder_flush(struct agent *a, int64_t now);
 
 /* operations.c */
 void operations(struct agent *a, int64_t now);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "agent/flight.h"
 #include "agent/rules.h"
 #include "base/link.h"
 #include "base/log.h"
@@ -24,7 +25,8 @@ static int usage(FILE *f, int code)
 {
     fputs("usage: pghad [--config FILE]\n"
           "       pghad --check-config [--config FILE] | --rules[=text|mermaid] | --print-config-sample\n"
-          "             | --print-config-reference | --version | --help\n",
+          "             | --print-config-reference | --version | --help\n"
+          "       pghad --replay RECORD | --record-text[=anew] RECORD\n",
           f);
     return code;
 }
@@ -119,6 +121,12 @@ int main(int argc, char **argv)
             return config_print_sample(stdout), 0;
         else if (strcmp(argv[i], "--print-config-reference") == 0)
             return config_print_reference(stdout), 0;
+        else if (strcmp(argv[i], "--replay") == 0 && i + 1 < argc)
+            return flight_command_replay(argv[i + 1]);
+        else if (strcmp(argv[i], "--record-text") == 0 && i + 1 < argc)
+            return flight_command_text(argv[i + 1], false);
+        else if (strcmp(argv[i], "--record-text=anew") == 0 && i + 1 < argc)
+            return flight_command_text(argv[i + 1], true);
         else if (strcmp(argv[i], "--version") == 0)
             return puts("pghad " PGHAD_VERSION) < 0;
         else if (strcmp(argv[i], "--help") == 0)

@@ -3,36 +3,6 @@
 
 #include "core/core.h"
 
-static const char *const effect_names[] = {
-    "lease-get", "lease-write", "fence", "promises", "votes", "peers", "pg-start", "pg-stop",
-    "detach", "follow", "initdb", "clone", "rewind", "walend", "sync-set", "close", "open",
-    "strip", "label-primary", "label-replica", "unlabel", "end-clients", "promote", "checkpoint",
-    "drop-senders", "state", "slots", "exit", "alarm",
-};
-
-static const char *write_name(enum write_kind k)
-{
-    switch (k) {
-    case WRITE_NONE:
-        return "";
-    case WRITE_CREATE:
-        return "create";
-    case WRITE_RENEW:
-        return "renew";
-    case WRITE_ACQUIRE:
-        return "acquire";
-    case WRITE_TAKEOVER:
-        return "takeover";
-    case WRITE_WRITER:
-        return "writer";
-    case WRITE_ADOPT:
-        return "adopt";
-    case WRITE_RELEASE:
-        return "release";
-    }
-    return "?";
-}
-
 static void print_facts(FILE *f, const char *label, uint64_t mask)
 {
     if (mask == 0)
@@ -49,11 +19,11 @@ static void print_effects(FILE *f, const struct rule *r)
     if (r->effects == 0 && r->write == WRITE_NONE)
         return;
     fputs("    does  ", f);
-    for (size_t i = 0; i < sizeof effect_names / sizeof effect_names[0]; i++)
+    for (unsigned i = 0; i < 32; i++)
         if ((r->effects >> i & 1) != 0)
-            fprintf(f, " %s", effect_names[i]);
+            fprintf(f, " %s", effect_name(i));
     if (r->write != WRITE_NONE)
-        fprintf(f, " lease:%s", write_name(r->write));
+        fprintf(f, " lease:%s", write_kind_name(r->write));
     fputc('\n', f);
 }
 

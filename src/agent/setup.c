@@ -172,6 +172,7 @@ static bool setup_http(struct agent *a, struct err *e)
 static bool setup_base(struct agent *a, struct err *e)
 {
     a->loop = loop_new();
+    a->recorder = recorder_new();
     a->link = guard_link_new(e);
     if (a->link == NULL)
         return err_wrap(e, "guard's descriptors");

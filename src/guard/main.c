@@ -33,7 +33,7 @@ static const char usage[] =
     "\n"
     "  --help             this text\n"
     "  --version          version\n"
-    "  --rules, --check-config, --print-...\n"
+    "  --rules, --check-config, --print-..., --replay, --record-text\n"
     "                     run by pghad-agent in the foreground, nothing is started\n"
     "\n"
     "Environment (everything else is the agent's):\n"
@@ -58,7 +58,8 @@ static const char *env_or(const char *name, const char *other)
 
 static bool runs_in_foreground(const char *arg)
 {
-    return str_eq(arg, "--rules") || str_eq(arg, "--check-config") || str_starts(arg, "--print-");
+    return str_starts(arg, "--rules") || str_eq(arg, "--check-config") ||
+           str_starts(arg, "--print-") || str_eq(arg, "--replay") || str_starts(arg, "--record-text");
 }
 
 static bool take_paths(char *data_dir, size_t size, struct err *e)
