@@ -149,6 +149,7 @@ struct peer {
     struct peer_state state;
     int64_t received_ms;  /* when state arrived, 0 = never */
     int64_t sent_ms;      /* when the request that it answers was sent */
+    int64_t silent_since_ms; /* send of the first request since then without an answer, 0 = none */
     int64_t promise_sent_ms; /* send of the request that was answered with a promise, 0 = none */
     int64_t promise_until_ms;/* promise_sent_ms + promised duration */
     uint64_t promise_epoch;
@@ -168,6 +169,7 @@ struct view {
     struct pg pg;
     struct lease_view lv;
     struct state_view st;
+    bool pods_known; /* the pods of the cluster were listed at least once: who is not there is gone */
     uint8_t n_peers;
     struct peer peer[HA_MEMBERS_MAX]; /* without self */
     struct inbox in;

@@ -115,6 +115,8 @@ void act_peers(struct agent *a, int64_t now)
         }
         m->asked = ask;
         m->asked_ms = now;
+        if (m->peer.silent_since_ms == 0)
+            m->peer.silent_since_ms = now;
         (void)peer_call_start(m->channel, m->ip, peer_server_port(a->peers_in), &a->tokens, &q, now, now + PEER_CALL_MS);
     }
 }

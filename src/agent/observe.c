@@ -393,6 +393,7 @@ static void observe_calls(struct agent *a, int64_t now)
             m->peer.state = r->state;
             m->peer.sent_ms = r->sent_ms;
             m->peer.received_ms = r->done_ms;
+            m->peer.silent_since_ms = 0;
             succession_heard(&a->succession, &r->state, r->sent_ms);
             if (ours && r->req.ask == PEER_PROMISE && r->state.promise_ms > 0) {
                 m->peer.promise_sent_ms = r->sent_ms;
@@ -481,6 +482,7 @@ void observe(struct agent *a, int64_t now)
     view_self(a, &v->self);
     view_pg(a, &v->pg, now);
     observe_pods(a);
+    v->pods_known = api_pods_known(a->api);
     observe_calls(a, now);
     for (uint8_t i = 0; i < a->n_members; i++)
         v->peer[v->n_peers++] = a->member[i].peer;

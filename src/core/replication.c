@@ -37,7 +37,18 @@ static uint8_t streaming_of_v(const struct turn *t)
     return n;
 }
 
-/* Standbys of V that stream or answer as followers of this election: they are about to stream. */
+/* Silence is an answer only once there was a question: a member that nobody could ask yet, or asked
+ * this very moment, is not gone. */
+static bool may_yet_answer(const struct turn *t, const struct ha_name *name)
+{
+    const struct peer *p = peer_of_name(t, name);
+    if (p == NULL || !p->pod_known)
+        return !t->v->pods_known;
+    return p->silent_since_ms == 0 || t->now - p->silent_since_ms < t->v->set.retry_ms;
+}
+
+/* Standbys of V that stream, answer as followers of this election or may do so: they are about to
+ * stream. */
 static uint8_t hopeful_of_v(const struct turn *t)
 {
     uint8_t n = 0;
@@ -46,8 +57,9 @@ static uint8_t hopeful_of_v(const struct turn *t)
         if (!line->in_v || line->volume == t->v->self.volume)
             continue;
         const struct peer *p = peer_of_volume(t, line->volume);
-        if (sender_of(t, line->volume) != NULL ||
-            (p != NULL && peer_fresh(t, p) && p->state.data == DATA_OK))
+        bool answers = p != NULL && peer_fresh(t, p);
+        if (sender_of(t, line->volume) != NULL || (answers && p->state.data == DATA_OK) ||
+            (!answers && may_yet_answer(t, &line->name)))
             n++;
     }
     return n;

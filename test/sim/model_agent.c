@@ -173,6 +173,7 @@ static void view_make(struct member *m, struct view *v)
                                 .write_sent_ms = m->wsent, .write_done_ms = m->wdone,
                                 .write_duration_s = m->wdur, .write_holder = m->wholder};
     v->st = m->state;
+    v->pods_known = true;
     for (int i = 0; i < W.n; i++)
         if (i != m->idx && W.m[i].container_at_ms != INT64_MAX) {
             v->peer[v->n_peers] = m->peer[i];

@@ -41,6 +41,7 @@ void peers_collect(struct member *m)
             p->state = q->reply;
             p->sent_ms = q->sent_local;
             p->received_ms = m->local;
+            p->silent_since_ms = 0;
             if (q->req.ask == PEER_PROMISE && q->reply.promise_ms > 0) {
                 p->promise_sent_ms = q->sent_local;
                 p->promise_until_ms = q->sent_local + q->reply.promise_ms;
@@ -144,6 +145,8 @@ void peers_ask(struct member *m)
         if ((q->active || W.now - m->ask_ms[i] < every) && !urgent)
             continue;
         m->ask_ms[i] = W.now;
+        if (m->peer[i].silent_since_ms == 0)
+            m->peer[i].silent_since_ms = m->local;
         *q = (struct ask){.active = true, .sent_local = m->local};
         q->req = (struct peer_request){.ask = ask, .from = id_of(m), .epoch = m->ver.epoch};
         if (ask == PEER_PROMISE) {

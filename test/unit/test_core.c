@@ -512,6 +512,36 @@ static void core__last_standby_gone__sealed_only_after_the_record(void **s)
     assert_int_equal(d.write.want.record.sealed, 0);
 }
 
+/* An agent that has just started knows nobody's address: that is no reason to give up the copies. */
+static void core__promoted_while_nobody_could_be_asked__no_seal_before_its_time(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.pg.n_senders = v.n_peers = 0;
+    v.pg.open = TRI_NO;
+    v.pg.closed = TRI_YES;
+    v.pg.promoted_ms = NOW - 10;
+    v.pg.promoted_end_lsn = 200;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.want.record.sealed, 0);
+    m = d.memo;
+    v.pods_known = true; /* and there is no other pod */
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.want.record.sealed, A);
+    v.n_peers = 2;
+    for (int i = 0; i < 2; i++)
+        v.peer[i].received_ms = v.peer[i].sent_ms = 0;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.want.record.sealed, 0); /* not asked yet */
+    for (int i = 0; i < 2; i++)
+        v.peer[i].silent_since_ms = NOW - v.set.retry_ms;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.want.record.sealed, A);
+}
+
 static void core__raising_w__set_first_and_recorded_when_proved(void **s)
 {
     (void)s;
@@ -681,6 +711,7 @@ int main(void)
         cmocka_unit_test(core__election__what_cannot_be_streamed_in_time_goes_first_after_all),
         cmocka_unit_test(core__promotion__needs_budget_and_preparation),
         cmocka_unit_test(core__last_standby_gone__sealed_only_after_the_record),
+        cmocka_unit_test(core__promoted_while_nobody_could_be_asked__no_seal_before_its_time),
         cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),
         cmocka_unit_test(core__open_outcome__leaves_the_setting_alone),
         cmocka_unit_test(core__switchover__refused_with_the_reason),
