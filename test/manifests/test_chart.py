@@ -1,4 +1,5 @@
 """The chart makes the same objects as the overlays, byte for byte where it matters."""
+import base64
 import os
 import subprocess
 
@@ -37,7 +38,6 @@ def plain(docs):
         if d["kind"] == "ConfigMap":
             d["data"] = {k: yaml.safe_load(v) for k, v in d["data"].items()}
         if d["kind"] == "Secret":
-            import base64
             for k, v in d.pop("stringData", {}).items():
                 d.setdefault("data", {})[k] = base64.b64encode(v.encode()).decode()
         found[d["kind"], d["metadata"]["name"]] = d

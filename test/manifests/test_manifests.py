@@ -1,5 +1,6 @@
 """Every rendered object passes the real API server, the pods pass the "restricted" level, and what
 depends on each other in different files agrees."""
+import base64
 import copy
 import os
 import subprocess
@@ -191,6 +192,14 @@ def test_the_settings_are_valid(docs, tmp_path):
     r = subprocess.run([agent, "--check-config", "--config", tmp_path / "pghad.yaml"], env=env,
                        capture_output=True, text=True)
     assert r.returncode == 2 and "member" in r.stderr
+
+
+def test_the_secrets_are_acceptable(offline):
+    """Those of the kind overlay; the agent would refuse others and wait."""
+    data = one(objects(offline.kustomize("k8s/overlays/kind")), "Secret")["data"]
+    text = {k: base64.b64decode(v).decode() for k, v in data.items()}
+    assert set(text) == {"superuser-password", "replication-password", "peer-token"}
+    assert 16 <= len(text["peer-token"]) <= 256, "bounds of a token, include/http/peer.h"
 
 
 # user, verb, group, resource, name, allowed
