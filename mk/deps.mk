@@ -1,3 +1,3 @@
 .PHONY: deps
-deps: ## install what Debian 12, 13 or Ubuntu 24.04 lacks (as root or through sudo)
+deps: ## install what Debian 12 or Ubuntu 24.04 lacks (as root or through sudo)
 	$(Q)tools/deps
