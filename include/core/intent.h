@@ -4,8 +4,9 @@
  * at a time: who gives a new one first looks whether the old one is still open (kube/intent.h).
  * Members only write results; an intent stays until hactl withdraws or replaces it.
  *
- * Who acts and writes the result: SWITCHOVER, FAILOVER, RELOAD: the holder of the Lease (FAILOVER
- * without a holder that answers: the target); RESTART and REINIT: the member named. After a switch
+ * Who acts and writes the result: SWITCHOVER, FAILOVER: the holder of the Lease (FAILOVER without a
+ * holder that answers: the target); RESTART, REINIT, RELOAD: the member named. A RELOAD of all is done by
+ * every member and reported by the holder. After a switch
  * the new primary completes the result that the old one left in state RUNNING, by its id.
  *
  * An intent is for one epoch: a leader of another epoch never begins it. Stamps are wall clock

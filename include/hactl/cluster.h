@@ -49,6 +49,7 @@ struct member_view {
     char follows[HA_NAME_SIZE]; /* cascading: tag replicatefrom */
     bool in_v;
     bool pending_restart;
+    bool paused; /* it knows that the cluster is paused */
     char alarm[192]; /* first of its own alarms, "" = none or unknown */
 };
 

@@ -34,18 +34,17 @@ static bool stalled(struct agent *a, int64_t now)
     return true;
 }
 
-void agent_reload(struct agent *a)
+bool agent_reload(struct agent *a, struct err *e)
 {
     struct config_changes ch = {0};
-    struct err e = {0};
     uint64_t generation;
     a->sources.cluster_text = api_settings_text(a->api, &generation);
     a->settings_generation = generation;
-    if (!config_reload(&a->cfg, &a->sources, &ch, &e)) {
+    if (!config_reload(&a->cfg, &a->sources, &ch, e)) {
         a->status.n.config_reloads_failed++;
-        log_event(LOG_ERROR, "config-refused", e.msg, LOG_S("hint", "the old settings stay"));
-        api_event(a->api, true, "ConfigRefused", e.msg, loop_now(a->loop));
-        return;
+        log_event(LOG_ERROR, "config-refused", e->msg, LOG_S("hint", "the old settings stay"));
+        api_event(a->api, true, "ConfigRefused", e->msg, loop_now(a->loop));
+        return false;
     }
     a->status.n.config_reloads_ok++;
     for (size_t i = 0; i < ch.n; i++)
@@ -53,25 +52,32 @@ void agent_reload(struct agent *a)
                   LOG_S("to", ch.v[i].to), LOG_I("needs_restart", ch.v[i].needs_restart));
     config_changes_done(&ch);
     config_settings(&a->cfg, &a->set);
-    if (!agent_user_conf(a, &e))
-        log_event(LOG_ERROR, "config-refused", e.msg, LOG_S("section", "postgres"));
+    bool ok = agent_user_conf(a, e);
+    if (!ok)
+        log_event(LOG_ERROR, "config-refused", e->msg, LOG_S("section", "postgres"));
     struct peer_tokens tokens;
-    if (peer_tokens_read(&tokens, a->cfg.api.token_file, &e)) {
+    struct err why;
+    if (peer_tokens_read(&tokens, a->cfg.api.token_file, &why)) {
         a->tokens = tokens;
         peer_server_set_tokens(a->peers_in, &tokens);
     } else {
-        log_event(LOG_ERROR, "token-unreadable", e.msg, LOG_S("hint", "the old token stays"));
+        log_event(LOG_ERROR, "token-unreadable", why.msg, LOG_S("hint", "the old token stays"));
+        if (ok)
+            *e = why;
+        ok = false;
     }
     agent_show_config(a);
+    return ok;
 }
 
 /* Cluster-wide settings come with the ConfigMap; a change of them is a reload. */
 static void watch_settings(struct agent *a)
 {
     uint64_t generation;
+    struct err e = {0};
     (void)api_settings_text(a->api, &generation);
     if (generation != a->settings_generation)
-        agent_reload(a);
+        (void)agent_reload(a, &e);
 }
 
 void agent_turn(struct agent *a)

@@ -166,6 +166,7 @@ struct agent {
     struct status status;
     struct succession succession;
     char annotated[API_ANNOTATION_MAX]; /* what of the published status counts as a change */
+    uint64_t reloaded_intent;
     struct intent_result result; /* of the operation in hand */
     enum intent_phase op_phase;
     int64_t op_phase_since_ms;   /* 0 = none under way */
@@ -227,7 +228,9 @@ void addresses_keep(struct agent *a, int64_t now); /* once the API has told the 
 void agent_trim(struct agent *a, int64_t now); /* once a turn; does something once a minute at rest */
 
 /* agent.c */
-void agent_reload(struct agent *a);
+/* Reads file, environment, cluster-wide settings and token again. False with the first fault; what is
+ * faulty keeps its old value. */
+bool agent_reload(struct agent *a, struct err *e);
 void agent_turn(struct agent *a);
 void pg_ssn_of(const struct ssn *s, struct pg_ssn *ret);
 void ssn_from(const struct pg_ssn *p, struct ssn *ret);

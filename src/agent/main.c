@@ -62,11 +62,12 @@ static bool load(struct agent *a, const char *file, struct err *e)
 static void turn(struct agent *a)
 {
     if (hangup) {
+        struct err why = {0};
         hangup = 0;
         if (a->standalone)
             standalone_reload(a);
         else
-            agent_reload(a);
+            (void)agent_reload(a, &why);
     }
     if (a->standalone)
         standalone_turn(a);

@@ -146,9 +146,28 @@ static void member_operation(struct agent *a, int64_t now)
     }
 }
 
+/* Every member meant reads its settings again at once; the one named, or else the holder, reports. */
+static void reload_operation(struct agent *a, int64_t now)
+{
+    const struct intent *in = &a->view.intent;
+    bool named = name_eq(&in->target, &a->id.name), all = in->target.s[0] == '\0';
+    if (in->kind != INTENT_RELOAD || in->id == 0 || in->id == a->reloaded_intent ||
+        (!named && !all) || in->epoch != a->view.lv.lease.epoch || a->view.intent_expired)
+        return;
+    a->reloaded_intent = in->id;
+    struct err e = {0};
+    bool ok = agent_reload(a, &e);
+    if (!named && !identity_eq(&a->view.lv.lease.holder, &a->id))
+        return;
+    result_begins(a, in);
+    say(a, ok ? INTENT_DONE : INTENT_FAILED, PHASE_PREFLIGHT,
+        ok ? "the settings were read again" : e.msg, now);
+}
+
 void operations(struct agent *a, int64_t now)
 {
     old_primary(a, now);
     new_primary(a, now);
     member_operation(a, now);
+    reload_operation(a, now);
 }

@@ -404,6 +404,8 @@ static void annotation_stable(const struct status *s, struct jw *j)
     jw_string(j, "version", PGHAD_VERSION);
     if (s->pending_restart)
         jw_bool(j, "pending_restart", true);
+    if (s->paused)
+        jw_bool(j, "pause", true);
     jw_object(j, "tags");
     for (uint8_t i = 0; i < s->tags_n; i++)
         jw_string(j, s->tags[i].key, s->tags[i].value);

@@ -102,6 +102,7 @@ static void take_common(struct member_view *m, struct json_object *st)
     jcopy(m->reason, sizeof(m->reason), jget(st, "reason", NULL));
     jcopy(m->volume, sizeof(m->volume), jget(st, "volume", NULL));
     m->pending_restart = jbool(jget(st, "pending_restart", NULL), false);
+    m->paused = jbool(jget(st, "pause", NULL), false);
     take_tags(m, jget(st, "tags", NULL));
 }
 

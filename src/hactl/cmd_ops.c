@@ -1,6 +1,8 @@
 /* pause, resume, restart, reload, reinit. */
+#include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/must.h"
 #include "base/str.h"
 #include "hactl/api.h"
@@ -11,6 +13,7 @@
 #include "hactl/session.h"
 
 #define SHORT_MS 60000
+#define PAUSE_POLL_MS 250
 #define RESTART_MS 600000
 #define REINIT_MS (24 * 3600000LL)
 
@@ -49,18 +52,60 @@ static bool pause_landed(struct json_object *data, void *arg)
     return str_eq(jtext(jget(data, "paused", NULL)), "true") == p->on;
 }
 
+/* The members that have not taken the change over, as text; "" = none. */
+static void not_yet(const struct cluster_view *v, bool on, char *dst, size_t size)
+{
+    size_t used = 0;
+
+    dst[0] = '\0';
+    for (size_t i = 0; i < v->n; i++) {
+        const struct member_view *m = &v->m[i];
+        if (!m->pod || m->terminating || (m->source != SOURCE_NONE && m->paused == on))
+            continue;
+        int n = snprintf(dst + used, size - used, "%s%s", used ? ", " : "", m->name);
+        if (n > 0 && (size_t)n < size - used)
+            used += (size_t)n;
+    }
+}
+
+static int wait_for_pause(struct session *s, bool on)
+{
+    struct cluster_view v;
+    char names[512];
+    int rc;
+
+    for (;;) {
+        int64_t end_ms = s->deadline_ms;
+        s->deadline_ms = clock_boot_ms() + API_REQUEST_MS;
+        rc = cluster_gather(s, &v, true);
+        s->deadline_ms = end_ms;
+        if (rc != EXIT_DONE)
+            return rc;
+        not_yet(&v, on, names, sizeof(names));
+        if (!names[0]) {
+            fprintf(s->out, "every member knows it\n");
+            return EXIT_DONE;
+        }
+        if (clock_boot_ms() >= end_ms)
+            return session_fail(s, EXIT_FAILED, "It is written, and they follow when they see it.",
+                                "not yet known to %s", names);
+        api_pause(s->api, PAUSE_POLL_MS);
+    }
+}
+
 static int set_pause(struct session *s, bool on)
 {
     struct pause p = {.on = on};
     struct state_change c = {pause_change, pause_landed, &p};
     int rc = connect_api(s);
 
+    session_set_deadline(s, SHORT_MS);
     if (rc != EXIT_DONE || (rc = state_update(s, &c)) != EXIT_DONE)
         return rc;
     fprintf(s->out, "cluster %s is %s%s\n", s->cluster,
             p.was == on ? (on ? "paused already" : "not paused") : (on ? "paused" : "resumed"),
             on ? ": no automatic failover until `hactl resume`" : "");
-    return EXIT_DONE;
+    return args_has(&s->args, OPT_WAIT) ? wait_for_pause(s, on) : EXIT_DONE;
 }
 
 int cmd_pause(struct session *s)
@@ -128,22 +173,27 @@ int cmd_restart(struct session *s)
     return order(s, INTENT_RESTART, s->args.operand[0], wait ? FOLLOW_FINAL : FOLLOW_ACCEPTED);
 }
 
+/* One order per member, so that the verdict is each member's own. */
 int cmd_reload(struct session *s)
 {
-    const char *target = s->args.operands ? s->args.operand[0] : "";
     struct cluster_view v;
-    int rc = connect_api(s);
+    int rc = connect_api(s), worst = EXIT_DONE;
 
-    if (rc != EXIT_DONE)
+    if (rc != EXIT_DONE || (rc = cluster_gather(s, &v, false)) != EXIT_DONE)
         return rc;
-    if (*target) {
-        if ((rc = cluster_gather(s, &v, false)) != EXIT_DONE)
-            return rc;
-        if (!cluster_need_member(s, &v, target))
-            return EXIT_USAGE;
+    if (s->args.operands && !cluster_need_member(s, &v, s->args.operand[0]))
+        return EXIT_USAGE;
+    for (size_t i = 0; i < v.n; i++) {
+        const struct member_view *m = &v.m[i];
+        if (s->args.operands ? !str_eq(m->name, s->args.operand[0]) : !m->pod)
+            continue;
+        if (s->output == OUTPUT_TABLE || s->output == OUTPUT_WIDE)
+            fprintf(s->out, "%s\n", m->name);
+        session_set_deadline(s, SHORT_MS);
+        rc = order(s, INTENT_RELOAD, m->name, FOLLOW_FINAL);
+        worst = rc > worst ? rc : worst;
     }
-    session_set_deadline(s, SHORT_MS);
-    return order(s, INTENT_RELOAD, target, FOLLOW_FINAL);
+    return worst;
 }
 
 int cmd_reinit(struct session *s)

@@ -325,8 +325,9 @@ static int give_up(struct session *s, const struct intent *in, const struct inte
     return session_fail(s, EXIT_FAILED, "Look at `hactl list` and the log of that member.",
                         "nobody accepted the order: the agent of %s does not answer; it was "
                         "withdrawn and nothing was done",
-                        in->kind == INTENT_RESTART || in->kind == INTENT_REINIT ? in->target.s
-                                                                                : "the primary");
+                        in->kind == INTENT_SWITCHOVER || in->kind == INTENT_FAILOVER
+                            ? "the primary"
+                            : in->target.s);
 }
 
 /* Each look has a deadline of its own: the last one before the command's end is worth as much as the

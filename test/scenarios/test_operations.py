@@ -438,6 +438,30 @@ def test_metrics_satisfy_promtool(cluster):
         assert r.returncode == 0, r.stdout + r.stderr
 
 
+def test_reload_reads_the_file_again(cluster):
+    """Each member gives its own verdict; a faulty file is refused and the old settings stay."""
+    with cluster.load():
+        s = cluster.standby()
+        r = cluster.hactl("reload", "--wait", check=0)
+        assert r.stdout.count("reload done") == len(cluster.members)
+        ok = [m.get("/metrics")[1] for m in cluster.members]
+        assert all('pgha_config_reloads_total{result="failed"} 0' in t for t in ok)
+        r = cluster.hactl("reload", s.name, check=0)
+        assert "reload done" in r.stdout and "the settings were read again" in r.stdout
+    cluster.verify()
+
+
+def test_pause_waits_until_every_member_knows(cluster):
+    r = cluster.hactl("pause", "--wait", check=0)
+    try:
+        assert "every member knows it" in r.stdout
+        assert all(m.status()["pause"] for m in cluster.members)
+    finally:
+        r = cluster.hactl("resume", "--wait", check=0)
+    assert "every member knows it" in r.stdout
+    assert not any(m.status()["pause"] for m in cluster.members)
+
+
 def pod_patches(cluster):
     return sum(float(line.rsplit(" ", 1)[1]) for m in cluster.members
                for line in m.get("/metrics")[1].splitlines()

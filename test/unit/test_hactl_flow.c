@@ -208,6 +208,12 @@ static void answer_lease(int fd, bool list)
     json_object_put(all);
 }
 
+/* Members that sleep learn of nothing. */
+static bool known_pause(void)
+{
+    return srv.script != SILENT && strcmp(jtext(jget(srv.cm, "data", "paused", NULL)), "true") == 0;
+}
+
 static void answer_pods(int fd)
 {
     char body[4096] = "{\"items\":[";
@@ -218,9 +224,10 @@ static void answer_pods(int fd)
         snprintf(body + used, sizeof(body) - used,
                  "%s{\"metadata\":{\"name\":\"pg-%d\",\"annotations\":{\"pghad.io/status\":"
                  "\"{\\\"role\\\":\\\"%s\\\",\\\"state\\\":\\\"%s\\\",\\\"timeline\\\":3,"
-                 "\\\"lag\\\":0,\\\"rest_port\\\":%d}\"}},\"status\":{\"podIP\":\"127.0.0.1\","
+                 "\\\"lag\\\":0,\\\"pause\\\":%s,\\\"rest_port\\\":%d}\"}},\"status\":{\"podIP\":\"127.0.0.1\","
                  "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}",
-                 i ? "," : "", i, srv.role[i], primary ? "running" : "streaming", srv.port);
+                 i ? "," : "", i, srv.role[i], primary ? "running" : "streaming",
+                 known_pause() ? "true" : "false", srv.port);
     }
     strncat(body, "]}", sizeof(body) - strlen(body) - 1);
     answer(fd, 200, body);
@@ -275,8 +282,9 @@ static bool serve(int fd, const char *method, const char *path, const char *body
         /* All pods have one address here: the name in the answer tells whose it is. */
         snprintf(text, sizeof(text),
                  "{\"name\":\"pg-0\",\"role\":\"%s\",\"state\":\"running\",\"timeline\":3,"
-                 "\"port\":5440,\"lsn\":\"0/5000000\",\"rule\":\"serve\",\"reason\":\"why\"}",
-                 srv.role[0]);
+                 "\"port\":5440,\"lsn\":\"0/5000000\",\"rule\":\"serve\",\"reason\":\"why\","
+                 "\"pause\":%s}",
+                 srv.role[0], known_pause() ? "true" : "false");
         answer(fd, 200, text);
     } else if (strcmp(path, "/cluster") == 0) {
         answer(fd, 200,
@@ -655,6 +663,13 @@ static void operations__on_members(void **state)
     assert_true(strstr(out, "pg-2 (replica)") < strstr(out, "pg-0 (primary)"));
     EXPECT("reinit pg-2 --force", EXIT_DONE);
     SAYS(out, "goes on in the background");
+    EXPECT("reload", EXIT_DONE);
+    SAYS(out, "pg-0\n");
+    SAYS(out, "pg-2\n");
+    EXPECT("reload pg-1 --wait", EXIT_DONE);
+    SAYS(out, "pg-1\n");
+    SAYS(out, "reload done");
+    assert_null(strstr(out, "pg-2"));
 }
 
 static void pause__set_shown_and_ended(void **state)
@@ -669,6 +684,15 @@ static void pause__set_shown_and_ended(void **state)
     EXPECT("resume", EXIT_DONE);
     EXPECT("list", EXIT_DONE);
     assert_null(strstr(out, "paused"));
+    EXPECT("pause --wait", EXIT_DONE);
+    SAYS(out, "cluster pg is paused");
+    SAYS(out, "every member knows it\n");
+    EXPECT("resume --wait --timeout 5s", EXIT_DONE);
+    SAYS(out, "every member knows it\n");
+    stop(NULL);
+    start(SILENT);
+    EXPECT("pause --wait --timeout 600ms", EXIT_FAILED);
+    SAYS(err, "not yet known to pg-0, pg-1, pg-2");
 }
 
 static void settings__shown_changed_checked(void **state)
