@@ -531,6 +531,25 @@ static void list__no_primary__degraded(void **state)
     SAYS(err, "there is no writable primary");
 }
 
+/* A server by name, as managed clusters give it. The client answers for *.localhost by itself (RFC 6761),
+ * so neither /etc/hosts nor a name server has a part in this. */
+static void list__server_is_a_name__looked_up(void **state)
+{
+    FILE *f;
+
+    (void)state;
+    start(PLAIN);
+    assert_non_null(f = fopen(fake.kubeconfig, "w"));
+    fprintf(f,
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+            "clusters:\n- name: k\n  cluster:\n    server: http://api.localhost:%d\n"
+            "contexts:\n- name: c\n  context:\n    cluster: k\n    namespace: db\n",
+            fake.port);
+    fclose(f);
+    EXPECT("list", EXIT_DONE);
+    SAYS(out, "primary pg-0");
+}
+
 static void list__forbidden__unreachable_with_remedy(void **state)
 {
     (void)state;
@@ -920,6 +939,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(list__finds_the_only_cluster, stop),
         cmocka_unit_test_teardown(list__no_primary__degraded, stop),
+        cmocka_unit_test_teardown(list__server_is_a_name__looked_up, stop),
         cmocka_unit_test_teardown(list__forbidden__unreachable_with_remedy, stop),
         cmocka_unit_test_teardown(list__nobody_listens__unreachable, stop),
         cmocka_unit_test_teardown(switchover__done__verdict_and_topology, stop),
