@@ -173,14 +173,15 @@ static void handle_refusal(struct kube_watch *w, const struct http_result *h, in
 
 static void handle_broken(struct kube_watch *w, const struct http_result *h, int64_t now)
 {
-    bool resume = w->phase == PHASE_STREAM && h->err.kind != ERR_CORRUPT;
+    bool damaged = h->err.kind == ERR_CORRUPT; /* h goes with the call that pause_then() ends */
+    bool resume = w->phase == PHASE_STREAM && !damaged;
 
     w->err = h->err;
-    if (h->err.kind == ERR_CORRUPT)
+    if (damaged)
         w->kube->rejected++;
     count(w, 0);
     pause_then(w, resume, now, 0);
-    w->lost = h->err.kind != ERR_CORRUPT;
+    w->lost = !damaged;
 }
 
 /* ---- list ---- */
