@@ -54,6 +54,10 @@ struct http_request {
     const struct http_tls *tls; /* borrowed until the call has been freed; NULL = system trust */
 };
 
+/* Whether a request to this URL could be begun at all: ERR_INVALID tells what is wrong with it, before
+ * anything depends on it. Members as in struct http_request. */
+bool http_url_check(const char *url, const char *connect_to, bool may_resolve, struct err *e);
+
 enum http_state { HTTP_PENDING, HTTP_DONE };
 
 /* The answer so far; final once the state is HTTP_DONE. */

@@ -79,3 +79,11 @@ bool http_origin(const struct http_request *r, uint64_t *origin, struct err *e)
     curl_url_cleanup(u);
     return ok;
 }
+
+bool http_url_check(const char *url, const char *connect_to, bool may_resolve, struct err *e)
+{
+    struct http_request r = {.url = url, .connect_to = connect_to, .may_resolve = may_resolve};
+    uint64_t origin;
+
+    return http_origin(&r, &origin, e);
+}

@@ -375,6 +375,12 @@ struct kube *kube_new(const struct kube_config *config, struct http_client *http
         err_set(e, ERR_BUG, "no API server configured");
         return NULL;
     }
+    struct err why;
+    if (!http_url_check(config->server, config->connect_to, config->may_resolve, &why)) {
+        err_set(e, ERR_INVALID, "API server (%.100s): %.300s", config->source ? config->source : "",
+                why.msg);
+        return NULL;
+    }
     k = calloc(1, sizeof(*k));
     must(k);
     k->http = http;

@@ -516,10 +516,27 @@ static void lease__put_round_trip__measured_on_one_thread(void **state)
     kube_lease_done(&l);
 }
 
+static void client__server_by_name__refused_unless_it_may_be_looked_up(void **state)
+{
+    struct kube_config c = {.server = "https://api.example:6443", .ns = "db", .source = "test"};
+    struct err e = {0};
+
+    (void)state;
+    assert_null(kube_new(&c, f.http, &e));
+    assert_int_equal(e.kind, ERR_INVALID);
+    assert_non_null(strstr(e.msg, "api.example"));
+    c.may_resolve = true;
+    struct kube *k = kube_new(&c, f.http, &e);
+    assert_non_null(k);
+    kube_free(k);
+}
+
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        T(client__server_by_name__refused_unless_it_may_be_looked_up),
         T(answer__each_status__its_outcome),
         T(refusal__status_object__reason_and_message_told),
         T(transport__timeout_and_reset__unknown),
