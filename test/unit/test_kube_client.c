@@ -518,15 +518,16 @@ static void lease__put_round_trip__measured_on_one_thread(void **state)
 
 static void client__server_by_name__refused_unless_it_may_be_looked_up(void **state)
 {
-    struct kube_config c = {.server = "https://api.example:6443", .ns = "db", .source = "test"};
+    char server[] = "https://api.example:6443", ns[] = "db", source[] = "test";
+    struct kube_config c = {.server = server, .ns = ns, .source = source};
     struct err e = {0};
+    struct fixture *f = *state;
 
-    (void)state;
-    assert_null(kube_new(&c, f.http, &e));
+    assert_null(kube_new(&c, f->http, &e));
     assert_int_equal(e.kind, ERR_INVALID);
     assert_non_null(strstr(e.msg, "api.example"));
     c.may_resolve = true;
-    struct kube *k = kube_new(&c, f.http, &e);
+    struct kube *k = kube_new(&c, f->http, &e);
     assert_non_null(k);
     kube_free(k);
 }
