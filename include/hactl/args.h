@@ -46,6 +46,9 @@ enum opt_id {
     OPT_DBNAME,
     OPT_DNS,
     OPT_CLUSTER_WIDE,
+    OPT_FILE,
+    OPT_AT,
+    OPT_WHAT_IF,
     OPT_COUNT,
 };
 

@@ -2,6 +2,8 @@
 #ifndef PGHAD_HACTL_COMMANDS_H
 #define PGHAD_HACTL_COMMANDS_H
 
+#include <stdbool.h>
+
 struct session;
 
 int cmd_list(struct session *s);
@@ -15,6 +17,10 @@ int cmd_reload(struct session *s);
 int cmd_reinit(struct session *s);
 int cmd_history(struct session *s);
 int cmd_explain(struct session *s);
+int cmd_record(struct session *s);
+/* explain with --at, --what-if or --file: from a flight record, not from the cluster. */
+bool explain_wants_record(const struct session *s);
+int explain_record(struct session *s);
 int cmd_show_config(struct session *s);
 int cmd_edit_config(struct session *s);
 int cmd_config(struct session *s);

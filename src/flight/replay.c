@@ -68,7 +68,7 @@ size_t flight_near(uint64_t facts, uint32_t fired, struct flight_near *ret, size
         const struct rule *r = &core_rules[i];
         uint64_t missing = r->all & ~facts, present = r->none & facts;
         bool no_any = r->any != 0 && (r->any & facts) == 0;
-        bool something = (r->all & facts) != 0 || (r->any & facts) != 0;
+        bool something = (r->all & facts) != 0 || (r->any & facts) != 0 || r->none != 0;
         int wrong = (one_bit(missing) ? 1 : missing != 0 ? 2 : 0) +
                     (one_bit(present) ? 1 : present != 0 ? 2 : 0) + (no_any ? 1 : 0);
         if (wrong != 1 || !something)

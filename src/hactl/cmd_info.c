@@ -253,9 +253,11 @@ int cmd_explain(struct session *s)
     static const char *const columns[] = {"MEMBER", "ROLE", "RULE", "REASON"};
     const struct member_view *m;
     struct cluster_view v;
-    int rc = gather(s, &v, true);
+    int rc;
 
-    if (rc != EXIT_DONE)
+    if (explain_wants_record(s))
+        return explain_record(s);
+    if ((rc = gather(s, &v, true)) != EXIT_DONE)
         return rc;
     m = s->args.operands ? cluster_need_member(s, &v, s->args.operand[0]) : cluster_primary(&v);
     if (s->args.operands && !m)

@@ -50,6 +50,12 @@ static const struct opt_def opts[OPT_COUNT] = {
                  "names of the headless Service instead of pod addresses", false},
     [OPT_CLUSTER_WIDE] = {"cluster-wide", 0, ARG_NONE, NULL, NULL,
                           "check FILE as cluster-wide settings, as edit-config does", false},
+    [OPT_FILE] = {"file", 'f', ARG_FILE, "FILE", NULL,
+                  "the flight record: written by record (- for stdout), read by explain", false},
+    [OPT_AT] = {"at", 0, ARG_TEXT, "TIME", NULL,
+                "the decision in force then: 2026-11-21T08:00:00Z, or how long ago, as 5m", false},
+    [OPT_WHAT_IF] = {"what-if", 0, ARG_TEXT, "KEY=VALUE", NULL,
+                     "decide the recorded turns with another setting; may be repeated", true},
 };
 
 const enum opt_id global_opts[] = {
@@ -153,8 +159,23 @@ static const struct command commands[] = {
      .max = 1,
      .help = "the rule in force on each member and its last decisions",
      .text = "The rule and its reason are what each member published. The recent decisions are "
-             "asked from POD (default: the primary), which must be reachable from here.",
+             "asked from POD (default: the primary), which must be reachable from here. "
+             "With --file, --at or --what-if the flight record of a member is read instead: the "
+             "copy given, else that of the pod in which hactl runs. It tells the changes of the "
+             "rule; with --at what was known then, which rule fired and why, and which rules were "
+             "one fact away; with --what-if where other settings would have decided otherwise.",
+     .opts = {OPT_FILE, OPT_AT, OPT_WHAT_IF},
      .run = cmd_explain},
+    {.name = "record",
+     .operands = "[POD]",
+     .operand_kind = ARG_MEMBER,
+     .max = 1,
+     .help = "copy the flight record of a member: what it saw and decided",
+     .text = "In a pod its own record is read from the volume, also when the agent is down; that of "
+             "another POD comes through `kubectl exec`. The copy is for explain --file and for "
+             "pghad --replay. It holds names, positions and settings, no secrets.",
+     .opts = {OPT_FILE},
+     .run = cmd_record},
     {.name = "show-config",
      .operands = "",
      .help = "the cluster-wide settings",

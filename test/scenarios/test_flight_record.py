@@ -1,6 +1,6 @@
 """The flight recorder: what was decided live is decided again from the record."""
 import os
-import shutil
+import signal
 import subprocess
 
 import wait
@@ -13,10 +13,14 @@ def state_dir(m):
     return os.path.join(os.path.dirname(m.pgdata), "pghad")
 
 
-def pghad(*args):
-    r = subprocess.run([os.path.abspath(f"{BUILD}/pghad"), *args], capture_output=True, text=True,
-                       timeout=60)
+def run(program, *args, **env):
+    r = subprocess.run([os.path.abspath(f"{BUILD}/{program}"), *args], capture_output=True,
+                       text=True, timeout=60, env={**os.environ, **env})
     return r.returncode, r.stdout + r.stderr
+
+
+def pghad(*args):
+    return run("pghad", *args)
 
 
 def recorded(m, rule):
@@ -43,9 +47,37 @@ def test_failover_is_recorded_and_replays_identically(cluster, tmp_path):
         for rule in ("acquire", "elect-detach", "promote"):
             assert rule in rules, rules
         for m in cluster.members:
-            copy = tmp_path / m.name
-            shutil.copytree(state_dir(m), copy, ignore=shutil.ignore_patterns("*.lock"))
-            code, out = pghad("--replay", str(copy))
+            copy = str(tmp_path / f"{m.name}.flight")
+            code, out = run("hactl", "record", "--file", copy, PGHA_STATE_DIR=state_dir(m))
+            assert code == 0, out
+            code, out = pghad("--replay", copy)
             assert code == 0 and " 0 differ" in out, f"{m.name}: {out}"
-            assert sum(f.stat().st_size for f in copy.glob("flight.*")) <= 4 << 20
+        code, story = run("hactl", "explain", "--file", str(tmp_path / f"{new.name}.flight"))
+        assert code == 0
+        at = next(x.split()[0] for x in story.splitlines() if " promote " in x)
+        code, told = run("hactl", "explain", "--at", at, PGHA_STATE_DIR=state_dir(new))
+        assert code == 0
+        for words in (f"held by {new.name} (this member)", "Why this rule", f"{p.name}: "):
+            assert words in told, told
+    cluster.verify()
+
+
+def test_record_survives_the_agent(cluster):
+    """What was recorded stays, and the next agent goes on in the same record."""
+    with cluster.load() as load:
+        s = cluster.standby()
+        wait.until(lambda: recorded(s, "follow"), 10, "a record")
+        old = s.agent()
+        old.signal(signal.SIGKILL)
+        wait.until(lambda: (a := s.agent()) and a.pid != old.pid, 10, "a new agent")
+
+        def both():
+            code, text = pghad("--record-text", state_dir(s))
+            turns = [x.split() for x in text.splitlines() if x.startswith("turn ")]
+            runs = {x[1] for x in turns}
+            return code == 0 and len(runs) > 1 and turns[-1][1] != turns[0][1] and "damaged" not in text
+        wait.until(both, 10, "turns of both agents in one record")
+        code, out = pghad("--replay", state_dir(s))
+        assert code == 0, out
+        load.wait_writes(10)
     cluster.verify()
