@@ -24,7 +24,8 @@ void flight_leaves_done(struct flight_leaves *l);
 bool flight_value_put(struct buf *b, const struct leaf *l, const struct flight_turn *t);
 /* False: no such word, or out of range. */
 bool flight_value_get(const struct leaf *l, struct flight_turn *t, const char *text);
-/* Texts end, counts are within their arrays, booleans are 0 or 1: decide() may be given it. */
+/* Texts end, counts are within their arrays, booleans are 0 or 1, times are no nonsense: decide() may
+ * be given it. */
 bool flight_sane(const struct flight_leaves *leaves, const struct flight_turn *t);
 
 bool flight_is_text(const void *data, size_t len);

@@ -11,6 +11,7 @@
 static const char first_line[] = "pghad-flight 1\n";
 
 #define VALUE_MAX 2048
+#define TIME_MAX_MS (INT64_C(1) << 56) /* sums of a few such do not overflow */
 
 /* ---- the table of fields ---- */
 
@@ -218,13 +219,20 @@ bool flight_sane(const struct flight_leaves *leaves, const struct flight_turn *t
     for (size_t i = 0; i < leaves->n; i++) {
         const struct leaf *l = &leaves->v[i];
         const unsigned char *p = (const unsigned char *)t + l->offset;
-        if (l->kind == LEAF_TEXT && p[l->size - 1] != '\0')
-            return false;
+        if (l->kind == LEAF_TEXT) {
+            if (p[l->size - 1] != '\0')
+                return false;
+            continue;
+        }
         if (l->kind == LEAF_BOOL && *p > 1)
             return false;
         bool count = l->size == 1 && (str_ends(l->path, ".n") || str_ends(l->path, ".n_peers") ||
                                       str_ends(l->path, ".n_senders"));
         if (count && *p > HA_MEMBERS_MAX)
+            return false;
+        int64_t v = (int64_t)load(l, t);
+        bool given = l->offset < offsetof(struct flight_turn, verdict);
+        if (given && l->kind == LEAF_INT && (v > TIME_MAX_MS || v < -TIME_MAX_MS))
             return false;
     }
     return true;
