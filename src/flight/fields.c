@@ -143,8 +143,9 @@ static const struct field state_view_fields[] = {
 
 static const struct field peer_fields[] = {
     NAME(peer, name), ONE(struct peer, pod_known), SUB(peer, state, peer_state),
-    ONE(struct peer, received_ms), ONE(struct peer, sent_ms), ONE(struct peer, promise_sent_ms),
-    ONE(struct peer, promise_until_ms), ONE(struct peer, promise_epoch),
+    ONE(struct peer, received_ms), ONE(struct peer, sent_ms), ONE(struct peer, silent_since_ms),
+    ONE(struct peer, promise_sent_ms), ONE(struct peer, promise_until_ms),
+    ONE(struct peer, promise_epoch),
 };
 
 static const struct field inbox_fields[] = {
@@ -154,9 +155,9 @@ static const struct field inbox_fields[] = {
 
 static const struct field view_fields[] = {
     ONE(struct view, now_ms), SUB(view, set, settings), SUB(view, self, self), SUB(view, pg, pg),
-    SUB(view, lv, lease_view), SUB(view, st, state_view), ONE(struct view, n_peers),
-    SUBS(view, peer, peer), SUB(view, in, inbox), ONE(struct view, label),
-    SUB(view, intent, intent), ONE(struct view, intent_expired),
+    SUB(view, lv, lease_view), SUB(view, st, state_view), ONE(struct view, pods_known),
+    ONE(struct view, n_peers), SUBS(view, peer, peer), SUB(view, in, inbox),
+    ONE(struct view, label), SUB(view, intent, intent), ONE(struct view, intent_expired),
 };
 
 /* A structure without a name in struct memo. */
