@@ -103,6 +103,7 @@ enum effect {
     X(REPAIRABLE, "the repair that fits may be done now")                                          \
     X(RESTART, "the operator asked to restart this server")                                        \
     X(REINIT, "the operator asked to clone this member anew")                                      \
+    X(STUCK, "the writer's server does not come back although others could elect")                 \
     X(OVERDUE, "the stop or the election took longer than it may")
 
 enum fact_bit {
@@ -161,6 +162,7 @@ struct memo {
     uint64_t reinit_intent, reinit_volume; /* the volume that REINIT is to replace */
     int64_t diverged_ms;      /* own WAL was first found diverged */
     int64_t pg_fault_ms;      /* crash seen */
+    int64_t away_ms;          /* the writer's server is neither primary nor standby since then */
     struct record pending;    /* record in the last lease write whose outcome is open */
     bool has_pending;
     int64_t failsafe_since_ms;

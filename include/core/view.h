@@ -72,6 +72,7 @@ struct pg {
     enum pg_process process;
     bool ours;             /* started by this guard; its exit status is known */
     bool crashed;          /* it ended without having been asked to, and was not started since */
+    uint8_t failed_starts; /* in a row: it ended before a session worked */
     bool clean;            /* its last end was a clean shutdown, checkpoint written */
     enum tri answers;      /* a session works */
     enum tri in_recovery;
@@ -86,7 +87,7 @@ struct pg {
     bool streaming;        /* a walreceiver streams */
     int64_t not_streaming_since_ms; /* 0 = streams or does not try */
     enum tri diverged;     /* own WAL is not part of the followed writer's history */
-    bool wal_missing;      /* the writer no longer has what we need */
+    bool wal_missing;      /* the writer no longer has what we need, or own WAL cannot be read any more */
     struct ssn ssn;        /* as a fresh session sees it */
     bool ssn_in_force;     /* every walsender uses it (evidence, not the reload) */
     uint64_t ssn_proof_lsn;/* primary's position read after that, 0 = not yet */

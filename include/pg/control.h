@@ -37,6 +37,10 @@ struct pg_control {
 /* Every field must be there exactly once. ERR_CORRUPT names the one that is not. */
 bool pg_control_parse(struct pg_control *c, const char *text, struct err *e);
 
+/* A position that this directory's WAL has surely reached: the latest checkpoint, or what recovery
+ * must replay to be consistent. A lower bound, never a report. */
+struct position pg_control_floor(const struct pg_control *c);
+
 /* End of valid WAL from `pg_waldump --stats` (its first line, "WAL statistics between A and B:").
  * ERR_NOT_FOUND when it printed none: there is no valid record after the start. */
 bool pg_waldump_parse(const char *out, uint64_t *end, struct err *e);

@@ -12,6 +12,8 @@
 #define TASK_MS 5000
 #define CHECKPOINT_TASK_MS 300000
 #define PROMOTE_REPEAT_MS 20
+#define WALEND_MS 5000ll
+#define FLOOR_MS 3000
 
 static void trouble(struct agent *a, const char *event, const struct err *e)
 {
@@ -126,7 +128,21 @@ static void act_detach(struct agent *a, uint64_t epoch)
  * where its WAL ends, and the primary says whether that is part of its history. */
 static bool cannot_start(const struct agent *a)
 {
-    return a->server.pid == 0 && a->server.failed_starts >= 2 && a->view.pg.position.lsn != 0;
+    return a->server.pid == 0 && a->server.failed_starts >= 2 &&
+           (a->view.pg.position.lsn != 0 || a->server.floor.lsn != 0);
+}
+
+/* Where the end of WAL is not known, what is surely there may already be outside of the primary's
+ * history. That it is inside says nothing of the rest, unless the rest cannot be read by anybody. */
+static void judge(struct agent *a, const struct pg_peer_facts *f)
+{
+    struct follow *w = &a->follow;
+    bool whole = a->view.pg.position.lsn != 0;
+    w->diverged = pg_peer_diverged(f, whole ? a->view.pg.position : a->server.floor);
+    if (whole || w->diverged == TRI_YES)
+        return;
+    w->diverged = TRI_UNKNOWN;
+    w->wal_missing = a->server.wal_unreadable;
 }
 
 static void judge_lineage(struct agent *a, int64_t now)
@@ -142,7 +158,7 @@ static void judge_lineage(struct agent *a, int64_t now)
             return; /* not promoted yet: says nothing */
         w->history = f->history;
         w->has_history = true;
-        w->diverged = pg_peer_diverged(f, a->view.pg.position);
+        judge(a, f);
         w->judged_epoch = l->epoch;
         /* Same history and yet no stream for long: the writer no longer has what we need. */
         if (w->diverged == TRI_NO && w->not_streaming_ms != 0 && now - w->not_streaming_ms > 20000)
@@ -314,6 +330,33 @@ static void act_tasks(struct agent *a, const struct verdict *d, int64_t now)
 
 /* --- the exclusive operation on the data directory ---------------------------------------------- */
 
+/* A server that starts may wait for WAL that the primary does not have, and never say where it is. */
+static bool floor_wanted(const struct agent *a, int64_t now)
+{
+    const struct follow *w = &a->follow;
+    return a->server.pid != 0 && !a->server.answered && a->view.pg.position.lsn == 0 &&
+           a->server.floor.lsn == 0 && w->volume != 0 && w->not_streaming_ms != 0 &&
+           now - w->not_streaming_ms > FLOOR_MS;
+}
+
+/* pg_waldump may need longer than it was given, or find nothing that recovery could begin with. */
+static void walend_failed(struct agent *a)
+{
+    const struct pg_control *c = pg_job_control(a->job);
+    struct server *s = &a->server;
+    s->walend_failures++;
+    s->wal_unreadable = s->pid == 0 && s->failed_starts >= 3 && s->walend_failures >= 3 &&
+                        pg_job_error(a->job)->kind == ERR_CORRUPT;
+    if (c->system_id != 0)
+        s->floor = pg_control_floor(c);
+}
+
+static int64_t walend_deadline(const struct agent *a, int64_t now)
+{
+    unsigned n = a->server.walend_failures;
+    return now + (WALEND_MS << (n < 6 ? n : 6));
+}
+
 static void job_ended(struct agent *a, int64_t now)
 {
     struct err e = {0};
@@ -323,13 +366,20 @@ static void job_ended(struct agent *a, int64_t now)
         if (ok) {
             a->server.walend = pg_job_walend(a->job);
             a->server.walend_known = true;
+            a->server.walend_failures = 0;
+        } else {
+            walend_failed(a);
         }
+    } else if (kind == PG_JOB_CONTROL) {
+        if (ok)
+            a->server.floor = pg_control_floor(pg_job_control(a->job));
     } else if (ok) {
         log_event(LOG_INFO, "operation-done", pg_job_step(a->job), LOG_I("kind", kind));
         a->follow = (struct follow){0};
         a->server.last = (struct position){0};
-        a->server.walend_known = false;
-        a->server.failed_starts = 0;
+        a->server.floor = (struct position){0};
+        a->server.walend_known = a->server.wal_unreadable = false;
+        a->server.failed_starts = a->server.walend_failures = 0;
         a->server.next_start_ms = 0;
         if (kind == PG_JOB_INITDB) {
             /* The record already names the volume that was chosen to initialise. */
@@ -344,17 +394,17 @@ static void job_ended(struct agent *a, int64_t now)
     if (!ok) {
         log_event(LOG_WARNING, "operation-failed", pg_job_error(a->job)->msg,
                   LOG_I("kind", kind), LOG_S("step", pg_job_step(a->job)));
-        if (a->op_failures < 200)
+        if (a->op_failures < 200 && kind != PG_JOB_CONTROL)
             a->op_failures++;
         if (kind == PG_JOB_CLONE)
             a->status.n.clones_failed++;
         if (kind == PG_JOB_REWIND)
             a->status.n.rewinds_failed++;
-    } else if (kind != PG_JOB_WALEND || a->op == OP_WALEND) {
+    } else if (kind != PG_JOB_CONTROL && (kind != PG_JOB_WALEND || a->op == OP_WALEND)) {
         a->op_failures = 0;
     }
     int64_t pause = 500 * (int64_t)(a->op_failures > 10 ? 10 : a->op_failures);
-    a->op_next_ms = now + (kind == PG_JOB_WALEND ? 50 : pause);
+    a->op_next_ms = now + (kind == PG_JOB_WALEND && ok ? 50 : pause);
     a->dir_looked_ms = 0;
     pg_job_clear(a->job);
 }
@@ -436,9 +486,12 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
     else if (down && !a->server.walend_known &&
              (op == OP_WALEND || (op == OP_NONE && a->server.failed_starts >= 2 &&
                                   a->view.pg.position.lsn == 0)))
-        begun = pg_job_begin_walend(a->job, (struct position){0}, now + 5000, &e);
+        begun = pg_job_begin_walend(a->job, (struct position){0}, walend_deadline(a, now), &e);
     else if (!down && a->server.walend_wanted && pg_probe_facts(a->probe)->replayed_lsn != 0)
-        begun = pg_job_begin_walend(a->job, pg_probe_facts(a->probe)->position, now + 5000, &e);
+        begun = pg_job_begin_walend(a->job, pg_probe_facts(a->probe)->position,
+                                    walend_deadline(a, now), &e);
+    else if (floor_wanted(a, now))
+        begun = pg_job_begin_control(a->job, now + WALEND_MS, &e);
     else
         return;
     if (!begun) {

@@ -50,6 +50,10 @@ struct server {
     struct position walend;/* end of local WAL of this life or of the time since it ended */
     bool walend_known;
     bool walend_wanted;
+    /* While the end cannot be found: pg_control's lower bound, and what the failures say. */
+    struct position floor;
+    unsigned walend_failures;
+    bool wal_unreadable;   /* no valid record where recovery has to begin: no start can succeed */
 };
 
 /* The setting of synchronous_standby_names and the proof of its effect. */

@@ -88,7 +88,9 @@ static void server_began(struct agent *a, const struct link_status *g)
     struct server *s = &a->server;
     bool mine = s->start_sent_ms > 0;
     *s = (struct server){.pid = g->postgres_pid, .starts = g->starts, .seen = true,
-                         .last = s->last, .failed_starts = s->failed_starts};
+                         .last = s->last, .failed_starts = s->failed_starts, .floor = s->floor,
+                         .walend_failures = s->walend_failures,
+                         .wal_unreadable = s->wal_unreadable};
     /* A server that an earlier agent left running may be a primary: its settings are not known. */
     if (!mine)
         a->sync = (struct sync_setting){0};
@@ -129,7 +131,8 @@ void observe_server(struct agent *a, int64_t now)
         return;
     if (!s->answered) {
         s->answered = true;
-        s->failed_starts = 0;
+        s->failed_starts = s->walend_failures = 0;
+        s->wal_unreadable = false;
         pg_probe_kick_settings(a->probe, 0);
     }
     observe_promotion(a, f, now);
@@ -281,6 +284,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     p->ours = s->seen;
     p->crashed = s->crashed && s->pid == 0;
     p->clean = s->clean;
+    p->failed_starts = s->failed_starts < 200 ? (uint8_t)s->failed_starts : 200;
     p->answers = s->pid == 0 ? TRI_NO : pg_probe_answers(a->probe, now);
     p->in_recovery = s->in_recovery;
     p->maybe_writable = page_writable(a->page);

@@ -23,8 +23,7 @@ const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name
 }
 
 /* A report below the position last recorded for that volume comes from a rolled-back volume. */
-static bool report_counts(const struct turn *t, const struct peer *p,
-                          const struct record_member *line)
+bool report_counts(const struct turn *t, const struct peer *p, const struct record_member *line)
 {
     return p->state.data == DATA_OK && p->state.system_id == t->v->self.system_id &&
            position_cmp(p->state.position, line->flushed) >= 0;

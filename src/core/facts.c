@@ -128,7 +128,7 @@ static bool vote_is_spare(const struct turn *t)
     for (uint8_t i = 0; i < r->n; i++) {
         const struct peer *p = peer_of_volume(t, r->m[i].volume);
         if (r->m[i].in_v && r->m[i].volume != t->v->self.volume && p != NULL && peer_fresh(t, p) &&
-            p->state.data == DATA_OK)
+            report_counts(t, p, &r->m[i])) /* one that was rolled back elects nobody */
             others++;
     }
     return others >= record_needed(r);
@@ -251,6 +251,28 @@ static uint64_t election_facts(struct turn *t)
     return f;
 }
 
+/* A restart in place has a time limit: two lease durations, or a server that failed to start again
+ * and again. An ordinary election loses nothing, if there can be one. */
+static bool stuck(struct turn *t)
+{
+    const struct view *v = t->v;
+    struct memo *m = t->m;
+    bool away = t->mine && t->writer_me &&
+                (v->pg.process == PG_DOWN || v->pg.process == PG_STARTING);
+    if (!away)
+        m->away_ms = 0;
+    else if (m->away_ms == 0)
+        m->away_ms = t->now;
+    bool late = v->set.crash_policy != CRASH_RESTART && t->now - m->away_ms > 2 * t->lease_ms;
+    if (!away || !(late || v->pg.failed_starts >= 5) || v->st.paused || t->out->failsafe ||
+        t->rec->sealed == v->self.volume)
+        return false;
+    struct tally tally = election_tally(t, t->rec, 0);
+    const struct record_member *own = record_find(t->rec, v->self.volume);
+    bool counted = own != NULL && own->in_v && position_cmp(v->pg.position, own->flushed) >= 0;
+    return (uint8_t)(tally.answering - (counted ? 1 : 0)) >= tally.needed;
+}
+
 static uint64_t writer_stage_facts(struct turn *t)
 {
     const struct view *v = t->v;
@@ -261,6 +283,8 @@ static uint64_t writer_stage_facts(struct turn *t)
     if (t->writer_me && v->pg.in_recovery == TRI_NO && v->pg.process == PG_RUNNING &&
         v->pg.local_timeline > 0 && v->pg.local_timeline != t->rec->timeline)
         f |= FACT(WRONG_TIMELINE);
+    if (stuck(t))
+        f |= FACT(STUCK);
     if (resumable(t))
         f |= FACT(RESUMABLE);
     if (t->writer_me && prepared(t))

@@ -155,3 +155,13 @@ bool pg_waldump_parse(const char *out, uint64_t *end, struct err *e)
         return err_set(e, ERR_CORRUPT, "pg_waldump: cannot read its first line");
     return true;
 }
+
+struct position pg_control_floor(const struct pg_control *c)
+{
+    struct position at = {.timeline = c->timeline, .lsn = c->checkpoint_lsn};
+    bool later = c->min_recovery_timeline > at.timeline ||
+                 (c->min_recovery_timeline == at.timeline && c->min_recovery_lsn > at.lsn);
+    if (c->min_recovery_lsn != 0 && c->min_recovery_timeline != 0 && later)
+        at = (struct position){.timeline = c->min_recovery_timeline, .lsn = c->min_recovery_lsn};
+    return at;
+}

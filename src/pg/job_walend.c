@@ -87,7 +87,8 @@ static void take_dump(struct pg_job *j)
     struct err e = {0};
     bool found = !proc_timed_out(j->proc) && pg_waldump_parse(buf_str(proc_out(j->proc)), &end, &e);
     if (!found && (proc_timed_out(j->proc) || e.kind == ERR_CORRUPT)) {
-        job_child_ok(j);
+        if (job_child_ok(j))
+            job_fail(j, &e); /* it was content with what nobody can read */
         return;
     }
     uint32_t tl = j->candidate[j->candidate_at];

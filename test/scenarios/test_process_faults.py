@@ -1,4 +1,7 @@
 """Processes that die or freeze."""
+import glob
+import os
+import shutil
 import signal
 
 import pytest
@@ -262,4 +265,44 @@ def test_checkpointer_stopped_across_a_change_of_set(cluster, again):
             checkpointer.signal(signal.SIGCONT)
         cluster.wait_healthy()
         wait.until(lambda: not cluster.sealed(cluster.primary()), 30, "the seal to be lifted")
+    cluster.verify()
+
+
+def _programs_with_hanging_waldump(m, directory):
+    os.makedirs(directory, mode=0o755)
+    os.chmod(directory, 0o755)
+    for name in os.listdir(m.pg_bin):
+        os.symlink(os.path.join(m.pg_bin, name), os.path.join(directory, name))
+    hanging = os.path.join(directory, "pg_waldump")
+    os.unlink(hanging)
+    with open(hanging, "w") as f:
+        f.write("#!/bin/sh\nexec sleep 1000\n")
+    os.chmod(hanging, 0o755)
+    return directory
+
+
+def test_diverged_member_whose_wal_end_cannot_be_read(fresh, net):
+    """It cannot start for its history, its agent knows no position, and PostgreSQL's tool does not
+    say where its WAL ends: what pg_control says is enough to see that it must be repaired."""
+    cluster = fresh()
+    cluster.wait_healthy()
+    with cluster.load() as load:
+        p = cluster.primary()
+        net.cut_peers(p.name)
+        p.sql("CHECKPOINT")  # beyond what anybody else will have
+        p.kill()
+        net.heal()
+        at = wait.boot_us()
+        load.wait_writes(LEASE_S + 20, at, "a new primary")
+        new = cluster.primary()
+        for history in glob.glob(os.path.join(new.pgdata, "pg_wal", "*.history")):
+            copy = shutil.copy(history, os.path.join(p.pgdata, "pg_wal"))
+            owner = os.stat(os.path.join(p.pgdata, "PG_VERSION"))
+            os.chown(copy, owner.st_uid, owner.st_gid)
+        good, p.pg_bin = p.pg_bin, _programs_with_hanging_waldump(p, os.path.join(p.dir, "programs"))
+        p.start()
+        cluster.wait_healthy(60)
+        assert p.log_lines("operation-failed"), "the end of WAL was not found"
+        assert cluster.primary() is new
+        p.pg_bin = good
     cluster.verify()

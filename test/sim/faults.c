@@ -7,8 +7,8 @@ enum fault_kind {
     F_HEAL, F_TERMINATE, F_ROLLING, F_STOP_ALL, F_KILL_ALL, F_WAL_MISSING,
     F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
     F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
-    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_LAG, F_TAGGED_LEADS, F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE,
-    F_GROW, F_COUNT,
+    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_DAMAGE, F_LAG, F_TAGGED_LEADS, F_PAUSE, F_K, F_MODE, F_TAGS,
+    F_PROFILE, F_GROW, F_COUNT,
 };
 
 static const char *const names[F_COUNT] = {
@@ -17,7 +17,7 @@ static const char *const names[F_COUNT] = {
     "terminate", "rolling", "stop-all", "kill-all", "wal-missing", "lease-deleted",
     "lease-emptied", "lease-bare", "lease-restored", "state-deleted", "switchover",
     "switchover-to", "failover", "restart", "reinit", "intent-late", "vm-pause", "trap",
-    "rollback", "lag", "tagged-leads", "pause", "k", "mode", "tags", "profile", "grow",
+    "rollback", "damage", "lag", "tagged-leads", "pause", "k", "mode", "tags", "profile", "grow",
 };
 
 static void profile(struct settings *s, bool fast)
@@ -160,6 +160,15 @@ static void fault_process(struct member *m, enum fault_kind k)
         break;
     case F_TRAP:
         W.trap = true;
+        break;
+    case F_DAMAGE:
+        if (may_lose(m)) {
+            m->damaged = true;
+            if (m->proc == PG_RUNNING && chance(50))
+                server_gone(m, true);
+            else if (m->container)
+                container_dies(m, between(200, 15000));
+        }
         break;
     case F_LAG:
         m->lags_until = W.now + between(500, 10000);

@@ -56,7 +56,8 @@ void volume_lost(struct member *m)
     m->durable_epoch = 0;
     m->has_record = false;
     m->system_id = 0;
-    m->wal_missing = false;
+    m->wal_missing = m->damaged = false;
+    m->failed_starts = 0;
 }
 
 void agent_starts(struct member *m)
@@ -131,8 +132,12 @@ static void view_pg(struct member *m, struct pg *g)
     else if (up != NULL && up != m && m->data == DATA_OK && up->proc == PG_RUNNING &&
              !up->recovery && up->tl == m->lease.record.timeline && linked(m->idx, up->idx) &&
              m->durable_epoch == up->durable_epoch)
-        g->diverged = log_prefix(up, m) ? TRI_NO : TRI_YES;
+        g->diverged = m->damaged ? TRI_UNKNOWN : log_prefix(up, m) ? TRI_NO : TRI_YES;
     g->wal_missing = m->wal_missing && g->diverged == TRI_NO && !g->streaming;
+    if (m->damaged && m->failed_starts >= 3 && up != NULL && up != m && up->answers &&
+        !up->recovery && linked(m->idx, up->idx))
+        g->wal_missing = true;
+    g->failed_starts = m->failed_starts;
     g->ssn = m->ssn_at_ms != 0 ? (struct ssn){.kind = SSN_UNKNOWN} : m->ssn;
     g->ssn_in_force = m->proof_lsn != 0;
     g->ssn_proof_lsn = m->proof_lsn;

@@ -4,7 +4,7 @@
 
 struct position pos_of(const struct member *m)
 {
-    if (m->data != DATA_OK)
+    if (m->data != DATA_OK || m->damaged)
         return (struct position){0};
     return (struct position){m->len > 0 ? m->logtl[m->len - 1] : 1, m->len + 1};
 }
@@ -349,7 +349,12 @@ void server_run(struct member *m)
             agent_starts(m);
         }
     }
+    if (m->proc == PG_STARTING && W.now >= m->proc_at_ms && m->damaged) {
+        server_gone(m, false);
+        m->failed_starts = (uint8_t)(m->failed_starts < 200 ? m->failed_starts + 1 : 200);
+    }
     if (m->proc == PG_STARTING && W.now >= m->proc_at_ms) {
+        m->failed_starts = 0;
         m->proc = PG_RUNNING;
         m->answers = m->recovery = m->closed = true;
         m->accounted_at_ms = W.now + between(5, 200);
@@ -379,7 +384,7 @@ static void check_last_copy(const struct member *m)
         return; /* what has no vote was never counted on */
     memset(copies, 0, sizeof copies);
     for (int o = 0; o < W.n; o++)
-        for (uint64_t j = 0; o != m->idx && W.m[o].data == DATA_OK && j < W.m[o].len; j++)
+        for (uint64_t j = 0; o != m->idx && pos_of(&W.m[o]).lsn > 0 && j < W.m[o].len; j++)
             copies[W.m[o].log[j]]++;
     for (uint64_t j = 0; j < m->len; j++)
         if (W.kept[m->log[j]] && copies[m->log[j]] < W.lease.record.w + 1) {
@@ -434,7 +439,8 @@ static bool finish_clone(struct member *m, const struct member *up)
     m->len = up->len;
     m->tl = up->tl;
     m->data = DATA_OK;
-    m->wal_missing = false;
+    m->wal_missing = m->damaged = false;
+    m->failed_starts = 0;
     m->system_id = up->system_id;
     m->volume = random_id();
     return true;
@@ -459,7 +465,9 @@ void op_run(struct member *m)
     bool have = up != NULL && up != m && up->proc == PG_RUNNING && !up->recovery &&
                 linked(m->idx, up->idx) && !chance(5);
     bool ok = true;
-    if (m->op == OP_INITDB)
+    if (m->op == OP_WALEND)
+        ok = !m->damaged;
+    else if (m->op == OP_INITDB)
         finish_initdb(m);
     else if (m->op == OP_CLONE)
         ok = have && finish_clone(m, up);

@@ -81,6 +81,8 @@ struct member {
     bool kill_by_guard;
     bool leftovers;          /* children outlived a stop and hold the volume lock */
     bool wal_missing;
+    bool damaged;            /* its WAL cannot be read: no start succeeds */
+    uint8_t failed_starts;
     bool lost;               /* no container before heal() */
     /* durable */
     uint64_t volume, durable_epoch;

@@ -495,6 +495,60 @@ static void core__promotion__needs_budget_and_preparation(void **s)
     assert_string_equal(rule_for(&v, &m, &d), "promote-wait");
 }
 
+static void core__restart_in_place__has_a_limit_when_others_can_elect(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.set.crash_policy = CRASH_RESTART; /* even then: a server that cannot start is no restart */
+    v.pg.process = PG_DOWN;
+    v.pg.maybe_writable = false;
+    v.pg.in_recovery = TRI_UNKNOWN;
+    v.pg.position = (struct position){0};
+    v.pg.accounted = TRI_NO;
+    v.pg.failed_starts = 4;
+    m.away_ms = NOW - 60000;
+    assert_string_equal(rule_for(&v, &m, &d), "start-holder");
+    v.pg.failed_starts = 5;
+    assert_string_equal(rule_for(&v, &m, &d), "restart-overdue");
+    assert_int_equal(d.write.kind, WRITE_RELEASE);
+    assert_int_equal(d.deadline_ms, 0);
+    v.peer[0].received_ms = 0; /* one voter left: nobody else could elect */
+    assert_string_equal(rule_for(&v, &m, &d), "start-holder");
+    v.peer[0].received_ms = NOW - 50;
+    v.set.crash_policy = CRASH_AUTO;
+    v.pg.failed_starts = 0;
+    m.away_ms = NOW - 20000;
+    assert_string_equal(rule_for(&v, &m, &d), "start-holder");
+    m.away_ms--;
+    assert_string_equal(rule_for(&v, &m, &d), "restart-overdue");
+}
+
+/* C's server cannot be started and its WAL cannot be read. */
+static void core__unreadable_wal__cloned_beside_only_while_the_vote_is_spare(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 2);
+    v.pg.process = PG_DOWN;
+    v.pg.in_recovery = TRI_UNKNOWN;
+    v.pg.position = (struct position){0};
+    v.pg.accounted = TRI_NO;
+    v.pg.streaming = false;
+    v.pg.failed_starts = 3;
+    assert_string_equal(rule_for(&v, &m, &d), "start");
+    v.pg.wal_missing = true;
+    assert_string_equal(rule_for(&v, &m, &d), "rejoin-clone");
+    v.peer[1].state.position.lsn = 99; /* B was rolled back: our vote is needed to elect anybody */
+    assert_string_equal(rule_for(&v, &m, &d), "start");
+    m.diverged_ms = NOW - 15000;
+    assert_string_equal(rule_for(&v, &m, &d), "rejoin-clone"); /* beside: the old one is kept */
+}
+
 static void core__last_standby_gone__sealed_only_after_the_record(void **s)
 {
     (void)s;
@@ -710,6 +764,8 @@ int main(void)
         cmocka_unit_test(core__election__difference_is_streamed_from_a_member_that_must_not_be_primary),
         cmocka_unit_test(core__election__what_cannot_be_streamed_in_time_goes_first_after_all),
         cmocka_unit_test(core__promotion__needs_budget_and_preparation),
+        cmocka_unit_test(core__restart_in_place__has_a_limit_when_others_can_elect),
+        cmocka_unit_test(core__unreadable_wal__cloned_beside_only_while_the_vote_is_spare),
         cmocka_unit_test(core__last_standby_gone__sealed_only_after_the_record),
         cmocka_unit_test(core__promoted_while_nobody_could_be_asked__no_seal_before_its_time),
         cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),

@@ -160,6 +160,21 @@ static void control__good__all_fields(void **st)
 }
 
 /* Each line is needed, once, and with a value of its kind. */
+static void control__floor__the_later_of_checkpoint_and_consistency(void **st)
+{
+    (void)st;
+    struct pg_control c = {.timeline = 3, .redo_lsn = 0x900, .checkpoint_lsn = 0x1000};
+    CHECK(pg_control_floor(&c).timeline == 3 && pg_control_floor(&c).lsn == 0x1000);
+    c.min_recovery_timeline = 3;
+    c.min_recovery_lsn = 0x2000;
+    CHECK(pg_control_floor(&c).lsn == 0x2000);
+    c.min_recovery_timeline = 2; /* of before the checkpoint */
+    CHECK(pg_control_floor(&c).timeline == 3 && pg_control_floor(&c).lsn == 0x1000);
+    c.min_recovery_timeline = 4;
+    c.min_recovery_lsn = 0x800;
+    CHECK(pg_control_floor(&c).timeline == 4 && pg_control_floor(&c).lsn == 0x800);
+}
+
 static void control__damaged__named(void **st)
 {
     (void)st;
@@ -566,6 +581,7 @@ int main(void)
         cmocka_unit_test(env__data_dir__state_beside_it),
         cmocka_unit_test(version__table__ascending_and_bounded),
         cmocka_unit_test(control__good__all_fields),
+        cmocka_unit_test(control__floor__the_later_of_checkpoint_and_consistency),
         cmocka_unit_test(control__damaged__named),
         cmocka_unit_test(waldump__stats__end_or_reason),
         cmocka_unit_test(history__good__questions),
