@@ -10,7 +10,7 @@ sim: $(B)/sim ## simulate clusters under faults: SEEDS=A-B, or one seed with SEE
 ifdef SEED
 	$(B)/sim --seeds $(SEED)-$(SEED) $(if $(TRACE),--trace)
 else
-	$(B)/sim --seeds $(SEEDS)
+	$(B)/sim --seeds $(SEEDS) --coverage
 	$(B)/sim --seeds $(SEEDS) --members 2
 	$(B)/sim --seeds $(SEEDS) --members 1
 	$(B)/sim --seeds $(SEEDS) --members 5

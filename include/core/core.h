@@ -160,6 +160,7 @@ struct memo {
     uint64_t dead_intent;     /* finished or refused: never begun again */
     uint64_t restart_intent; /* the stop that RESTART asks for was begun */
     uint64_t reinit_intent, reinit_volume; /* the volume that REINIT is to replace */
+    int64_t reinit_ms;        /* that request was first seen */
     int64_t diverged_ms;      /* own WAL was first found diverged */
     int64_t pg_fault_ms;      /* crash seen */
     int64_t away_ms;          /* the writer's server is neither primary nor standby since then */

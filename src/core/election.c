@@ -22,11 +22,20 @@ const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name
     return NULL;
 }
 
-/* A report below the position last recorded for that volume comes from a rolled-back volume. */
-bool report_counts(const struct turn *t, const struct peer *p, const struct record_member *line)
+/* Below the position last recorded for that volume: it was rolled back. On a timeline that the record
+ * has not allocated: somebody promoted it by hand, and what it holds is of no epoch. */
+static bool position_counts(const struct record *rec, const struct record_member *line,
+                            struct position p)
+{
+    return position_cmp(p, line->flushed) >= 0 &&
+           (rec->timeline == 0 || p.timeline <= rec->timeline);
+}
+
+bool report_counts(const struct turn *t, const struct record *rec, const struct peer *p,
+                   const struct record_member *line)
 {
     return p->state.data == DATA_OK && p->state.system_id == t->v->self.system_id &&
-           position_cmp(p->state.position, line->flushed) >= 0;
+           position_counts(rec, line, p->state.position);
 }
 
 bool replicates_async(const struct turn *t, const struct record *rec)
@@ -45,9 +54,10 @@ struct tally election_tally(const struct turn *t, const struct record *rec, uint
     if (async)
         r.needed = 1;
     const struct record_member *own = record_find(rec, t->v->self.volume);
-    if (own != NULL && own->in_v && position_cmp(t->v->pg.position, own->flushed) >= 0) {
+    if (own != NULL && own->in_v && position_counts(rec, own, t->v->pg.position)) {
         r.answering = 1;
         r.reports = 1;
+        r.own = true;
     }
     for (uint8_t i = 0; i < rec->n; i++) {
         const struct record_member *line = &rec->m[i];
@@ -58,11 +68,11 @@ struct tally election_tally(const struct turn *t, const struct record *rec, uint
             r.answering++;
         if (p->state.refused_epoch > r.refused && p->state.refused_epoch >= epoch)
             r.refused = p->state.refused_epoch;
-        if (p->state.frozen_epoch != epoch || epoch == 0 || !report_counts(t, p, line))
+        if (p->state.position.timeline > r.timeline)
+            r.timeline = p->state.position.timeline; /* counted or not, its number is used */
+        if (p->state.frozen_epoch != epoch || epoch == 0 || !report_counts(t, rec, p, line))
             continue;
         r.reports++;
-        if (p->state.position.timeline > r.timeline)
-            r.timeline = p->state.position.timeline;
         if (position_cmp(p->state.position, best) > 0) {
             best = p->state.position;
             r.best = line->volume;
@@ -179,7 +189,7 @@ bool election_may_acquire(struct turn *t)
     if (copy != NULL && record_cmp(copy, rec) > 0)
         rec = copy;
     const struct record_member *own = record_find(rec, v->self.volume);
-    if (own == NULL || !own->in_v || position_cmp(v->pg.position, own->flushed) < 0)
+    if (own == NULL || !own->in_v || !position_counts(rec, own, v->pg.position))
         return false;
     if (rec->sealed != 0 && rec->sealed != v->self.volume)
         return false;

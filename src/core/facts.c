@@ -117,8 +117,9 @@ static bool last_copy_safe(const struct turn *t)
     return t->rec->w >= 1 && n >= t->rec->w;
 }
 
-/* A clone ends the vote of the volume that it replaces: enough others must be left to elect. */
-static bool vote_is_spare(const struct turn *t)
+/* A clone ends the vote of the volume that it replaces: enough others must be left to elect, by answers
+ * to what was asked since then. One that is down may be about to lose its vote, too. */
+static bool vote_is_spare(const struct turn *t, int64_t since_ms)
 {
     const struct record *r = t->rec;
     if (replicates_async(t, r) || t->me == NULL || !t->me->in_v ||
@@ -128,7 +129,8 @@ static bool vote_is_spare(const struct turn *t)
     for (uint8_t i = 0; i < r->n; i++) {
         const struct peer *p = peer_of_volume(t, r->m[i].volume);
         if (r->m[i].in_v && r->m[i].volume != t->v->self.volume && p != NULL && peer_fresh(t, p) &&
-            report_counts(t, p, &r->m[i])) /* one that was rolled back elects nobody */
+            p->sent_ms >= since_ms && p->state.process == PG_RUNNING &&
+            report_counts(t, r, p, &r->m[i]))
             others++;
     }
     return others >= record_needed(r);
@@ -157,7 +159,7 @@ static uint64_t repair_facts(const struct turn *t)
         f |= FACT(LAST_COPY_SAFE);
     if (clone)
         f |= FACT(CLONE_NEEDED);
-    if (clone ? vote_is_spare(t) || waited : safe)
+    if (clone ? vote_is_spare(t, 0) || waited : safe)
         f |= FACT(REPAIRABLE);
     return f;
 }
@@ -178,10 +180,11 @@ static uint64_t follower_facts(const struct turn *t)
         if (t->m->reinit_intent != in->id) {
             t->m->reinit_intent = in->id;
             t->m->reinit_volume = t->v->self.volume;
+            t->m->reinit_ms = t->now;
         }
         if (t->v->self.volume != t->m->reinit_volume)
             t->m->dead_intent = in->id; /* every clone has a new volume id: it is done */
-        else if (vote_is_spare(t))
+        else if (vote_is_spare(t, t->m->reinit_ms))
             f |= FACT(REINIT);
     }
     return f;
@@ -268,9 +271,7 @@ static bool stuck(struct turn *t)
         t->rec->sealed == v->self.volume)
         return false;
     struct tally tally = election_tally(t, t->rec, 0);
-    const struct record_member *own = record_find(t->rec, v->self.volume);
-    bool counted = own != NULL && own->in_v && position_cmp(v->pg.position, own->flushed) >= 0;
-    return (uint8_t)(tally.answering - (counted ? 1 : 0)) >= tally.needed;
+    return (uint8_t)(tally.answering - (tally.own ? 1 : 0)) >= tally.needed;
 }
 
 static uint64_t writer_stage_facts(struct turn *t)

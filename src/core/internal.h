@@ -39,6 +39,7 @@ struct tally {
     uint8_t needed;      /* R */
     uint8_t answering;   /* valid reports or, before detaching, members of V that answer; self included */
     uint8_t reports;
+    bool own;            /* one of both is our own */
     bool sufficient;
     bool greatest;
     uint64_t best;       /* volume of the greatest other report, 0 = ours is greatest */
@@ -53,7 +54,8 @@ bool election_may_acquire(struct turn *t);
 bool election_boot_ready(const struct turn *t);
 const struct record *highest_copy(const struct turn *t);
 bool peer_fresh(const struct turn *t, const struct peer *p);
-bool report_counts(const struct turn *t, const struct peer *p, const struct record_member *line);
+bool report_counts(const struct turn *t, const struct record *rec, const struct peer *p,
+                   const struct record_member *line);
 const struct peer *peer_of_volume(const struct turn *t, uint64_t volume);
 const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name);
 uint64_t best_standby(const struct turn *t, const struct ha_name *named, const char **why);

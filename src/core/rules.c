@@ -17,10 +17,11 @@ const struct rule core_rules[] = {
      "the server is on a timeline that was not allocated to it"},
     {"rogue", F(PG_PRIMARY), 0, F(WRITER_ME) | F(LEASE_UNKNOWN), EFF_FENCE | EFF_ALARM, WRITE_NONE,
      "the server left recovery without having been told to"},
-    {"rogue-unknown", F(PG_PRIMARY), 0, F(RIGHT), EFF_FENCE | EFF_ALARM, WRITE_NONE,
-     "the server is not in recovery and nobody gave it the right to write"},
+    {"rogue-unarmed", F(PG_PRIMARY), 0, F(WRITABLE), EFF_FENCE | EFF_ALARM, WRITE_NONE,
+     "the server is not in recovery and guard was not told to watch its deadline"},
     {"down-armed", F(WRITABLE) | F(PG_DOWN), 0, 0, EFF_FENCE | EFF_UNLABEL, WRITE_RENEW,
      "the postmaster is gone; its children are ended before anything else"},
+    /* Unreachable while an acquisition excludes what may be writable: a second lock on the door. */
     {"rogue-armed", F(WRITABLE) | F(LEASE_MINE), 0, F(WRITER_ME), EFF_FENCE, WRITE_RENEW,
      "postgres may be writable although the election is not over"},
     {"leftovers", F(LEFTOVERS), 0, 0, EFF_FENCE, WRITE_RENEW,
@@ -149,10 +150,13 @@ const struct rule core_rules[] = {
      WRITE_NONE, "primary; the outcome of a lease write is being read back"},
 
     /* --- election ------------------------------------------------------------------------------ */
+    /* A holder never changes its volume; somebody who edits the Lease can have the same effect. */
     {"elect-foreign", F(LEASE_MINE) | F(WRITER_OTHER), 0, F(BUSY), EFF_PEERS, WRITE_RELEASE,
      "the Lease is ours and the writer of its epoch is another volume"},
     {"elect-overdue", F(LEASE_MINE) | F(OVERDUE), 0, F(WRITER_ME), EFF_PEERS | EFF_ALARM,
      WRITE_RELEASE, "no sufficient reports for two lease durations"},
+    /* An acquisition goes above every epoch that it hears of, so this needs a Lease and a ConfigMap that
+     * forgot one, and a voter that did not answer then and does now. */
     {"elect-again", F(LEASE_MINE) | F(REFUSED), 0, F(WRITER_ME) | F(BUSY), EFF_PEERS,
      WRITE_ACQUIRE, "a member has followed a newer epoch: a higher one is taken"},
     {"elect-moving", F(LEASE_MINE) | F(PG_MOVING), 0, F(WRITER_ME), EFF_VOTES | EFF_PEERS,

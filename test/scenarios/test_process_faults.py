@@ -291,9 +291,9 @@ def test_diverged_member_whose_wal_end_cannot_be_read(fresh, net):
         net.cut_peers(p.name)
         p.sql("CHECKPOINT")  # beyond what anybody else will have
         p.kill()
-        net.heal()
         at = wait.boot_us()
         load.wait_writes(LEASE_S + 20, at, "a new primary")
+        net.heal()  # not before: what its sockets still hold would arrive
         new = cluster.primary()
         for history in glob.glob(os.path.join(new.pgdata, "pg_wal", "*.history")):
             copy = shutil.copy(history, os.path.join(p.pgdata, "pg_wal"))

@@ -7,8 +7,8 @@ enum fault_kind {
     F_HEAL, F_TERMINATE, F_ROLLING, F_STOP_ALL, F_KILL_ALL, F_WAL_MISSING,
     F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
     F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
-    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_DAMAGE, F_LAG, F_TAGGED_LEADS, F_PAUSE, F_K, F_MODE, F_TAGS,
-    F_PROFILE, F_GROW, F_COUNT,
+    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_DAMAGE, F_FOREIGN, F_PROMOTED, F_LAG, F_TAGGED_LEADS,
+    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
 };
 
 static const char *const names[F_COUNT] = {
@@ -17,7 +17,8 @@ static const char *const names[F_COUNT] = {
     "terminate", "rolling", "stop-all", "kill-all", "wal-missing", "lease-deleted",
     "lease-emptied", "lease-bare", "lease-restored", "state-deleted", "switchover",
     "switchover-to", "failover", "restart", "reinit", "intent-late", "vm-pause", "trap",
-    "rollback", "damage", "lag", "tagged-leads", "pause", "k", "mode", "tags", "profile", "grow",
+    "rollback", "damage", "foreign", "promoted", "lag", "tagged-leads",
+    "pause", "k", "mode", "tags", "profile", "grow",
 };
 
 static void profile(struct settings *s, bool fast)
@@ -92,8 +93,9 @@ static bool beyond_promises(void)
     for (uint8_t i = 0; i < W.lease.record.n; i++) {
         const struct record_member *line = &W.lease.record.m[i];
         const struct member *m = by_volume(line->volume);
-        /* Gone, rolled back, or being rewound: it reports nothing that counts. */
-        if (line->in_v && (m == NULL || position_cmp(pos_of(m), line->flushed) < 0))
+        /* Gone, rolled back, being rewound, or promoted by hand: it reports nothing that counts. */
+        if (line->in_v && (m == NULL || position_cmp(pos_of(m), line->flushed) < 0 ||
+                           m->tl > W.lease.record.timeline))
             return true;
     }
     return false;
@@ -163,12 +165,26 @@ static void fault_process(struct member *m, enum fault_kind k)
         break;
     case F_DAMAGE:
         if (may_lose(m)) {
+            W.lost_at_ms = W.now;
             m->damaged = true;
             if (m->proc == PG_RUNNING && chance(50))
                 server_gone(m, true);
             else if (m->container)
                 container_dies(m, between(200, 15000));
         }
+        break;
+    case F_FOREIGN: /* the wrong volume, or not a data directory any more */
+        if (may_lose(m)) {
+            W.lost_at_ms = W.now;
+            if (m->container)
+                container_dies(m, between(200, 15000));
+            volume_lost(m);
+            m->data = chance(50) ? DATA_FOREIGN : DATA_BROKEN;
+        }
+        break;
+    case F_PROMOTED: /* not the elected writer's own: what it writes reaches all who follow it */
+        if (may_lose(m) && m->volume != W.lease.record.writer && m->proc == PG_RUNNING && m->recovery && m->answers && W.by_hand < 100)
+            promoted_by_hand(m);
         break;
     case F_LAG:
         m->lags_until = W.now + between(500, 10000);
@@ -185,9 +201,12 @@ static void fault_process(struct member *m, enum fault_kind k)
                 o->kill_container_at = W.now + between(500, 1500);
         }
         break;
-    case F_ROLLBACK: { /* a volume restored below its recorded position is as good as lost */
+    /* A volume restored below its recorded position is as good as lost. Only where the record is up to
+     * date: past a recorded position that is older than what the volume held, its report counts
+     * again although it has not caught up (docs/decisions/0008). */
+    case F_ROLLBACK: {
         const struct record_member *line = record_find(&W.lease.record, m->volume);
-        if (!may_lose(m) || line->flushed.lsn < 12 || m->len + 1 < line->flushed.lsn)
+        if (!may_lose(m) || line->flushed.lsn < 12 || m->len + 1 != line->flushed.lsn)
             break;
         if (m->container)
             container_dies(m, between(200, 15000));
@@ -198,6 +217,7 @@ static void fault_process(struct member *m, enum fault_kind k)
     }
     case F_VOLUME_LOST:
         if (may_lose(m)) {
+            W.lost_at_ms = W.now;
             if (m->container)
                 container_dies(m, between(200, 15000));
             volume_lost(m);
@@ -402,6 +422,8 @@ void heal(void)
             m->agent_frozen_until = 0;
         if (m->node_frozen_until > W.now)
             m->node_frozen_until = W.now;
+        if (W.calm && (m->data == DATA_FOREIGN || m->data == DATA_BROKEN))
+            m->data = DATA_EMPTY; /* an operator has looked at it and emptied it */
     }
     for (int i = 0, tagged = 0; i < W.n; i++) /* an operator leaves at most one tagged */
         if (W.m[i].set.nofailover && (tagged++ > 0 || beyond_promises()))

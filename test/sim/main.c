@@ -3,6 +3,7 @@
  * and demands a primary and full replication, and then that nothing moves any more.
  *
  *   sim --seeds A-B [--members N] [--mode quorum|sync|async] [--strict] [--k K] [--trace]
+ *      [--coverage]
  *
  * Checked all the time: at most one server acknowledges; nothing that was acknowledged or could be
  * read is missing from a server that admits clients; no last copy is given up; no timeline number
@@ -138,7 +139,7 @@ struct options {
     int members;
     enum repl_mode mode;
     uint8_t k;
-    bool strict, trace;
+    bool strict, trace, coverage;
 };
 
 static void begin(uint64_t seed, const struct options *o)
@@ -211,7 +212,7 @@ static bool episode(uint64_t seed, const struct options *o)
 static int usage(void)
 {
     fprintf(stderr, "usage: sim --seeds A-B [--members 1-%d] [--mode quorum|sync|async] "
-                    "[--strict] [--k K] [--trace]\n", N_MAX);
+                    "[--strict] [--k K] [--trace] [--coverage]\n", N_MAX);
     return 2;
 }
 
@@ -223,6 +224,8 @@ static bool parse(int argc, char **argv, struct options *o, uint64_t *from, uint
             o->strict = true;
         } else if (strcmp(argv[i], "--trace") == 0) {
             o->trace = true;
+        } else if (strcmp(argv[i], "--coverage") == 0) {
+            o->coverage = true;
         } else if (strcmp(argv[i], "--seeds") == 0) {
             if (sscanf(next, "%" SCNu64 "-%" SCNu64, from, to) != 2)
                 return false;
@@ -254,6 +257,8 @@ int main(int argc, char **argv)
     uint64_t bad = 0, count = 0, unreached = 0;
     for (uint64_t s = from; s <= to; s++, count++)
         bad += episode(s, &o) ? 0 : 1;
+    for (size_t i = 0; i < core_rule_count && o.coverage; i++)
+        printf("%12" PRIu64 " turns of %s\n", W.rule_hits[i], core_rules[i].id);
     for (size_t i = 0; i < core_rule_count && count > 1; i++) {
         if (W.rule_hits[i] != 0)
             continue;

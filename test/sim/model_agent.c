@@ -46,6 +46,19 @@ void container_dies(struct member *m, int64_t back_ms)
         m->uid++; /* the pod object was replaced too */
 }
 
+/* A human or a tool does it: nobody armed guard, and the number is of no allocation. Two histories
+ * under one number, which PostgreSQL itself cannot tell apart, are not modelled. */
+void promoted_by_hand(struct member *m)
+{
+    m->tl = 400 + W.by_hand++;
+    m->recovery = false;
+    m->st.rx = false;
+    m->promote_at_ms = m->detach_at_ms = 0;
+    m->frozen_epoch = m->reign_epoch = 0;
+    m->acked_upto = m->len;
+    TRACE(m, "PROMOTED BY HAND to tl %u", m->tl);
+}
+
 void volume_lost(struct member *m)
 {
     TRACE(m, "VOLUME LOST");
@@ -69,6 +82,7 @@ void agent_starts(struct member *m)
     m->page_deadline = deadline;
     m->agent_started = m->local;
     m->next_turn_ms = W.now;
+    m->seen_at_ms = W.now + (chance(10) ? between(10, 2000) : 0);
     api_client_reset(m);
     memset(m->peer, 0, sizeof m->peer);
     memset(m->ask, 0, sizeof m->ask);
@@ -165,7 +179,8 @@ static void view_make(struct member *m, struct view *v)
     v->now_ms = m->local;
     v->set = m->set;
     v->self = (struct self){.id = id_of(m), .ordinal = (uint8_t)m->idx, .volume = m->volume,
-                            .system_id = m->system_id, .data = m->data,
+                            .system_id = m->system_id,
+                            .data = W.now < m->seen_at_ms ? DATA_UNKNOWN : m->data,
                             .durable_epoch = m->durable_epoch, .has_record = m->has_record,
                             .record = m->record, .started_ms = m->agent_started,
                             .fenced = m->fenced, .terminate = m->terminate};

@@ -321,6 +321,8 @@ static void settle(struct member *m)
 
 static void primary_run(struct member *m)
 {
+    if (m->reign_epoch == 0 && m->len > 0 && m->logtl[m->len - 1] != m->tl)
+        append(m); /* end of recovery of a promotion by hand */
     if (m->admitted && chance(8) && m->len < LOG_MAX - 20)
         append(m);
     bool force = m->ssn_at_ms == 0;
@@ -375,7 +377,8 @@ void server_run(struct member *m)
 
 /* --- operations on the data directory --------------------------------------------------------- */
 
-/* Rewinding makes this copy useless from its first moment: W + 1 others must hold all of it. */
+/* Rewinding makes this copy useless from its first moment: W + 1 others must hold all of it. One that
+ * was lost since they last answered is the loss that W of them outlive. */
 static void check_last_copy(const struct member *m)
 {
     static uint8_t copies[ENTRY_MAX];
@@ -386,8 +389,9 @@ static void check_last_copy(const struct member *m)
     for (int o = 0; o < W.n; o++)
         for (uint64_t j = 0; o != m->idx && pos_of(&W.m[o]).lsn > 0 && j < W.m[o].len; j++)
             copies[W.m[o].log[j]]++;
+    int needed = W.lease.record.w + (W.now - W.lost_at_ms > 2000 ? 1 : 0);
     for (uint64_t j = 0; j < m->len; j++)
-        if (W.kept[m->log[j]] && copies[m->log[j]] < W.lease.record.w + 1) {
+        if (W.kept[m->log[j]] && copies[m->log[j]] < needed) {
             violate("last copy", "m%d rewinds, entry %u is on %d others", m->idx, m->log[j],
                     copies[m->log[j]]);
             return;

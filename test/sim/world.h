@@ -81,6 +81,7 @@ struct member {
     bool kill_by_guard;
     bool leftovers;          /* children outlived a stop and hold the volume lock */
     bool wal_missing;
+    int64_t seen_at_ms;      /* its agent has looked at the data directory then */
     bool damaged;            /* its WAL cannot be read: no start succeeds */
     uint8_t failed_starts;
     bool lost;               /* no container before heal() */
@@ -179,6 +180,8 @@ struct world {
     uint64_t last_ack_epoch;
     uint64_t timeline_owner[TIMELINE_MAX];
     uint64_t promotions, initdbs;
+    int64_t lost_at_ms;       /* the last copy that was lost */
+    uint32_t by_hand;         /* promotions by hand */
     const char *violation;
     char detail[256];
     bool trace;
@@ -210,6 +213,7 @@ struct member *by_volume(uint64_t v);
 struct identity id_of(const struct member *m);
 void container_dies(struct member *m, int64_t back_ms);
 void volume_lost(struct member *m);
+void promoted_by_hand(struct member *m);
 void agent_starts(struct member *m);
 void world_step(void);
 

@@ -469,6 +469,51 @@ static void core__election__what_cannot_be_streamed_in_time_goes_first_after_all
     assert_string_equal(rule_for(&v, &m, &d), "elect-yield");
 }
 
+/* Rules that no fault of the simulator reaches: each needs two mistakes at once. */
+static void core__second_locks__hold_by_themselves(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    v.pg.maybe_writable = true;
+    assert_string_equal(rule_for(&v, &m, &d), "rogue-armed");
+    assert_true((d.effects & EFF_FENCE) != 0);
+    v.pg.maybe_writable = false;
+    v.lv.lease.record.writer = C; /* edited by hand */
+    v.lv.lease.record.writer_epoch = 6;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-foreign");
+    assert_int_equal(d.write.kind, WRITE_RELEASE);
+    v.lv.lease.record = three();
+    v.peer[1].state.refused_epoch = 9; /* it did not answer when we acquired */
+    assert_string_equal(rule_for(&v, &m, &d), "elect-again");
+    assert_int_equal(d.write.want.epoch, 10);
+}
+
+static void core__promoted_by_hand__ended_and_its_report_is_void(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.pg.in_recovery = TRI_NO;
+    assert_string_equal(rule_for(&v, &m, &d), "rogue");
+    v.lv.known = false;
+    assert_string_equal(rule_for(&v, &m, &d), "rogue-unarmed");
+    healthy(&v, &m, 0);
+    v.pg.maybe_writable = false; /* the writer's own, before guard was told */
+    assert_string_equal(rule_for(&v, &m, &d), "rogue-unarmed");
+    healthy(&v, &m, 1);
+    elected(&v);
+    v.peer[1].state.position = (struct position){5, 300}; /* the record has allocated 4 */
+    assert_string_equal(rule_for(&v, &m, &d), "elect-wait");
+    v.peer[1].state.position.timeline = 4;
+    assert_string_equal(rule_for(&v, &m, &d), "elect-yield");
+}
+
 static void core__promotion__needs_budget_and_preparation(void **s)
 {
     (void)s;
@@ -763,6 +808,8 @@ int main(void)
         cmocka_unit_test(core__election__greater_report_goes_first_and_a_rolled_back_one_is_void),
         cmocka_unit_test(core__election__difference_is_streamed_from_a_member_that_must_not_be_primary),
         cmocka_unit_test(core__election__what_cannot_be_streamed_in_time_goes_first_after_all),
+        cmocka_unit_test(core__second_locks__hold_by_themselves),
+        cmocka_unit_test(core__promoted_by_hand__ended_and_its_report_is_void),
         cmocka_unit_test(core__promotion__needs_budget_and_preparation),
         cmocka_unit_test(core__restart_in_place__has_a_limit_when_others_can_elect),
         cmocka_unit_test(core__unreadable_wal__cloned_beside_only_while_the_vote_is_spare),
