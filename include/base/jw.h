@@ -28,6 +28,6 @@ void jw_raw(struct jw *j, const char *key, const char *json); /* a complete valu
 
 /* Length of the valid UTF-8 sequence that s begins with; 0 when there is none (cut, overlong,
  * surrogate). s must be NUL-terminated. */
-size_t jw_utf8_len(const char *s);
+size_t jw_utf8_len(const char *text);
 
 #endif

@@ -199,7 +199,7 @@ static bool edit(const struct text *t, char parts[PARTS][128], size_t n, const c
                  struct buf *b, struct err *e)
 {
     struct span in = {0, t->n}, above[PARTS];
-    size_t indent = 0, at[PARTS], depth = 0;
+    size_t indent = 0, at[PARTS] = {0}, depth = 0;
 
     while (depth < n) {
         above[depth] = in;

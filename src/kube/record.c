@@ -114,12 +114,22 @@ static bool take_count(struct json_object *o, const char *key, bool required, ui
     return true;
 }
 
+/* Every member writes the name into its durable copy, where it must be readable again. */
+static bool take_member_name(struct json_object *o, struct ha_name *name, struct err *e)
+{
+    if (!jx_take_name(o, "name", true, name, e))
+        return false;
+    if (name->s[0] == '\0' || name->s[strspn(name->s, "abcdefghijklmnopqrstuvwxyz0123456789.-")])
+        return err_set(e, ERR_CORRUPT, "name: not that of a pod");
+    return true;
+}
+
 static bool take_member(struct json_object *o, struct record_member *m, struct err *e)
 {
     if (!json_object_is_type(o, json_type_object))
         return err_set(e, ERR_CORRUPT, "not an object");
     return jx_take_hex(o, "volume", true, &m->volume, e) &&
-           jx_take_name(o, "name", true, &m->name, e) &&
+           take_member_name(o, &m->name, e) &&
            jx_take_bool(o, "v", false, &m->in_v, e) &&
            jx_take_bool(o, "next", false, &m->in_next, e) &&
            take_u32(o, "timeline", false, &m->flushed.timeline, e) &&

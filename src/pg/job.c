@@ -315,7 +315,7 @@ void pg_job_progress(const struct pg_job *j, uint64_t *done, uint64_t *total)
         while (s > tail && strchr("0123456789/", s[-1]))
             s--;
         unsigned long long a, b;
-        if (sscanf(s, "%llu/%llu kB", &a, &b) == 2) {
+        if (sscanf(s, "%18llu/%18llu kB", &a, &b) == 2) {
             *done = (uint64_t)a * 1024;
             *total = (uint64_t)b * 1024;
         }

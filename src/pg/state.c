@@ -102,17 +102,19 @@ static bool read_num(struct reader *r, const char *key, bool hex, uint64_t max, 
 static bool read_member(struct reader *r, struct record_member *m)
 {
     size_t len = strcspn(r->p, "\n");
-    char line[256], volume[17] = "", lsn[17] = "";
+    char line[256], volume[17] = "", lsn[17] = "", timeline[11] = "";
+    int64_t number;
     int in_v, in_next, used = 0;
     if (len >= sizeof(line) || r->p[len] != '\n')
         return false;
     memcpy(line, r->p, len);
     line[len] = '\0';
-    if (sscanf(line, "member=%16[0-9a-f] %1d %1d %" SCNu32 " %16[0-9a-f] %n", volume, &in_v,
-               &in_next, &m->flushed.timeline, lsn, &used) != 5 ||
-        used == 0 || strlen(volume) != 16 || strlen(lsn) != 16 || in_v < 0 || in_v > 1 ||
+    if (sscanf(line, "member=%16[0-9a-f] %1d %1d %10[0-9] %16[0-9a-f] %n", volume, &in_v,
+               &in_next, timeline, lsn, &used) != 5 ||
+        used == 0 || !str_to_i64(timeline, 0, UINT32_MAX, &number) || strlen(volume) != 16 || strlen(lsn) != 16 || in_v < 0 || in_v > 1 ||
         in_next < 0 || in_next > 1)
         return false;
+    m->flushed.timeline = (uint32_t)number;
     m->in_v = in_v == 1;
     m->in_next = in_next == 1;
     r->p += len + 1;
