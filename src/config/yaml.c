@@ -250,6 +250,7 @@ static bool with_document(struct reader *r, const char *text, size_t len,
     if (ok) {
         r->doc = &doc;
         ok = read(r, arg);
+        r->doc = NULL;
         yaml_document_delete(&doc);
     }
     yaml_parser_delete(&parser);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "base/str.h"
 #include "hactl/api.h"
 #include "hactl/cluster.h"
@@ -81,6 +82,7 @@ static int check_switchover(struct session *s, const struct cluster_view *v,
 static int check_failover(struct session *s, const struct cluster_view *v,
                           const struct member_view *target)
 {
+    must(target != NULL); /* the command line demands one */
     if (v->intent_is_open && !args_has(&s->args, OPT_FORCE))
         return session_fail(s, EXIT_REFUSED, "Wait until it has ended; `hactl list -w` shows it.",
                             "another operation is in progress: %s",
