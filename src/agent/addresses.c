@@ -4,6 +4,8 @@
  * A hint and nothing more. It is used until the API has told the pods, who answers there must know
  * the cluster's token and be the member of that name with our system id, and a right to write is
  * never extended by what a new agent process learns (docs/decisions/0012). */
+#include "agent/addresses.h"
+
 #include <arpa/inet.h>
 #include <string.h>
 
