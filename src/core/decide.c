@@ -206,6 +206,7 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
         out->effects |= EFF_LEASE_GET;
     plan_store(&t, out);
     out->alarm = (out->effects & EFF_ALARM) != 0 || t.stale || t.behind;
+    out->serving = out->serving && right_is_live(&t); /* a release or a fence of this turn ends it */
     out->deadline_ms = out->memo.deadline_ms;
     if (out->deadline_ms > v->now_ms && out->deadline_ms < out->wake_at_ms)
         out->wake_at_ms = out->deadline_ms;
