@@ -107,7 +107,7 @@ class Deployment:
                self.kubectl("events", check=False).stdout[-3000:]]
         for i in range(3):
             out.append(f"--- pg-{i}")
-            out.append(self.kubectl("logs", f"pg-{i}", "--tail=30", check=False).stdout)
+            out.append(self.kubectl("logs", f"pg-{i}", "--tail=8", check=False).stdout)
         return "\n".join(out)
 
 
