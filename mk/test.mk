@@ -46,7 +46,8 @@ scenarios-devkube: $(SYSTEM) need-python ## scenarios of three members on the em
 # One of each kind: failover, switchover, member and volume lost, partition, outage, bootstrap, rights.
 REAL_CORE := test_bootstrap[3] or test_switchover_to_a_named_member or test_postmaster_sigkill or \
              test_member_killed or test_agent_sig or test_restart_of or test_reinit_of or \
-             test_members_stay or test_switchover_right_after or test_sigterm or lost_volume
+             test_members_stay or test_switchover_right_after or test_sigterm or lost_volume or \
+             test_failover_is_recorded
 
 scenarios-real-core: $(SYSTEM) kube-bins need-python ## the kernel of the scenarios on a real kube-apiserver
 	$(Q)$(SCENARIOS) --kube real -k '$(REAL_CORE)'

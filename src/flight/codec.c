@@ -257,6 +257,8 @@ struct flight_scan flight_scan(const void *data, size_t len)
     struct flight_scan s = {0};
     const char *p = data;
     size_t n;
+    if (len == 0)
+        return s; /* data may be NULL */
     while ((n = flight_frame(p + s.end, len - s.end, &s.last)) > 0) {
         s.end += n;
         s.frames++;

@@ -34,6 +34,9 @@ def recorded(m, rule):
 def test_failover_is_recorded_and_replays_identically(cluster, tmp_path):
     with cluster.load() as load:
         p = cluster.primary()
+        # Of a record with W = 0, just after a bootstrap, nobody else may take over.
+        wait.until(lambda: p.status()["replication"]["w"] >= 1, 10, "W to be recorded")
+        load.wait_writes(10)
         at = wait.boot_us()
         p.kill()
         load.wait_writes(LEASE_S + 15, at)
