@@ -376,7 +376,7 @@ static void the_volume_taken_is_bounded(void **st)
     }
     off_t total = 0;
     for (int i = 0; i < FLIGHT_FILES; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "flight.%d", i);
         CHECK(stat(file(name), &s) == 0);
         CHECK(s.st_size <= FLIGHT_FILE_BYTES);
