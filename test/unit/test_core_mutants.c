@@ -793,6 +793,9 @@ static void clone__only_of_a_vote_to_spare(void **state)
     at(&s, 2);
     s.v.pg.process = PG_DOWN;
     s.v.intent = (struct intent){.id = 7, .kind = INTENT_REINIT, .epoch = 5, .target = name_of(2)};
+    s.m.reinit_intent = 7; /* asked for before the others answered */
+    s.m.reinit_volume = C;
+    s.m.reinit_ms = NOW - 100;
     assert_string_equal(rule(&s), "reinit-clone");
     s.v.peer[1].received_ms = 0;
     s.v.lv.lease.record.w = 0;
