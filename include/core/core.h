@@ -194,6 +194,8 @@ struct verdict {
     bool serving;          /* primary whose right is live and that admits clients */
     bool failsafe;         /* the right lives by promises */
     bool alarm;
+    bool slots_settled;    /* every expected member shows its volume: a member's slot of any other
+                            * volume is nobody's */
     struct intent_result result; /* id 0 = nothing to say */
     char waits_for[128];   /* for people */
     int64_t wake_at_ms;    /* decide again at the latest then */

@@ -315,8 +315,8 @@ static void act_tasks(struct agent *a, const struct verdict *d, int64_t now)
         size_t n = 0;
         for (uint8_t i = 0; i < a->n_members; i++) {
             const struct peer *p = &a->member[i].peer;
-            if (p->received_ms == 0 || p->state.volume == 0)
-                continue;
+            if (p->received_ms == 0 || p->state.volume == 0 || p->state.data != DATA_OK)
+                continue; /* the volume of an empty member changes with its copy */
             uint64_t advance = p->state.position.lsn;
             if (a->server.in_recovery != TRI_YES || advance > a->server.last.lsn)
                 advance = 0;
@@ -324,7 +324,7 @@ static void act_tasks(struct agent *a, const struct verdict *d, int64_t now)
         }
         a->slots_ms = now + (a->server.in_recovery == TRI_NO ? 1000 : 5000);
         if (n > 0)
-            (void)pg_task_slots(a->misc, want, n, false, now + TASK_MS, &e);
+            (void)pg_task_slots(a->misc, want, n, d->slots_settled, now + TASK_MS, &e);
     }
 }
 

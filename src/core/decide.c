@@ -77,6 +77,20 @@ static void name_missing(struct turn *t, struct verdict *out)
     }
 }
 
+/* A member that is empty, copies or is silent may come to use a slot that nobody else knows of. */
+static bool slots_settled(const struct turn *t)
+{
+    uint8_t n = 1;
+    for (uint8_t i = 0; i < t->v->n_peers; i++) {
+        const struct peer *p = &t->v->peer[i];
+        const struct record_member *line = record_find(t->rec, p->state.volume);
+        if (!peer_fresh(t, p) || p->state.data != DATA_OK || line == NULL)
+            return false;
+        n++;
+    }
+    return t->me != NULL && n == t->rec->n && n >= t->v->set.members;
+}
+
 static void fill(struct turn *t, const struct rule *r)
 {
     struct verdict *out = t->out;
@@ -89,6 +103,7 @@ static void fill(struct turn *t, const struct rule *r)
     out->ssn = c.ssn;
     if ((out->effects & EFF_SSN) != 0 && (t->rec->n == 0 || c.ssn.kind == SSN_UNKNOWN))
         out->effects &= ~(uint32_t)EFF_SSN;
+    out->slots_settled = slots_settled(t);
     out->timeline = t->rec->timeline;
     out->target = t->m->handover_target;
     /* A replica admits readers only while it follows; before that it may show unconfirmed rows. */

@@ -17,6 +17,9 @@ def test_bootstrap(fresh, size):
     assert len(system_ids(c)) == 1
     with c.load() as load:
         load.wait_writes(10)
+    for m in c.members:
+        wait.until(lambda: len(m.sql("SELECT 1 FROM pg_replication_slots")) == size - 1, 20,
+                   f"{m.name}: one slot for each other member and no more")
     c.verify()
 
 

@@ -641,6 +641,33 @@ static void core__promoted_while_nobody_could_be_asked__no_seal_before_its_time(
     assert_int_equal(d.write.want.record.sealed, A);
 }
 
+static void core__slots__settled_only_when_every_member_shows_its_volume(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.set.members = 3;
+    rule_for(&v, &m, &d);
+    assert_true(d.slots_settled);
+    v.peer[1].state.data = DATA_PARTIAL;
+    rule_for(&v, &m, &d);
+    assert_false(d.slots_settled);
+    v.peer[1].state.data = DATA_OK;
+    v.peer[1].state.volume = 77; /* copied anew, not listed yet */
+    rule_for(&v, &m, &d);
+    assert_false(d.slots_settled);
+    v.peer[1].state.volume = C;
+    v.peer[0].sent_ms = NOW - 60000;
+    rule_for(&v, &m, &d);
+    assert_false(d.slots_settled);
+    v.peer[0].sent_ms = NOW - 50;
+    v.set.members = 4;
+    rule_for(&v, &m, &d);
+    assert_false(d.slots_settled);
+}
+
 static void core__raising_w__set_first_and_recorded_when_proved(void **s)
 {
     (void)s;
@@ -815,6 +842,7 @@ int main(void)
         cmocka_unit_test(core__unreadable_wal__cloned_beside_only_while_the_vote_is_spare),
         cmocka_unit_test(core__last_standby_gone__sealed_only_after_the_record),
         cmocka_unit_test(core__promoted_while_nobody_could_be_asked__no_seal_before_its_time),
+        cmocka_unit_test(core__slots__settled_only_when_every_member_shows_its_volume),
         cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),
         cmocka_unit_test(core__open_outcome__leaves_the_setting_alone),
         cmocka_unit_test(core__switchover__refused_with_the_reason),
