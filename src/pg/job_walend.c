@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/must.h"
 #include "base/str.h"
@@ -62,52 +63,111 @@ static bool find_candidates(struct pg_job *j, struct err *e)
     return true;
 }
 
-static void dump(struct pg_job *j)
+static void segment_name(char dst[32], uint32_t tl, uint64_t segment, uint64_t segment_bytes)
 {
-    char dir[PG_PATH_SIZE], lsn[20], tl[16];
-    struct pg_history h;
-    uint32_t n = j->candidate[j->candidate_at];
-    uint64_t from = j->start.lsn;
-    must(wal_dir(j, dir));
-    /* Records of timeline n begin at its branch point. */
-    if (n != j->start.timeline && pg_history_read(&h, dir, n, NULL) && h.n > 0)
-        from = h.branch[h.n - 1].end;
-    pg_lsn_format(lsn, from);
-    must(str_format(tl, sizeof(tl), "%u", n));
-    const char *argv[] = {job_tool(j, "pg_waldump"), "--stats", "-p", dir, "-t", tl, "-s", lsn,
-                          NULL};
-    j->step = STEP_DUMP_DONE;
-    job_run(j, "reading WAL", argv, NULL);
+    uint64_t per_id = UINT64_C(0x100000000) / segment_bytes;
+    must(str_format(dst, 32, "%08X%08X%08X", tl, (unsigned)(segment / per_id),
+                    (unsigned)(segment % per_id)));
 }
 
-/* pg_waldump ends with an error at the end of WAL: its exit status says nothing. */
+static bool segment_exists(const char *dir, const char *name)
+{
+    char path[PG_PATH_SIZE];
+    return pg_path(path, dir, name) && access(path, F_OK) == 0;
+}
+
+/* Where the reading of candidate n begins, and the unbroken row of segments from there on. False: it
+ * has none. */
+static bool find_segments(const struct pg_job *j, const char *dir, uint64_t *from, char first[32],
+                          char last[32])
+{
+    struct pg_history h;
+    uint32_t n = j->candidate[j->candidate_at];
+    uint64_t size = j->control.segment_bytes;
+    *from = j->start.lsn;
+    /* Records of timeline n begin at its branch point. */
+    if (n != j->start.timeline && pg_history_read(&h, dir, n, NULL) && h.n > 0)
+        *from = h.branch[h.n - 1].end;
+    uint64_t segment = *from / size;
+    segment_name(first, n, segment, size);
+    if (!segment_exists(dir, first))
+        return false;
+    char next[32];
+    must(str_copy(last, 32, first));
+    for (segment_name(next, n, ++segment, size); segment_exists(dir, next);
+         segment_name(next, n, ++segment, size))
+        must(str_copy(last, 32, next));
+    return true;
+}
+
+/* pg_waldump is told the first and the last segment. Without the first it learns the segment size
+ * from any file, also one that was made in advance and is all zero; without the last it waits five
+ * seconds for the file after it (both measured, PostgreSQL 15). */
+static bool dump(struct pg_job *j)
+{
+    char dir[PG_PATH_SIZE], lsn[20], first[32], last[32];
+    uint64_t from;
+    must(wal_dir(j, dir));
+    if (!find_segments(j, dir, &from, first, last))
+        return false;
+    pg_lsn_format(lsn, from);
+    const char *argv[] = {job_tool(j, "pg_waldump"), "--stats", "-p", dir, "-s", lsn,
+                          first, last, NULL};
+    j->step = STEP_DUMP_DONE;
+    job_run(j, "reading WAL", argv, NULL);
+    return true;
+}
+
+/* No candidate has a record after the start. */
+static void nothing_found(struct pg_job *j, const char *why)
+{
+    struct err e;
+    bool replayed = j->start.lsn != j->control.redo_lsn;
+    if (replayed) {
+        j->end = j->start; /* a replayed position after which there is nothing */
+        job_done(j);
+        return;
+    }
+    err_set(&e, ERR_CORRUPT, "end of WAL: no valid record at the last checkpoint's redo: %s", why);
+    job_fail(j, &e);
+}
+
+/* Goes on until a candidate is being read or none is left. */
+static void dump_next(struct pg_job *j, const char *why)
+{
+    for (; j->candidate_at < j->n_candidates; j->candidate_at++)
+        if (dump(j))
+            return;
+    nothing_found(j, why);
+}
+
+/* pg_waldump ends with an error at the end of WAL, so its exit status says nothing. That it found no
+ * record counts only in its own words: any other failure would pass a shorter WAL for the whole. */
 static void take_dump(struct pg_job *j)
 {
     uint64_t end;
     struct err e = {0};
-    bool found = !proc_timed_out(j->proc) && pg_waldump_parse(buf_str(proc_out(j->proc)), &end, &e);
-    if (!found && (proc_timed_out(j->proc) || e.kind == ERR_CORRUPT)) {
+    bool timed_out = proc_timed_out(j->proc);
+    if (!timed_out && pg_waldump_parse(buf_str(proc_out(j->proc)), &end, &e)) {
+        j->end = (struct position){.timeline = j->candidate[j->candidate_at], .lsn = end};
+        job_done(j);
+        return;
+    }
+    char why[256];
+    must(str_format(why, sizeof(why), "%.250s", proc_err_tail(j->proc)));
+    bool none = !timed_out && e.kind == ERR_NOT_FOUND &&
+                strstr(why, "could not find a valid record after") != NULL;
+    if (!none) {
+        if (e.kind == ERR_NOT_FOUND)
+            err_set(&e, ERR_CORRUPT, "end of WAL: %s", why);
         if (job_child_ok(j))
             job_fail(j, &e); /* it was content with what nobody can read */
         return;
     }
-    uint32_t tl = j->candidate[j->candidate_at];
-    if (found)
-        j->end = (struct position){.timeline = tl, .lsn = end};
-    else if (++j->candidate_at < j->n_candidates) {
-        proc_free(j->proc);
-        j->proc = NULL;
-        dump(j);
-        return;
-    } else if (j->control.redo_lsn != j->start.lsn) {
-        j->end = j->start; /* a replayed position after which there is nothing */
-    } else {
-        err_set(&e, ERR_CORRUPT, "end of WAL: no valid record at the last checkpoint's redo: %s",
-                proc_err_tail(j->proc));
-        job_fail(j, &e);
-        return;
-    }
-    job_done(j);
+    proc_free(j->proc);
+    j->proc = NULL;
+    j->candidate_at++;
+    dump_next(j, why);
 }
 
 static void advance(struct pg_job *j, int64_t now)
@@ -135,10 +195,15 @@ static void advance(struct pg_job *j, int64_t now)
         if (j->start.lsn == 0)
             j->start = (struct position){.timeline = j->control.timeline,
                                          .lsn = j->control.redo_lsn};
-        if (!find_candidates(j, &e))
+        if (j->control.segment_bytes < 1 << 20 || j->control.segment_bytes > 1 << 30) {
+            err_set(&e, ERR_CORRUPT, "pg_controldata: WAL segments of %llu bytes",
+                    (unsigned long long)j->control.segment_bytes);
             job_fail(j, &e);
-        else
-            dump(j);
+        } else if (!find_candidates(j, &e)) {
+            job_fail(j, &e);
+        } else {
+            dump_next(j, "its segment is missing");
+        }
         return;
     case STEP_DUMP_DONE:
         take_dump(j);

@@ -259,6 +259,12 @@ class Cluster:
             names = self.sync_names(p)
             assert names.count("m_") == len(rest), \
                 f"{p.name} waits for {names or 'nobody'}, there are {len(rest)} standbys"
+        status = p.status()
+        if self.options.get("replication.mode", "quorum") != "async" and "replication" in status:
+            # A seal that the record still has forbids every election but the writer's own.
+            w, k = status["replication"]["w"], int(self.options.get("replication.k", 1))
+            assert not status["sealed"] and w >= min(k, len(rest)), \
+                f"{p.name}: the record has W = {w}{', sealed' if status['sealed'] else ''}"
         assert self.holder() == p.name, f"{p.name} is writable, the Lease says {self.holder()!r}"
         assert self.labelled_primary() == [p.name], \
             f"{p.name} is writable, labelled are {self.labelled_primary()}"

@@ -1,5 +1,6 @@
 /* The PostgreSQL area against real servers: the life of a small cluster, one step per test, in
  * order. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -376,6 +377,19 @@ static void query__deadline_or_lost_session__fails_and_heals(void **st)
 
 static struct position a_end;
 
+/* Segments as PostgreSQL makes them in advance: all zero. */
+static void empty_segments(const struct node *n, bool make)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        char name[64], path[PG_PATH_SIZE];
+        snprintf(name, sizeof name, "pg_wal/0000000500000000000000%02X", 0xA0 + i);
+        CHECK(pg_path(path, n->env.data_dir, name));
+        int fd = make ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+        CHECK(make ? fd >= 0 && ftruncate(fd, 16 * 1024 * 1024) == 0 : unlink(path) == 0);
+        fd_close(&fd);
+    }
+}
+
 static void walend__crashed_primary__all_its_wal(void **st)
 {
     (void)st;
@@ -383,6 +397,12 @@ static void walend__crashed_primary__all_its_wal(void **st)
     node_sql(&a, "INSERT INTO public.w SELECT generate_series(100, 5000)");
     uint64_t flushed = node_lsn(&a, "pg_current_wal_flush_lsn()");
     node_stop(&a, SIGQUIT);
+    empty_segments(&a, true);
+    int64_t began = clock_boot_ms();
+    node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, 0, &e), &e);
+    CHECK(pg_job_walend(a.job).timeline == 5 && pg_job_walend(a.job).lsn >= flushed);
+    CHECK(clock_boot_ms() - began < 4000); /* pg_waldump did not wait for a file to appear */
+    empty_segments(&a, false);
     node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, 0, &e), &e);
     a_end = pg_job_walend(a.job);
     CHECK(a_end.timeline == 5 && a_end.lsn >= flushed);
@@ -524,6 +544,24 @@ static void stop__probe_says_gone(void **st)
     passed++;
 }
 
+static void walend__unreadable__fails_and_never_understates(void **st)
+{
+    (void)st;
+    struct err e = {0};
+    node_job_ok(&b, pg_job_begin_walend(b.job, (struct position){0}, 0, &e), &e);
+    struct position end = pg_job_walend(b.job);
+    char name[64], path[PG_PATH_SIZE];
+    snprintf(name, sizeof name, "pg_wal/%08X%08X%08X", end.timeline, (unsigned)(end.lsn >> 32),
+             (unsigned)((end.lsn & 0xffffffff) / (16 * 1024 * 1024)));
+    CHECK(pg_path(path, b.env.data_dir, name));
+    CHECK(truncate(path, 0) == 0 && truncate(path, 16 * 1024 * 1024) == 0);
+    struct position replayed = {.timeline = end.timeline, .lsn = end.lsn - 8};
+    CHECK(pg_job_begin_walend(b.job, replayed, 0, &e));
+    WAIT(30000, pg_job_state(b.job) != PG_JOB_RUNNING);
+    CHECK(pg_job_state(b.job) == PG_JOB_FAILED);
+    passed++;
+}
+
 int main(void)
 {
     become_postgres();
@@ -552,6 +590,7 @@ int main(void)
         STEP(walend__stopped_standby__highest_timeline),
         STEP(clone__keeping_the_old_one),
         STEP(stop__probe_says_gone),
+        STEP(walend__unreadable__fails_and_never_understates),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
