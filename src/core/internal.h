@@ -72,6 +72,11 @@ void replication_track(struct turn *t);
 struct change replication_plan(const struct turn *t);
 bool replication_admissible(const struct turn *t);
 uint8_t senders_flushed(const struct turn *t, const struct record *rec, uint64_t lsn);
+/* What may be recorded of a flushed position. PostgreSQL flushes and sends whole pages (1 to 64 kB), so
+ * a position on a page boundary may lie within a record. After a crash the end of valid WAL is the end
+ * of the last whole record: recorded as it is, it would void the report of a member that lost nothing.
+ * The start of this writer's own WAL then stands for it. */
+uint64_t whole_records(const struct turn *t, uint64_t lsn);
 
 /* handover.c */
 void handover_track(struct turn *t);

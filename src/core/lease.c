@@ -27,7 +27,8 @@ static void refresh_positions(const struct turn *t, struct record *r)
         struct record_member *line = &r->m[i];
         struct position now = line->flushed;
         if (line->volume == t->v->self.volume)
-            now = t->v->pg.position;
+            now = (struct position){t->v->pg.position.timeline,
+                                    whole_records(t, t->v->pg.position.lsn)};
         /* What lies before our own first record is of an older timeline for the standby, too. */
         bool forked = t->v->pg.promoted_end_lsn == 0 &&
                       line->flushed.timeline != t->v->pg.position.timeline;
@@ -35,7 +36,8 @@ static void refresh_positions(const struct turn *t, struct record *r)
             const struct walsender *w = &t->v->pg.sender[s];
             if (w->volume == line->volume && w->streaming &&
                 w->flushed_lsn >= t->v->pg.promoted_end_lsn)
-                now = (struct position){t->v->pg.position.timeline, w->flushed_lsn};
+                now = (struct position){t->v->pg.position.timeline,
+                                        whole_records(t, w->flushed_lsn)};
         }
         if (position_cmp(now, line->flushed) > 0)
             line->flushed = now;

@@ -26,6 +26,11 @@ uint8_t senders_flushed(const struct turn *t, const struct record *rec, uint64_t
     return n;
 }
 
+uint64_t whole_records(const struct turn *t, uint64_t lsn)
+{
+    return lsn % 1024 == 0 ? t->v->pg.promoted_end_lsn : lsn;
+}
+
 /* Standbys of V that stream, without the writer. */
 static uint8_t streaming_of_v(const struct turn *t)
 {
@@ -153,7 +158,8 @@ static bool plan_growth(const struct turn *t, struct change *c)
         if (m == NULL)
             continue;
         m->in_v = true;
-        m->flushed = (struct position){.timeline = t->rec->timeline, .lsn = s->flushed_lsn};
+        m->flushed = (struct position){.timeline = t->rec->timeline,
+                                       .lsn = whole_records(t, s->flushed_lsn)};
         *c = record_first(t, next);
         return true;
     }

@@ -668,6 +668,26 @@ static void core__slots__settled_only_when_every_member_shows_its_volume(void **
     assert_false(d.slots_settled);
 }
 
+static void core__renewal__records_no_position_that_may_split_a_record(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.lv.write_sent_ms = NOW - 2000;
+    v.lv.write_done_ms = NOW - 1990;
+    v.pg.position.lsn = 0x50012A8;
+    v.pg.sender[0].flushed_lsn = 0x5002000; /* a page was sent, not a record */
+    v.pg.sender[1].flushed_lsn = 0x50012A8;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.write.kind, WRITE_RENEW);
+    const struct record *r = &d.write.want.record;
+    assert_int_equal(record_find(r, A)->flushed.lsn, 0x50012A8);
+    assert_int_equal(record_find(r, B)->flushed.lsn, record_find(&v.lv.lease.record, B)->flushed.lsn);
+    assert_int_equal(record_find(r, C)->flushed.lsn, 0x50012A8);
+}
+
 static void core__raising_w__set_first_and_recorded_when_proved(void **s)
 {
     (void)s;
@@ -843,6 +863,7 @@ int main(void)
         cmocka_unit_test(core__last_standby_gone__sealed_only_after_the_record),
         cmocka_unit_test(core__promoted_while_nobody_could_be_asked__no_seal_before_its_time),
         cmocka_unit_test(core__slots__settled_only_when_every_member_shows_its_volume),
+        cmocka_unit_test(core__renewal__records_no_position_that_may_split_a_record),
         cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),
         cmocka_unit_test(core__open_outcome__leaves_the_setting_alone),
         cmocka_unit_test(core__switchover__refused_with_the_reason),
