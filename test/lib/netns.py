@@ -48,7 +48,9 @@ class Network:
         os.makedirs(self.dir, exist_ok=True)
         self._next_service = 3
         self._ids = {}
-        sh("ip", "link", "add", "name", BRIDGE, "type", "bridge")
+        # Of its own a bridge takes the lowest address of its ports: a member that joins may change it
+        # under the others, which then talk past it until their neighbour entries expire.
+        sh("ip", "link", "add", "name", BRIDGE, "address", "02:00:00:00:00:01", "type", "bridge")
         for n in (1, 2):
             sh("ip", "addr", "add", f"{self.addr(n)}/24", "dev", BRIDGE)
         sh("ip", "link", "set", BRIDGE, "up")
