@@ -46,6 +46,7 @@ class Bench:
         c, gaps = self.cluster, []
         for i in range(self.n):
             old = c.wait_healthy()
+            # ok: the fault falls at a random time of the renew period; nothing is waited for
             time.sleep(random.uniform(0, RENEW_S[self.profile]))
             at = wait.boot_us()
             extra = fault(old) or {}
@@ -115,7 +116,7 @@ class Bench:
     def api_rate(self):
         """Requests per second of a cluster at rest, default profile."""
         before = self._requests()
-        time.sleep(STEADY_S)
+        time.sleep(STEADY_S)  # ok: the length of the measurement
         after = self._requests()
         by = {k: n - before.get(k, 0) for k, n in after.items() if n > before.get(k, 0)}
         self.note("api", seconds=STEADY_S, requests=by)

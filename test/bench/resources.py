@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.join(ROOT, "test", "lib"))
 
 import kubeapi  # noqa: E402
 import netns  # noqa: E402
+import wait  # noqa: E402
 from cluster import Cluster  # noqa: E402
 
 GOAL_RSS_MB = 12.0       # guard and agent together
@@ -64,12 +65,26 @@ def cpu_ns(pid):
         return cpu_ticks(pid) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
+def settle(members):
+    """Waits until the agents have given back what their start needed: no fall of more than 64 kB for
+    5 s."""
+    last = {}
+
+    def steady():
+        for m in members:
+            kb, now = m.agent().memory_kb()["rss"], wait.boot_s()
+            if m.name not in last or kb < last[m.name][0] - 64:
+                last[m.name] = kb, now
+        return all(wait.boot_s() - since >= 5 for _, since in last.values())
+    wait.until(steady, 60, "the agents' memory to settle", every=0.5)
+
+
 def rest(members, seconds):
     """Percent of one core of guard and agent of each member, and turns per second."""
     pids = {m.name: (m.guard().pid, m.agent().pid) for m in members}
     before = {p: (cpu_ns(p), switches(p)) for pair in pids.values() for p in pair}
     began = time.monotonic()
-    time.sleep(seconds)
+    time.sleep(seconds)  # ok: the length of the measurement
     took = time.monotonic() - began
     return {name: [((cpu_ns(p) - before[p][0]) / took / 1e7, (switches(p) - before[p][1]) / took)
                    for p in pair] for name, pair in pids.items()}
@@ -125,7 +140,7 @@ def main():
         try:
             primary = c.wait_healthy()
             c.kubelet.stop()
-            time.sleep(15)  # what the start needed is given back within that time
+            settle(c.members)
             for m in c.members:
                 role = "primary" if m is primary else "standby"
                 guard, agent = m.guard().memory_kb(), m.agent().memory_kb()

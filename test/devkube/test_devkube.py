@@ -157,7 +157,7 @@ def wait_for(what, condition):
     while time.monotonic() < end:
         if condition():
             return
-        time.sleep(0.01)
+        time.sleep(0.01)  # ok: between two looks at a condition with a deadline
     raise AssertionError("never became true: " + what)
 
 

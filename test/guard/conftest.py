@@ -65,7 +65,7 @@ def until(condition, what, deadline_s=DEADLINE_S, every=0.005):
         if value:
             return value
         assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
-        time.sleep(every)
+        time.sleep(every)  # ok: between two looks at a condition with a deadline
 
 
 def die_with_parent():

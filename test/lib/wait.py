@@ -37,7 +37,7 @@ def until(condition, deadline_s, what, every=0.05):
             last = f"{type(e).__name__}: {e}"
         if time.monotonic() >= end:
             raise Timeout(f"not within {deadline_s:g} s: {what}; last seen: {last}")
-        time.sleep(every)
+        time.sleep(every)  # ok: between two looks at a condition with a deadline
 
 
 def holds(condition, for_s, what, every=0.1):
@@ -45,4 +45,4 @@ def holds(condition, for_s, what, every=0.1):
     end = time.monotonic() + for_s
     while time.monotonic() < end:
         assert condition(), f"did not hold: {what}"
-        time.sleep(every)
+        time.sleep(every)  # ok: between two looks at a condition with a deadline
