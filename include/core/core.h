@@ -95,6 +95,8 @@ enum effect {
     X(CRASH_HANDOVER, "a crashed primary should be replaced rather than restarted")                \
     X(CRASH_PENDING, "what to do after the crash depends on the end of its WAL")                   \
     X(LISTED, "the last known record lists this member")                                           \
+    X(WAL_UNREAD, "the server has not read all of own WAL yet")                                    \
+    X(WAL_HIDDEN, "the server has come to a stop before the end of own WAL")                       \
     X(ACCOUNTED, "all local WAL is in our position")                                               \
     X(LEFTOVERS, "processes of an older server hold the volume lock")                              \
     X(DIVERGED, "own WAL is not part of the writer's history, or the writer lacks what we need")   \

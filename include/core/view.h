@@ -80,6 +80,8 @@ struct pg {
     int64_t looked_ms;         /* when the look that gave all this was asked for */
     struct position position;  /* max(received, replayed, end of valid WAL on disk) */
     enum tri accounted;    /* all local WAL is in position */
+    bool wal_unread;       /* the server has not received or replayed all of position: it lies on disk */
+    int64_t reached_ms;    /* what it has received or replayed last moved then, 0 = not yet */
     uint32_t local_timeline; /* highest timeline in this data directory */
     uint64_t frozen_epoch; /* detached for this epoch, no walreceiver, position final; 0 = not */
     uint64_t follows;      /* volume in primary_conninfo, 0 = none */

@@ -6,17 +6,20 @@
 #include "core/types.h"
 #include "pg/env.h"
 
-#define PG_HISTORY_MAX 64 /* branch points kept; more is an error */
-#define PG_HISTORY_TEXT_MAX 65536
+#define PG_HISTORY_MAX 64             /* branch points kept: the newest */
+#define PG_HISTORY_TEXT_MAX (1 << 20) /* a line has some 60 bytes: ten thousand promotions */
 
 struct pg_branch {
     uint32_t timeline; /* this timeline ... */
     uint64_t end;      /* ... was left here */
 };
 
-/* n branches, ascending, then `timeline` itself without an end. */
+/* n branches, ascending, then `timeline` itself without an end. A database that lives for years is
+ * promoted more often than fits: of the oldest branches only their end is kept, and a member that has
+ * slept since then has nothing in common with this history. */
 struct pg_history {
     uint32_t timeline;
+    uint64_t dropped_end; /* branches that do not fit end here; 0 = all are kept */
     uint8_t n;
     bool placeholder; /* a reason given is our placeholder's: not a real timeline */
     struct pg_branch branch[PG_HISTORY_MAX];
@@ -29,7 +32,7 @@ bool pg_history_read(struct pg_history *h, const char *wal_dir, uint32_t timelin
 
 /* Is WAL up to (tl, lsn) part of this history? Yes for lsn = the branch point itself. */
 bool pg_history_contains(const struct pg_history *h, uint32_t tl, uint64_t lsn);
-/* Timeline of the last record that ends at lsn. */
+/* Timeline of the last record that ends at lsn; 0 = on a branch that is not kept. */
 uint32_t pg_history_timeline_of(const struct pg_history *h, uint64_t lsn);
 /* Where WAL of timeline tl ends in this history: UINT64_MAX for its own, 0 when it is not in it. */
 uint64_t pg_history_end_of(const struct pg_history *h, uint32_t tl);
@@ -47,8 +50,11 @@ struct position pg_history_fork(const struct pg_history *a, const struct pg_hist
  * number cannot be had. */
 bool pg_placeholders_write(const struct pg_env *env, uint32_t current, uint32_t timeline,
                            struct err *e);
-/* Removes every file with our mark, whatever its number: before a start, since a server that begins
- * recovery takes the last of the row for its target. A standby that needs them fetches them anew. */
-bool pg_placeholders_remove(const struct pg_env *env, struct err *e);
+/* Before a start: a server that begins recovery follows the unbroken row of histories above its own
+ * timeline and takes the last of it for its target (findNewestTimeLine). So the row is filled up to
+ * the highest real history - with a number missing the server would not see its own WAL behind the
+ * gap, end recovery early, and be promoted without what it had confirmed (measured) - and
+ * placeholders above that go. */
+bool pg_placeholders_settle(const struct pg_env *env, struct err *e);
 
 #endif

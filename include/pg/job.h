@@ -80,8 +80,10 @@ bool pg_job_begin_initdb(struct pg_job *j, const struct pg_initdb_spec *s, struc
 bool pg_job_begin_clone(struct pg_job *j, const struct pg_clone_spec *s, struct err *e);
 bool pg_job_begin_rewind(struct pg_job *j, const struct pg_rewind_spec *s, struct err *e);
 /* End of valid WAL on disk, from the last checkpoint's redo, or from `from` where it is not 0 (a
- * running, detached standby: its replayed position). */
-bool pg_job_begin_walend(struct pg_job *j, struct position from, int64_t deadline_ms,
+ * running standby: its position). uncover: segments of newer timelines that hold no record of their
+ * own go to <state>/uncovered, the server being down. Recovery opens a segment on the newest timeline
+ * that has it, so the copy of one that was cut hides the whole one of the older timeline. */
+bool pg_job_begin_walend(struct pg_job *j, struct position from, bool uncover, int64_t deadline_ms,
                          struct err *e);
 
 /* Only pg_controldata (pg_job_control); any time. */

@@ -61,7 +61,7 @@ static void act_start(struct agent *a, int64_t now)
     struct err e = {0};
     if (s->pid != 0 || g == NULL || g->postgres_pid != 0 || now < s->next_start_ms ||
         (s->start_sent_ms != 0 && now - s->start_sent_ms < 1000) ||
-        pg_job_state(a->job) == PG_JOB_RUNNING)
+        pg_job_state(a->job) == PG_JOB_RUNNING || s->hidden)
         return;
     struct pg_ssn none = {.kind = PG_SSN_UNSATISFIABLE};
     bool changed;
@@ -69,7 +69,7 @@ static void act_start(struct agent *a, int64_t now)
     pg_conf_set_closed(a->conf, true);
     if (!pg_conf_set_ssn(a->conf, &none, &e) || !pg_datadir_private(&a->env, &e) ||
         !pg_standby_signal(&a->env, &e) || !pg_promote_forget(&a->env, &e) ||
-        !pg_placeholders_remove(&a->env, &e) || !pg_conf_clean_auto(a->conf, &e) ||
+        !pg_placeholders_settle(&a->env, &e) || !pg_conf_clean_auto(a->conf, &e) ||
         !pg_conf_write(a->conf, &changed, &e)) {
         trouble(a, "start-unprepared", &e);
         return;
@@ -363,6 +363,7 @@ static void job_ended(struct agent *a, int64_t now)
     bool ok = pg_job_state(a->job) == PG_JOB_OK;
     enum pg_job_kind kind = pg_job_kind(a->job);
     if (kind == PG_JOB_WALEND) {
+        a->server.hidden = false; /* tried once: a start that reads less than all is noticed again */
         if (ok) {
             a->server.walend = pg_job_walend(a->job);
             a->server.walend_known = true;
@@ -378,7 +379,7 @@ static void job_ended(struct agent *a, int64_t now)
         a->follow = (struct follow){0};
         a->server.last = (struct position){0};
         a->server.floor = (struct position){0};
-        a->server.walend_known = a->server.wal_unreadable = false;
+        a->server.walend_known = a->server.wal_unreadable = a->server.hidden = false;
         a->server.failed_starts = a->server.walend_failures = 0;
         a->server.next_start_ms = 0;
         if (kind == PG_JOB_INITDB) {
@@ -486,9 +487,11 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
     else if (down && !a->server.walend_known &&
              (op == OP_WALEND || (op == OP_NONE && a->server.failed_starts >= 2 &&
                                   a->view.pg.position.lsn == 0)))
-        begun = pg_job_begin_walend(a->job, (struct position){0}, walend_deadline(a, now), &e);
+        begun = pg_job_begin_walend(a->job, (struct position){0}, false, walend_deadline(a, now), &e);
+    else if (down && a->server.hidden && op == OP_NONE)
+        begun = pg_job_begin_walend(a->job, (struct position){0}, true, walend_deadline(a, now), &e);
     else if (!down && a->server.walend_wanted && pg_probe_facts(a->probe)->replayed_lsn != 0)
-        begun = pg_job_begin_walend(a->job, pg_probe_facts(a->probe)->position,
+        begun = pg_job_begin_walend(a->job, pg_probe_facts(a->probe)->position, false,
                                     walend_deadline(a, now), &e);
     else if (floor_wanted(a, now))
         begun = pg_job_begin_control(a->job, now + WALEND_MS, &e);
@@ -496,6 +499,7 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
         return;
     if (!begun) {
         trouble(a, "operation-unbegun", &e);
+        a->server.hidden = false;
         a->op_next_ms = now + 200;
         return;
     }

@@ -45,10 +45,11 @@ struct server {
     int64_t promoted_ms;
     uint64_t promoted_end_lsn;
     int64_t promote_next_ms; /* next wake-up */
-    bool streamed;         /* a walreceiver has flushed something in this life */
+    int64_t reached_ms;    /* last moved then in this life */
     struct position last;  /* last position known, kept while down */
     struct position walend;/* end of local WAL of this life or of the time since it ended */
     bool walend_known;
+    bool hidden;           /* the last life ended before it had read all of it */
     bool walend_wanted;
     /* While the end cannot be found: pg_control's lower bound, and what the failures say. */
     struct position floor;

@@ -69,7 +69,7 @@ static void server_ended(struct agent *a, const struct link_status *g)
     s->armed = false;
     s->promoted_ms = 0;
     s->promoted_end_lsn = 0;
-    s->streamed = false;
+    s->hidden = s->walend_known && position_cmp(s->walend, s->last) > 0;
     s->walend_known = false;
     a->sync = (struct sync_setting){0};
     a->gate.written = false;
@@ -136,8 +136,8 @@ void observe_server(struct agent *a, int64_t now)
         pg_probe_kick_settings(a->probe, 0);
     }
     observe_promotion(a, f, now);
-    if (f->received_lsn != 0)
-        s->streamed = true;
+    if (position_cmp(f->position, s->last) != 0)
+        s->reached_ms = now;
     s->last = f->position;
     s->timeline = f->timeline;
 }
@@ -154,8 +154,9 @@ static enum pg_process process_of(const struct agent *a)
     return s->answered && s->in_recovery != TRI_UNKNOWN ? PG_RUNNING : PG_STARTING;
 }
 
-/* End of local WAL: of a running standby received and replayed say it once it has streamed in this
- * life; before that, and when it is down, PostgreSQL's own tools look at the files. */
+/* End of local WAL. What a running standby has received and replayed is not all: recovery ends early
+ * where a timeline history is missing, and a walreceiver that has just switched timelines copies its
+ * segment anew from the beginning. So PostgreSQL's own tools look at the files once in every life. */
 static void view_position(struct agent *a, struct pg *p)
 {
     struct server *s = &a->server;
@@ -163,10 +164,11 @@ static void view_position(struct agent *a, struct pg *p)
     p->accounted = TRI_NO;
     if (s->walend_known && position_cmp(s->walend, p->position) > 0)
         p->position = s->walend;
-    if (s->pid == 0)
-        p->accounted = s->walend_known ? TRI_YES : TRI_NO;
-    else if (s->answered)
-        p->accounted = s->in_recovery == TRI_NO || s->streamed || s->walend_known ? TRI_YES : TRI_NO;
+    if (s->pid == 0 || s->answered)
+        p->accounted = s->walend_known || (s->pid != 0 && s->in_recovery == TRI_NO) ? TRI_YES : TRI_NO;
+    p->wal_unread = s->pid != 0 && s->answered && s->in_recovery == TRI_YES && s->walend_known &&
+                    position_cmp(s->last, s->walend) < 0;
+    p->reached_ms = s->reached_ms;
     s->walend_wanted = s->pid != 0 && s->answered && p->accounted != TRI_YES;
 }
 

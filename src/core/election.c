@@ -58,6 +58,8 @@ struct tally election_tally(const struct turn *t, const struct record *rec, uint
         r.answering = 1;
         r.reports = 1;
         r.own = true;
+    } else {
+        r.greatest = false; /* promoted by hand in mid-election: its timeline is above all, and void */
     }
     for (uint8_t i = 0; i < rec->n; i++) {
         const struct record_member *line = &rec->m[i];

@@ -98,16 +98,21 @@ static bool prepared(const struct turn *t)
 }
 
 /* Others hold what this directory holds: W other members of V stream from the writer and have its
- * promotion point. What the record says alone could be about a volume that is gone. */
+ * promotion point. What the record says alone could be about a volume that is gone. One that followed
+ * this very writer and was promoted by hand may have been the only one to confirm the last commits:
+ * then the others must have come past its end. */
 static bool last_copy_safe(const struct turn *t)
 {
     uint8_t n = 0;
+    bool followed = t->me != NULL && t->me->in_v && t->me->volume != t->rec->writer &&
+                    t->me->flushed.timeline == t->rec->timeline;
     for (uint8_t i = 0; i < t->rec->n; i++) {
         const struct record_member *line = &t->rec->m[i];
         const struct peer *p = peer_of_volume(t, line->volume);
         if (line->in_v && line->volume != t->v->self.volume && line->volume != t->rec->writer &&
             line->flushed.timeline == t->rec->timeline && p != NULL && peer_fresh(t, p) &&
-            p->state.streams_from == t->rec->writer)
+            p->state.streams_from == t->rec->writer &&
+            (!followed || p->state.position.lsn >= t->v->pg.position.lsn))
             n++;
     }
     if (replicates_async(t, t->rec))
@@ -333,6 +338,17 @@ const struct record_member *blind_writer(const struct turn *t)
     return record_find(r, r->writer);
 }
 
+/* Replay goes on, or the server sees an end where there is none: a number is missing in the row of
+ * timeline histories, or the cut copy of a newer timeline's segment hides the older one. */
+static uint64_t unread_facts(const struct turn *t)
+{
+    const struct pg *pg = &t->v->pg;
+    if (!pg->wal_unread || pg->process != PG_RUNNING || pg->in_recovery != TRI_YES)
+        return 0;
+    bool moves = pg->streaming || pg->reached_ms == 0 || t->now - pg->reached_ms < REREAD_MS;
+    return moves ? FACT(WAL_UNREAD) : FACT(WAL_UNREAD) | FACT(WAL_HIDDEN);
+}
+
 uint64_t facts_of(struct turn *t)
 {
     const struct view *v = t->v;
@@ -355,6 +371,7 @@ uint64_t facts_of(struct turn *t)
         f |= FACT(FROZEN);
     if (v->pg.accounted == TRI_YES)
         f |= FACT(ACCOUNTED);
+    f |= unread_facts(t);
     bool has_writer = t->writer_me ||
                       (t->lease->exists && t->lease->has_record && t->rec->writer != 0);
     if (v->st.known && v->st.system_id == 0 && v->lv.known && !has_writer) {

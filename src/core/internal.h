@@ -7,6 +7,8 @@
 
 /* A peer's answer older than this says nothing about now. */
 #define FRESH_MS 1500
+/* A server that replays without a break moves on long before. */
+#define REREAD_MS 5000
 /* Between the ranks of candidates: longer than a GET and a PUT usually take. */
 #define STAGGER_MS 120
 

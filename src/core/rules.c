@@ -43,6 +43,10 @@ const struct rule core_rules[] = {
     {"end-stop", F(TERMINATE), F(PG_STANDBY) | F(PG_MOVING), F(LEASE_MINE),
      EFF_UNLABEL | EFF_PG_STOP, WRITE_NONE, "asked to end: the standby is stopped"},
 
+    /* --- own WAL that the server does not see ------------------------------------------------ */
+    {"reread", F(WAL_HIDDEN) | F(PG_STANDBY), 0, F(WRITABLE), EFF_UNLABEL | EFF_PG_STOP, WRITE_RENEW,
+     "the server stands still before the end of own WAL: started anew, so that it reads all of it"},
+
     /* --- nothing known yet ------------------------------------------------------------------- */
     {"start-blind", F(LEASE_UNKNOWN) | F(PG_DOWN) | F(DATA_GOOD), 0, 0,
      EFF_PG_START | EFF_CLOSE | EFF_LEASE_GET | EFF_PEERS, WRITE_NONE,
@@ -120,8 +124,11 @@ const struct rule core_rules[] = {
     {"prepare", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(NEW_TIMELINE), 0, F(PREPARED),
      EFF_CLOSE | EFF_STATE | EFF_SSN | EFF_STRIP | EFF_PEERS, WRITE_RENEW,
      "elected: setting, hba and state are put in place before the promotion"},
+    {"promote-replay", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(NEW_TIMELINE) | F(WAL_UNREAD), 0, 0,
+     EFF_CLOSE | EFF_SSN | EFF_STRIP | EFF_PEERS, WRITE_RENEW,
+     "elected; a promotion now would leave own WAL behind that the server has not read yet"},
     {"promote", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(NEW_TIMELINE) | F(PREPARED) | F(DATA_GOOD) |
-     F(RIGHT) | F(BUDGET), 0, 0,
+     F(RIGHT) | F(BUDGET), 0, F(WAL_UNREAD),
      EFF_END_CLIENTS | EFF_PROMOTE | EFF_STRIP | EFF_PEERS, WRITE_RENEW,
      "elected and prepared: the one way to become writable"},
     {"promote-wait", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY), 0, 0,
@@ -168,11 +175,12 @@ const struct rule core_rules[] = {
     {"elect-detach", F(LEASE_MINE) | F(PG_STANDBY), 0, F(WRITER_ME) | F(FROZEN),
      EFF_DETACH | EFF_VOTES | EFF_STRIP | EFF_STATE, WRITE_RENEW,
      "elected: this member stops receiving before its position counts"},
-    {"elect-bypass", F(LEASE_MINE) | F(FROZEN) | F(BYPASS) | F(RIGHT), 0, F(WRITER_ME) | F(BUSY),
+    {"elect-bypass", F(LEASE_MINE) | F(FROZEN) | F(BYPASS) | F(RIGHT), 0,
+     F(WRITER_ME) | F(BUSY) | F(WAL_UNREAD),
      EFF_STATE | EFF_CLOSE | EFF_SSN | EFF_STRIP, WRITE_WRITER,
      "named successor with all WAL of a primary that is provably gone"},
     {"elect-writer", F(LEASE_MINE) | F(FROZEN) | F(SUFFICIENT) | F(GREATEST) | F(RIGHT), 0,
-     F(WRITER_ME) | F(BUSY), EFF_STATE | EFF_CLOSE | EFF_SSN | EFF_STRIP, WRITE_WRITER,
+     F(WRITER_ME) | F(BUSY) | F(WAL_UNREAD), EFF_STATE | EFF_CLOSE | EFF_SSN | EFF_STRIP, WRITE_WRITER,
      "sufficient reports are in and ours is the greatest"},
     {"elect-yield", F(LEASE_MINE) | F(FROZEN) | F(SUFFICIENT), 0,
      F(WRITER_ME) | F(GREATEST) | F(BUSY), EFF_PEERS, WRITE_RELEASE,

@@ -10,7 +10,7 @@
 #include "core/record.h"
 #include "flight/replay.h"
 
-#define NEAR_MAX 16
+#define NEAR_MAX 32
 
 void flight_stamp(char dst[FLIGHT_STAMP_SIZE], int64_t unix_us)
 {

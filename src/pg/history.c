@@ -44,9 +44,11 @@ static bool parse_line(struct pg_history *h, char *line, int number, struct err 
     if (h->n > 0 && h->branch[h->n - 1].end > end)
         return err_set(e, ERR_CORRUPT, "history of timeline %u, line %d: positions must ascend",
                        h->timeline, number);
-    if (h->n == PG_HISTORY_MAX)
-        return err_set(e, ERR_INVALID, "history of timeline %u: more than %d branch points",
-                       h->timeline, PG_HISTORY_MAX);
+    if (h->n == PG_HISTORY_MAX) {
+        h->dropped_end = h->branch[0].end;
+        memmove(h->branch, h->branch + 1, sizeof(h->branch) - sizeof(h->branch[0]));
+        h->n--;
+    }
     h->branch[h->n++] = (struct pg_branch){.timeline = (uint32_t)tl, .end = end};
     if (strcmp(reason, PLACEHOLDER) == 0)
         h->placeholder = true;
@@ -116,6 +118,8 @@ bool pg_history_contains(const struct pg_history *h, uint32_t tl, uint64_t lsn)
 
 uint32_t pg_history_timeline_of(const struct pg_history *h, uint64_t lsn)
 {
+    if (lsn <= h->dropped_end)
+        return 0;
     for (unsigned i = 0; i < h->n; i++)
         if (lsn <= h->branch[i].end)
             return h->branch[i].timeline;
@@ -235,11 +239,25 @@ bool pg_placeholders_write(const struct pg_env *env, uint32_t current, uint32_t 
     return fd_sync_dir(dir, e);
 }
 
-bool pg_placeholders_remove(const struct pg_env *env, struct err *e)
+static bool find_highest_real(const char *dir, uint32_t tl, void *arg, struct err *e)
+{
+    uint32_t *highest = arg;
+    (void)e;
+    if (tl > *highest && !is_placeholder(dir, tl))
+        *highest = tl;
+    return true;
+}
+
+bool pg_placeholders_settle(const struct pg_env *env, struct err *e)
 {
     char dir[PG_PATH_SIZE];
-    uint32_t from = 0;
+    uint32_t highest = 1;
     if (!pg_path(dir, env->data_dir, "pg_wal"))
         return err_set(e, ERR_INVALID, "placeholder: the path is too long");
-    return each_history(dir, remove_one, &from, e) && fd_sync_dir(dir, e);
+    if (!each_history(dir, find_highest_real, &highest, e))
+        return false;
+    for (uint32_t tl = 2; tl < highest; tl++)
+        if (!write_one(dir, tl, e))
+            return false;
+    return each_history(dir, remove_one, &highest, e) && fd_sync_dir(dir, e);
 }

@@ -72,6 +72,8 @@ struct pg_job {
     struct position start, end;
     uint32_t candidate[PG_HISTORY_MAX];
     unsigned n_candidates, candidate_at;
+    bool uncover;
+    bool candidates_cut; /* lower ones did not fit */
 };
 
 /* Claims the slot. */

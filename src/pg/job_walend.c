@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/must.h"
 #include "base/str.h"
 #include "job_private.h"
@@ -20,11 +21,16 @@ static bool wal_dir(const struct pg_job *j, char dst[PG_PATH_SIZE])
     return pg_path(dst, j->env->data_dir, "pg_wal");
 }
 
-/* Keeps the list descending. */
+/* Keeps the list descending. One that does not fit pushes out the lowest: the last record is on the
+ * highest timeline that has one. */
 static void add_candidate(struct pg_job *j, uint32_t tl)
 {
-    if (j->n_candidates == PG_HISTORY_MAX)
-        return;
+    if (j->n_candidates == PG_HISTORY_MAX) {
+        j->candidates_cut = true;
+        if (j->candidate[PG_HISTORY_MAX - 1] > tl)
+            return;
+        j->n_candidates--;
+    }
     unsigned i = j->n_candidates++;
     while (i > 0 && j->candidate[i - 1] < tl) {
         j->candidate[i] = j->candidate[i - 1];
@@ -43,6 +49,7 @@ static bool find_candidates(struct pg_job *j, struct err *e)
     if (!d)
         return err_errno(e, ERR_FATAL, "open %s", dir);
     j->n_candidates = j->candidate_at = 0;
+    j->candidates_cut = false;
     struct dirent *de;
     while ((de = readdir(d))) {
         struct pg_history h;
@@ -118,14 +125,58 @@ static bool dump(struct pg_job *j)
     return true;
 }
 
+static bool is_segment_of(const char *name, uint32_t tl)
+{
+    char prefix[9];
+    must(str_format(prefix, sizeof(prefix), "%08X", tl));
+    return strlen(name) == 24 && strspn(name, "0123456789ABCDEF") == 24 && memcmp(name, prefix, 8) == 0;
+}
+
+static bool set_aside(const struct pg_job *j, const char *dir, const char *name, struct err *e)
+{
+    char from[PG_PATH_SIZE], to[PG_PATH_SIZE];
+    if (!pg_path(from, dir, name) ||
+        !str_format(to, sizeof(to), "%s/uncovered", j->env->state_dir) || !fd_mkdirs(to, 0700, e) ||
+        !str_format(to, sizeof(to), "%s/uncovered/%s", j->env->state_dir, name))
+        return err_set(e, ERR_INVALID, "end of WAL: cannot set %s aside", name);
+    return job_move(from, to, e);
+}
+
+/* The candidates that came before the one that has the end. */
+static bool uncover(const struct pg_job *j, struct err *e)
+{
+    char dir[PG_PATH_SIZE];
+    must(wal_dir(j, dir));
+    DIR *d = opendir(dir);
+    if (!d)
+        return err_errno(e, ERR_FATAL, "open %s", dir);
+    bool ok = true;
+    struct dirent *de;
+    while (ok && (de = readdir(d)))
+        for (unsigned i = 0; ok && i < j->candidate_at && i < j->n_candidates; i++)
+            if (is_segment_of(de->d_name, j->candidate[i]))
+                ok = set_aside(j, dir, de->d_name, e);
+    closedir(d);
+    return ok && fd_sync_dir(dir, e);
+}
+
+static void finish(struct pg_job *j)
+{
+    struct err e;
+    if (j->uncover && !uncover(j, &e))
+        job_fail(j, &e);
+    else
+        job_done(j);
+}
+
 /* No candidate has a record after the start. */
 static void nothing_found(struct pg_job *j, const char *why)
 {
     struct err e;
     bool replayed = j->start.lsn != j->control.redo_lsn;
-    if (replayed) {
+    if (replayed && !j->candidates_cut) {
         j->end = j->start; /* a replayed position after which there is nothing */
-        job_done(j);
+        finish(j);
         return;
     }
     err_set(&e, ERR_CORRUPT, "end of WAL: no valid record at the last checkpoint's redo: %s", why);
@@ -150,7 +201,7 @@ static void take_dump(struct pg_job *j)
     bool timed_out = proc_timed_out(j->proc);
     if (!timed_out && pg_waldump_parse(buf_str(proc_out(j->proc)), &end, &e)) {
         j->end = (struct position){.timeline = j->candidate[j->candidate_at], .lsn = end};
-        job_done(j);
+        finish(j);
         return;
     }
     char why[256];
@@ -211,13 +262,15 @@ static void advance(struct pg_job *j, int64_t now)
     }
 }
 
-bool pg_job_begin_walend(struct pg_job *j, struct position from, int64_t deadline_ms, struct err *e)
+bool pg_job_begin_walend(struct pg_job *j, struct position from, bool uncover, int64_t deadline_ms,
+                         struct err *e)
 {
     if (from.lsn != 0 && from.timeline == 0)
         return err_set(e, ERR_INVALID, "end of WAL: a position without a timeline");
     if (!job_claim(j, PG_JOB_WALEND, deadline_ms, e))
         return false;
     j->start = from;
+    j->uncover = uncover;
     j->advance = advance;
     j->state = PG_JOB_RUNNING;
     j->advance(j, j->started_ms);

@@ -61,6 +61,8 @@ static void judge(uint64_t f, size_t i)
         !has(f, FACT(LEASE_MINE) | FACT(WRITER_ME) | FACT(RIGHT) | FACT(BUDGET) |
                     FACT(PREPARED) | FACT(NEW_TIMELINE) | FACT(PG_STANDBY) | FACT(DATA_GOOD)))
         complain("promotion without right, proof or preparation", i, f);
+    if (((e & EFF_PROMOTE) != 0 || r->write == WRITE_WRITER) && (f & FACT(WAL_UNREAD)) != 0)
+        complain("becomes writer without own WAL", i, f);
     if ((e & EFF_OPEN) != 0 && (f & FACT(PG_PRIMARY)) != 0 &&
         ((f & FACT(RIGHT)) == 0 || (f & FACT(WRITER_ME)) == 0 ||
          (f & (FACT(ADMITTED) | FACT(ADMISSIBLE))) == 0))

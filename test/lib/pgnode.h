@@ -162,7 +162,7 @@ static inline void node_start(struct node *n)
 {
     struct err e = {0};
     if (!pg_standby_signal(&n->env, &e) || !pg_promote_forget(&n->env, &e) ||
-        !pg_placeholders_remove(&n->env, &e) || !pg_postmaster_pid_forget(&n->env, &e) || !pg_conf_clean_auto(n->conf, &e) ||
+        !pg_placeholders_settle(&n->env, &e) || !pg_postmaster_pid_forget(&n->env, &e) || !pg_conf_clean_auto(n->conf, &e) ||
         !pg_conf_write(n->conf, NULL, &e))
         fail_msg("%s", e.msg);
     struct proc_spec spec = {.argv = pg_conf_argv(n->conf), .out_max = 1 << 20};

@@ -52,6 +52,7 @@ void promoted_by_hand(struct member *m)
 {
     m->tl = 400 + W.by_hand++;
     m->recovery = false;
+    m->unread = 0;
     m->st.rx = false;
     m->promote_at_ms = m->detach_at_ms = 0;
     m->frozen_epoch = m->reign_epoch = 0;
@@ -135,6 +136,8 @@ static void view_pg(struct member *m, struct pg *g)
     g->accounted = m->accounted || (m->proc == PG_DOWN && m->op == OP_WALEND && m->op_state == OP_OK)
                        ? TRI_YES
                        : TRI_NO;
+    g->wal_unread = m->unread > 0 && m->accounted && m->proc == PG_RUNNING && m->recovery;
+    g->reached_ms = m->up_local;
     g->local_timeline = m->tl;
     g->frozen_epoch = m->frozen_epoch;
     g->follows = m->follows;

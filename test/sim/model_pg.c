@@ -134,6 +134,7 @@ static void receiver_run(struct member *m, const struct member *up)
     }
     if (!chance(m->receives) || W.now < m->lags_until)
         return;
+    m->unread = 0;
     for (int64_t n = between(1, 8); n > 0 && m->len < up->len; n--) {
         m->log[m->len] = up->log[m->len];
         m->logtl[m->len] = up->logtl[m->len];
@@ -252,6 +253,8 @@ static void promoted(struct member *m)
 {
     m->promote_at_ms = 0;
     m->recovery = false;
+    m->len -= m->unread; /* what recovery has not read is not part of the new timeline */
+    m->unread = 0;
     m->st.rx = false;
     m->tl = m->promote_tl;
     m->reign_epoch = m->promote_epoch;
@@ -360,6 +363,8 @@ void server_run(struct member *m)
         m->proc = PG_RUNNING;
         m->answers = m->recovery = m->closed = true;
         m->accounted_at_ms = W.now + between(5, 200);
+        m->unread = chance(3) && m->len > 8 ? (uint64_t)between(1, 8) : 0;
+        m->up_local = m->local;
         m->ssn.kind = m->ssn_backend.kind = SSN_UNSATISFIABLE;
         m->ssn_seq++;
         TRACE(m, "standby up at tl %u len %" PRIu64, m->tl, m->len);

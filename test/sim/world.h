@@ -93,6 +93,7 @@ struct member {
     uint64_t system_id;
     uint32_t log[LOG_MAX], logtl[LOG_MAX];
     uint64_t len;
+    uint64_t unread; /* last entries that the server does not see in this life */
     uint32_t tl;
     /* server */
     enum pg_process proc;
@@ -108,6 +109,7 @@ struct member {
     int64_t ssn_at_ms;
     uint64_t ssn_seq, proof_lsn;
     uint64_t promoted_end;
+    int64_t up_local; /* this life began to answer */
     int64_t promote_at_ms, promoted_local, checkpoint_local, checkpoint_begun, checkpoint_at_ms;
     uint32_t promote_tl;
     uint64_t promote_epoch, reign_epoch;

@@ -514,6 +514,65 @@ static void core__promoted_by_hand__ended_and_its_report_is_void(void **s)
     assert_string_equal(rule_for(&v, &m, &d), "elect-yield");
 }
 
+/* A human promotes the very candidate in the middle of its election: its new timeline is above all
+ * that the others report, and holds less. */
+static void core__promoted_by_hand_in_its_own_election__is_not_the_greatest(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    v.peer[0].received_ms = NOW - 10; /* A answers, too: two valid reports without our own */
+    v.peer[0].sent_ms = NOW - 20;
+    v.peer[0].state.frozen_epoch = 6;
+    v.peer[0].state.durable_epoch = 6;
+    v.pg.position = (struct position){400, 50};
+    assert_string_not_equal(rule_for(&v, &m, &d), "elect-writer");
+}
+
+/* It may have been the only one that confirmed the writer's last commits. */
+static void core__follower_promoted_by_hand__others_pass_it_before_it_is_rewound(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.pg.process = PG_DOWN;
+    v.pg.in_recovery = TRI_UNKNOWN;
+    v.pg.streaming = false;
+    v.pg.diverged = TRI_YES;
+    v.lv.lease.record.m[1].flushed.timeline = v.lv.lease.record.timeline;
+    v.peer[1].state.streams_from = A;
+    v.pg.position = (struct position){400, v.peer[1].state.position.lsn + 1};
+    (void)rule_for(&v, &m, &d);
+    assert_true((d.effects & EFF_REWIND) == 0);
+    v.peer[1].state.position.lsn++;
+    assert_string_equal(rule_for(&v, &m, &d), "rejoin-rewind");
+}
+
+/* The server came up on an older timeline and sees none of what it confirmed on the newer one. */
+static void core__own_wal_unread__neither_elected_nor_promoted(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    elected(&v);
+    assert_string_equal(rule_for(&v, &m, &d), "elect-writer");
+    v.pg.wal_unread = true;
+    v.pg.reached_ms = NOW - 4000; /* it may still be replaying */
+    assert_string_equal(rule_for(&v, &m, &d), "elect-wait");
+    v.pg.reached_ms = NOW - 5000;
+    assert_string_equal(rule_for(&v, &m, &d), "reread");
+    assert_true((d.effects & EFF_PG_STOP) != 0);
+    v.pg.streaming = true; /* it is on its way */
+    assert_string_not_equal(rule_for(&v, &m, &d), "reread");
+}
+
 static void core__promotion__needs_budget_and_preparation(void **s)
 {
     (void)s;
@@ -533,6 +592,9 @@ static void core__promotion__needs_budget_and_preparation(void **s)
     v.pg.ssn = ssn_of_record(&v.lv.lease.record, B, false, REPL_QUORUM);
     assert_string_equal(rule_for(&v, &m, &d), "promote");
     assert_int_equal(d.timeline, 5);
+    v.pg.wal_unread = true;
+    assert_string_equal(rule_for(&v, &m, &d), "promote-replay");
+    v.pg.wal_unread = false;
     v.pg.closed = TRI_UNKNOWN;
     assert_string_equal(rule_for(&v, &m, &d), "prepare");
     v.pg.closed = TRI_YES;
@@ -857,6 +919,9 @@ int main(void)
         cmocka_unit_test(core__election__what_cannot_be_streamed_in_time_goes_first_after_all),
         cmocka_unit_test(core__second_locks__hold_by_themselves),
         cmocka_unit_test(core__promoted_by_hand__ended_and_its_report_is_void),
+        cmocka_unit_test(core__promoted_by_hand_in_its_own_election__is_not_the_greatest),
+        cmocka_unit_test(core__follower_promoted_by_hand__others_pass_it_before_it_is_rewound),
+        cmocka_unit_test(core__own_wal_unread__neither_elected_nor_promoted),
         cmocka_unit_test(core__promotion__needs_budget_and_preparation),
         cmocka_unit_test(core__restart_in_place__has_a_limit_when_others_can_elect),
         cmocka_unit_test(core__unreadable_wal__cloned_beside_only_while_the_vote_is_spare),

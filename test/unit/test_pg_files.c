@@ -344,8 +344,21 @@ static void placeholders__fill_the_gap_and_go(void **st)
     CHECK(there(wal, "00000002.history") && !there(wal, "00000004.history"));
     CHECK(!pg_placeholders_write(&env, 1, 3, &e) && e.kind == ERR_INVALID);
     CHECK(!pg_placeholders_write(&env, 5, 5, &e));
-    CHECK(pg_placeholders_remove(&env, &e) && pg_placeholders_remove(&env, &e));
-    CHECK(!there(wal, "00000002.history") && there(wal, "00000003.history"));
+    CHECK(pg_placeholders_write(&env, 1, 6, &e) && there(wal, "00000005.history"));
+    CHECK(pg_placeholders_settle(&env, &e) && pg_placeholders_settle(&env, &e));
+    CHECK(there(wal, "00000002.history") && there(wal, "00000003.history"));
+    CHECK(!there(wal, "00000004.history") && !there(wal, "00000005.history"));
+}
+
+/* A number that was allocated and never used, and a real history behind it. */
+static void placeholders__a_gap_before_a_start_is_filled(void **st)
+{
+    (void)st;
+    char wal[PG_PATH_SIZE];
+    struct err e;
+    CHECK(pg_path(wal, env.data_dir, "pg_wal"));
+    put(wal, "00000003.history", "1\t0/300\treal\n", 13);
+    CHECK(pg_placeholders_settle(&env, &e) && there(wal, "00000002.history"));
 }
 
 static void promote__file__forgotten(void **st)
@@ -383,6 +396,7 @@ int main(void)
         T(conf__floor__raises_lower_wishes),
         T(auto_conf__only_owned_lines_go),
         T(placeholders__fill_the_gap_and_go),
+        T(placeholders__a_gap_before_a_start_is_filled),
         T(promote__file__forgotten),
         T(binaries__found_or_named),
     };

@@ -326,7 +326,7 @@ static void walend__running_frozen_standby__its_position(void **st)
     struct err e = {0};
     struct position p = pg_probe_facts(b.probe)->position;
     struct position from = {.timeline = p.timeline, .lsn = pg_probe_facts(b.probe)->replayed_lsn};
-    node_job_ok(&b, pg_job_begin_walend(b.job, from, 0, &e), &e);
+    node_job_ok(&b, pg_job_begin_walend(b.job, from, false, 0, &e), &e);
     CHECK(pg_job_walend(b.job).timeline == 5 && pg_job_walend(b.job).lsn >= from.lsn);
     CHECK(pg_job_walend(b.job).lsn <= p.lsn); /* received may end within a record */
     passed++;
@@ -399,11 +399,11 @@ static void walend__crashed_primary__all_its_wal(void **st)
     node_stop(&a, SIGQUIT);
     empty_segments(&a, true);
     int64_t began = clock_boot_ms();
-    node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, 0, &e), &e);
+    node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, false, 0, &e), &e);
     CHECK(pg_job_walend(a.job).timeline == 5 && pg_job_walend(a.job).lsn >= flushed);
     CHECK(clock_boot_ms() - began < 4000); /* pg_waldump did not wait for a file to appear */
     empty_segments(&a, false);
-    node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, 0, &e), &e);
+    node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, false, 0, &e), &e);
     a_end = pg_job_walend(a.job);
     CHECK(a_end.timeline == 5 && a_end.lsn >= flushed);
     CHECK(pg_job_control(a.job)->state == PG_CONTROL_PRODUCTION);
@@ -477,6 +477,9 @@ static void follow__timelines_left_out__streams_on(void **st)
 {
     (void)st;
     const struct pg_facts *f = pg_probe_facts(a.probe);
+    /* A stopped checkpointer keeps the pg_control of a on the old timeline. */
+    WAIT(3000, f->checkpointer_pid > 1);
+    CHECK(kill((pid_t)f->checkpointer_pid, SIGSTOP) == 0);
     node_stop(&b, SIGINT);
     node_start(&b);
     node_promote(&b, 12); /* 10 and 11 were allocated to candidates that never promoted */
@@ -493,9 +496,58 @@ static void walend__stopped_standby__highest_timeline(void **st)
     uint64_t lsn = pg_probe_facts(a.probe)->replayed_lsn;
     node_task_ok(&b, pg_task_end_senders(b.task, 0, clock_boot_ms() + 5000, NULL));
     CHECK(pg_task_count(b.task) == 1);
+    CHECK(kill((pid_t)pg_probe_facts(a.probe)->checkpointer_pid, SIGKILL) == 0);
     node_stop(&a, SIGQUIT);
-    node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, 0, &e), &e);
+    node_job_ok(&a, pg_job_begin_walend(a.job, (struct position){0}, false, 0, &e), &e);
     CHECK(pg_job_walend(a.job).timeline == 12 && pg_job_walend(a.job).lsn >= lsn);
+    passed++;
+}
+
+/* pg_control of a standby may name an older timeline than the last record that it has confirmed;
+ * recovery looks for the newer one number by number, and two were never used. */
+static void start__killed_standby_behind_unused_timelines__sees_its_own_wal(void **st)
+{
+    (void)st;
+    pg_conf_set_upstream(a.conf, NULL);
+    node_start(&a);
+    const struct pg_facts *f = pg_probe_facts(a.probe);
+    CHECK(f->checkpoint_timeline < 12);
+    WAIT(10000, f->position.timeline == 12);
+    assert_string_equal(node_sql(&a, "SELECT max(i) FROM public.w WHERE i < 100"), "12");
+    node_stop(&a, SIGQUIT);
+    passed++;
+}
+
+/* A walreceiver that was killed while it copied the segment of a new timeline: its file hides the whole
+ * one of the older timeline. */
+static void walend__cut_copy_of_a_newer_segment__uncovered(void **st)
+{
+    (void)st;
+    struct err e = {0};
+    node_stop(&b, SIGINT);
+    node_start(&b);
+    node_promote(&b, 16);
+    node_sql(&b, "INSERT INTO public.w VALUES (16)");
+    uint64_t lsn = node_lsn(&b, "pg_current_wal_flush_lsn()");
+    node_stop(&b, SIGQUIT);
+    char from[PG_PATH_SIZE], to[PG_PATH_SIZE], name[64], script[1024];
+    snprintf(name, sizeof name, "%08X%08X", (unsigned)(lsn >> 32),
+             (unsigned)((lsn & 0xffffffff) / (16 * 1024 * 1024)));
+    snprintf(script, sizeof script,
+             "cd '%s/pg_wal' && cp 00000010.history 00000011.history && "
+             "printf '16\\t%X/%08X\\tno recovery target specified\\n' >> 00000011.history && "
+             "head -c 8192 00000010%s > 00000011%s && truncate -s 16777216 00000011%s",
+             b.env.data_dir, (unsigned)(lsn >> 32), (unsigned)lsn, name, name, name);
+    CHECK(system(script) == 0);
+    node_job_ok(&b, pg_job_begin_walend(b.job, (struct position){0}, false, 0, &e), &e);
+    CHECK(pg_job_walend(b.job).timeline == 16 && pg_job_walend(b.job).lsn >= lsn);
+    node_job_ok(&b, pg_job_begin_walend(b.job, (struct position){0}, true, 0, &e), &e);
+    snprintf(to, sizeof to, "uncovered/00000011%s", name);
+    snprintf(from, sizeof from, "pg_wal/00000011%s", name);
+    CHECK(exists(b.env.state_dir, to) && !exists(b.env.data_dir, from));
+    node_start(&b);
+    WAIT(10000, pg_probe_facts(b.probe)->replayed_lsn >= lsn);
+    assert_string_equal(node_sql(&b, "SELECT max(i) FROM public.w WHERE i < 100"), "16");
     passed++;
 }
 
@@ -548,7 +600,7 @@ static void walend__unreadable__fails_and_never_understates(void **st)
 {
     (void)st;
     struct err e = {0};
-    node_job_ok(&b, pg_job_begin_walend(b.job, (struct position){0}, 0, &e), &e);
+    node_job_ok(&b, pg_job_begin_walend(b.job, (struct position){0}, false, 0, &e), &e);
     struct position end = pg_job_walend(b.job);
     char name[64], path[PG_PATH_SIZE];
     snprintf(name, sizeof name, "pg_wal/%08X%08X%08X", end.timeline, (unsigned)(end.lsn >> 32),
@@ -556,7 +608,7 @@ static void walend__unreadable__fails_and_never_understates(void **st)
     CHECK(pg_path(path, b.env.data_dir, name));
     CHECK(truncate(path, 0) == 0 && truncate(path, 16 * 1024 * 1024) == 0);
     struct position replayed = {.timeline = end.timeline, .lsn = end.lsn - 8};
-    CHECK(pg_job_begin_walend(b.job, replayed, 0, &e));
+    CHECK(pg_job_begin_walend(b.job, replayed, false, 0, &e));
     WAIT(30000, pg_job_state(b.job) != PG_JOB_RUNNING);
     CHECK(pg_job_state(b.job) == PG_JOB_FAILED);
     passed++;
@@ -588,6 +640,8 @@ int main(void)
         STEP(rewind__diverged_primary__set_aside_and_following),
         STEP(follow__timelines_left_out__streams_on),
         STEP(walend__stopped_standby__highest_timeline),
+        STEP(start__killed_standby_behind_unused_timelines__sees_its_own_wal),
+        STEP(walend__cut_copy_of_a_newer_segment__uncovered),
         STEP(clone__keeping_the_old_one),
         STEP(stop__probe_says_gone),
         STEP(walend__unreadable__fails_and_never_understates),

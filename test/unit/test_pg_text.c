@@ -245,6 +245,29 @@ static void history__good__questions(void **st)
     CHECK(pg_history_parse(&h, 1, NULL, NULL) && h.n == 0);
 }
 
+/* A cluster that lives for years: the newest branches are kept, the rest is of nobody's interest. */
+static void history__long__the_newest_branches_are_kept(void **st)
+{
+    (void)st;
+    const uint32_t own = 5000;
+    struct pg_history h;
+    struct buf b;
+    struct err e;
+    buf_init(&b, PG_HISTORY_TEXT_MAX);
+    for (uint32_t tl = 1; tl < own; tl++)
+        buf_printf(&b, "%u\t0/%X\tno recovery target specified\n", tl, tl * 0x100);
+    if (!pg_history_parse(&h, own, buf_str(&b), &e))
+        fail_msg("%s", e.msg);
+    const uint32_t first = own - PG_HISTORY_MAX;
+    CHECK(h.n == PG_HISTORY_MAX && h.branch[0].timeline == first);
+    CHECK(pg_history_contains(&h, first, first * 0x100));
+    CHECK(pg_history_timeline_of(&h, first * 0x100) == first);
+    CHECK(pg_history_timeline_of(&h, own * 0x100) == own);
+    CHECK(!pg_history_contains(&h, first - 1, 1));
+    CHECK(pg_history_timeline_of(&h, (first - 1) * 0x100) == 0);
+    buf_done(&b);
+}
+
 static void history__bad__refused_with_line(void **st)
 {
     (void)st;
@@ -585,6 +608,7 @@ int main(void)
         cmocka_unit_test(control__damaged__named),
         cmocka_unit_test(waldump__stats__end_or_reason),
         cmocka_unit_test(history__good__questions),
+        cmocka_unit_test(history__long__the_newest_branches_are_kept),
         cmocka_unit_test(history__bad__refused_with_line),
         cmocka_unit_test(history__forks__common_part),
         cmocka_unit_test(peer__divergence__by_history_and_end),
