@@ -16,4 +16,4 @@ $(B)/devkube: $(DEVKUBE_OBJS) $(call lib,base)
 devkube: $(B)/devkube ## the API server for tests and the demo
 
 check-devkube: $(B)/devkube ## its own tests: bodies, watches, faults, load
-	DEVKUBE=$(abspath $(B)/devkube) /usr/bin/python3 -m pytest -q -p no:cacheprovider test/devkube
+	$(Q)tools/run-pytest env DEVKUBE=$(abspath $(B)/devkube) $(PYTHON) -m pytest -q -p no:cacheprovider test/devkube

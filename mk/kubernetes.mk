@@ -21,7 +21,7 @@ kube-bins-clean: ## remove the built control plane
 	rm -rf $(KUBE_BIN)
 
 test-kubeapi: kube-bins $(B)/devkube ## the harness's API servers keep the promises the scenarios build on
-	$(Q)PGHA_BUILD=$(B) $(SANDBOX) -- $(PYTHON) -m pytest -q -s -p no:cacheprovider test/kubernetes
+	$(Q)tools/run-pytest env PGHA_BUILD=$(B) $(SANDBOX) -- $(PYTHON) -m pytest -q -s -p no:cacheprovider test/kubernetes
 
 kube-up: kube-bins ## run the real API server by hand until interrupted; prints a kubeconfig
 	$(Q)$(PYTHON) test/kubernetes/up

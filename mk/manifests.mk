@@ -14,4 +14,4 @@ $(KUBE_BIN)/helm: test/kubernetes/build $(wildcard test/kubernetes/helm/go.*)
 	$(Q)test/kubernetes/build $(KUBE_BIN) helm
 
 test-manifests: kube-bins kubectl-bin helm-bin $(B)/pghad-agent need-python ## the manifests in k8s/ against a real API server
-	$(Q)$(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=5 $(if $(K),-k '$(K)') $(X) test/manifests
+	$(Q)tools/run-pytest env $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=5 $(if $(K),-k '$(K)') $(X) test/manifests

@@ -2,4 +2,4 @@
 
 .PHONY: test-standalone
 test-standalone: $(PROGRAMS) need-python ## pghad outside Kubernetes: a plain single server
-	$(Q)$(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=5 $(if $(K),-k '$(K)') $(X) test/standalone
+	$(Q)tools/run-pytest env $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=5 $(if $(K),-k '$(K)') $(X) test/standalone

@@ -32,13 +32,13 @@ check: $(UNIT) ## unit tests (cmocka), with the number of tests
 SYSTEM := $(PROGRAMS) $(B)/devkube $(B)/ha-writer
 
 check-demo: build-demo need-python ## the demo at a terminal: its printed commands, every way to end it
-	$(Q)PGHA_BUILD=$(abspath $(B)) $(PYTEST) -q test/demo
+	$(Q)tools/run-pytest env PGHA_BUILD=$(abspath $(B)) $(PYTEST) -q test/demo
 
 test-harness: $(B)/ha-writer need-python ## the harness sees what it is there to see
-	$(Q)$(SANDBOX) -- $(PYTEST) -q test/harness
+	$(Q)tools/run-pytest env $(SANDBOX) -- $(PYTEST) -q test/harness
 
 # K=WORD selects scenarios by name; X=-x and the like are passed on to pytest.
-SCENARIOS = tools/run-scenarios env $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=8 $(if $(K),-k '$(K)') $(X) test/scenarios
+SCENARIOS = tools/run-pytest env $(SANDBOX) -- $(PYTEST) -q -rfEs --tb=short --durations=8 $(if $(K),-k '$(K)') $(X) test/scenarios
 
 scenarios-devkube: $(SYSTEM) need-python ## scenarios of three members on the embedded API server
 	$(Q)$(SCENARIOS) --kube devkube

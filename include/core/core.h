@@ -165,6 +165,8 @@ struct memo {
     int64_t reinit_ms;        /* that request was first seen */
     int64_t diverged_ms;      /* own WAL was first found diverged */
     int64_t pg_fault_ms;      /* crash seen */
+    uint8_t rereads;          /* starts that were to make the server read its own WAL, in vain so far */
+    int64_t reread_at_ms;     /* reached_ms of the server that the last of them was for */
     int64_t away_ms;          /* the writer's server is neither primary nor standby since then */
     struct record pending;    /* record in the last lease write whose outcome is open */
     bool has_pending;

@@ -131,6 +131,7 @@ void observe_server(struct agent *a, int64_t now)
         return;
     if (!s->answered) {
         s->answered = true;
+        s->reached_ms = now;
         s->failed_starts = s->walend_failures = 0;
         s->wal_unreadable = false;
         pg_probe_kick_settings(a->probe, 0);

@@ -343,10 +343,24 @@ const struct record_member *blind_writer(const struct turn *t)
 static uint64_t unread_facts(const struct turn *t)
 {
     const struct pg *pg = &t->v->pg;
-    if (!pg->wal_unread || pg->process != PG_RUNNING || pg->in_recovery != TRI_YES)
+    struct memo *m = t->m;
+    if (pg->process != PG_RUNNING || pg->in_recovery != TRI_YES)
         return 0;
-    bool moves = pg->streaming || pg->reached_ms == 0 || t->now - pg->reached_ms < REREAD_MS;
-    return moves ? FACT(WAL_UNREAD) : FACT(WAL_UNREAD) | FACT(WAL_HIDDEN);
+    if (!pg->wal_unread) {
+        if (pg->accounted == TRI_YES)
+            m->rereads = 0;
+        return 0;
+    }
+    /* One record can take minutes (CREATE DATABASE): a start that did not help is not repeated soon. */
+    bool begun = m->rereads > 0 && m->reread_at_ms == pg->reached_ms;
+    unsigned tries = m->rereads - (begun ? 1u : 0u);
+    int64_t patience = (int64_t)REREAD_MS << (tries < 4 ? 3 * tries : 12);
+    if (pg->streaming || pg->reached_ms == 0 || t->now - pg->reached_ms < patience)
+        return FACT(WAL_UNREAD);
+    if (!begun && m->rereads < UINT8_MAX)
+        m->rereads++;
+    m->reread_at_ms = pg->reached_ms;
+    return FACT(WAL_UNREAD) | FACT(WAL_HIDDEN);
 }
 
 uint64_t facts_of(struct turn *t)

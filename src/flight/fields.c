@@ -179,9 +179,9 @@ static const struct field memo_fields[] = {
     ONE(struct memo, rolled_back), ONE(struct memo, preflight_intent),
     ONE(struct memo, preflight_ms), ONE(struct memo, dead_intent), ONE(struct memo, restart_intent),
     ONE(struct memo, reinit_intent), ONE(struct memo, reinit_volume), ONE(struct memo, reinit_ms),
-    ONE(struct memo, diverged_ms), ONE(struct memo, pg_fault_ms), ONE(struct memo, away_ms),
-    SUB(memo, pending, record), ONE(struct memo, has_pending), ONE(struct memo, failsafe_since_ms),
-    ONE(struct memo, last_rule),
+    ONE(struct memo, diverged_ms), ONE(struct memo, pg_fault_ms), ONE(struct memo, rereads),
+    ONE(struct memo, reread_at_ms), ONE(struct memo, away_ms), SUB(memo, pending, record),
+    ONE(struct memo, has_pending), ONE(struct memo, failsafe_since_ms), ONE(struct memo, last_rule),
 };
 
 static const struct field lease_write_fields[] = {

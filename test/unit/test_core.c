@@ -569,6 +569,13 @@ static void core__own_wal_unread__neither_elected_nor_promoted(void **s)
     v.pg.reached_ms = NOW - 5000;
     assert_string_equal(rule_for(&v, &m, &d), "reread");
     assert_true((d.effects & EFF_PG_STOP) != 0);
+    m = d.memo;
+    assert_string_equal(rule_for(&v, &m, &d), "reread"); /* until it is done */
+    m = d.memo;
+    v.pg.reached_ms = NOW - 39000; /* the next life; it may be copying a database */
+    assert_string_equal(rule_for(&v, &m, &d), "elect-wait");
+    v.pg.reached_ms = NOW - 40000;
+    assert_string_equal(rule_for(&v, &m, &d), "reread");
     v.pg.streaming = true; /* it is on its way */
     assert_string_not_equal(rule_for(&v, &m, &d), "reread");
 }
