@@ -26,6 +26,7 @@ class Kubectl:
     def __init__(self, kubeconfig=None):
         self.program = kubereal.find_program("kubectl")
         assert self.program, "no kubectl: run `make kubectl-bin`"
+        self.rendered = {}
         self.env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent",
                     "KUBECONFIG": kubeconfig or "/nonexistent"}
 
@@ -41,7 +42,9 @@ class Kubectl:
         return r.stdout
 
     def kustomize(self, directory):
-        return self("kustomize", os.path.join(ROOT, directory))
+        if directory not in self.rendered:
+            self.rendered[directory] = self("kustomize", os.path.join(ROOT, directory))
+        return self.rendered[directory]
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from kubeclient import ApiError
 
 BUILD = os.environ.get("PGHA_BUILD", os.path.join(ROOT, "build", "gcc"))
 OVERLAYS = sorted(os.listdir(os.path.join(ROOT, "k8s", "overlays")))
+OWN_SUFFIXES = ("rw", "ro", "r", "pods", "config", "viewer", "operator")
 COMPONENTS = sorted(os.listdir(os.path.join(ROOT, "k8s", "components")))
 LONGEST_LEASE_S = 30  # profile calm
 GRACE_S = 100         # PGHA_GRACE_MS, from SIGTERM until guard stops everything by itself
@@ -23,10 +24,26 @@ def objects(text):
     return [d for d in yaml.safe_load_all(text) if d]
 
 
+def namespace_of(docs):
+    found = {d["metadata"].get("namespace", "default") for d in docs if d["kind"] != "Namespace"}
+    assert len(found) == 1, "objects of one cluster in several namespaces"
+    return found.pop()
+
+
 def one(docs, kind, name=None):
     found = [d for d in docs if d["kind"] == kind and name in (None, d["metadata"]["name"])]
     assert len(found) == 1, f"{kind} {name}: {len(found)}"
     return found[0]
+
+
+NAME = """
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: cluster-name
+  annotations: {config.kubernetes.io/local-config: "true"}
+data: {name: every-thing}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -35,26 +52,30 @@ def everything(tmp_path_factory):
     d = tmp_path_factory.mktemp("overlay")
     up = os.path.relpath(os.path.join(ROOT, "k8s"), d)
     (d / "namespace.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: all}\n")
+    (d / "name.yaml").write_text(NAME)
     (d / "kustomization.yaml").write_text(yaml.safe_dump({
-        "namespace": "all", "resources": [f"{up}/base", "namespace.yaml"],
-        "components": [f"{up}/components/{c}" for c in COMPONENTS]}))
+        "namespace": "all", "resources": [f"{up}/base", "namespace.yaml", "name.yaml"],
+        "components": [f"{up}/components/{c}" for c in sorted(COMPONENTS, key=lambda c: c != "name")]}))
     return str(d)
 
 
-@pytest.fixture(params=[*OVERLAYS, "everything"])
+@pytest.fixture(params=[*OVERLAYS, "everything"], scope="session")
 def rendered(request, offline):
     if request.param == "everything":
         return offline.kustomize(request.getfixturevalue("everything"))
     return offline.kustomize(f"k8s/overlays/{request.param}")
 
 
-def test_the_api_server_takes_every_object(rendered, kubectl):
+def test_the_api_server_takes_every_object(rendered, kube, kubectl):
     docs = objects(rendered)
-    for d in docs:
-        if d["kind"] == "Namespace":  # it must exist before a dry run can look into it
-            kubectl("apply", "-f", "-", stdin=yaml.safe_dump(d))
-    ns = {d["metadata"].get("namespace", "default") for d in docs if d["kind"] != "Namespace"}
-    assert len(ns) == 1, "objects of one cluster in several namespaces"
+    space = namespace_of(docs)
+    brought = [d for d in docs if d["kind"] == "Namespace"]
+    assert all(d["metadata"]["name"] == space for d in brought)
+    # It must exist before a dry run can look into it.
+    if brought:
+        kubectl("apply", "-f", "-", stdin=yaml.safe_dump(brought[0]))
+    elif space != "default":
+        kube.admin.create("namespaces", None, {"metadata": {"name": space}})
     out = kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=rendered)
     assert len(out.splitlines()) == len(docs)
 
@@ -132,8 +153,10 @@ def test_selectors_lead_to_the_pods(docs):
     labels = sts["spec"]["template"]["metadata"]["labels"]
     assert _follows(sts["spec"]["selector"]["matchLabels"], labels)
     assert _follows(one(docs, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"], labels)
-    role = {"pg-rw": {"role": "primary"}, "pg-ro": {"role": "replica"}, "pg-r": {}, "pg-pods": {}}
-    for name, extra in role.items():
+    cluster = sts["metadata"]["name"]
+    role = {"rw": {"role": "primary"}, "ro": {"role": "replica"}, "r": {}, "pods": {}}
+    for suffix, extra in role.items():
+        name = f"{cluster}-{suffix}"
         selector = one(docs, "Service", name)["spec"]["selector"]
         assert _follows(selector, {**labels, **extra})
         if extra:
@@ -145,7 +168,35 @@ def test_selectors_lead_to_the_pods(docs):
         if d["kind"] in ("PodMonitor",):
             assert _follows(d["spec"]["selector"]["matchLabels"], labels)
     # pghad takes the cluster's name from the pod's, and finds its pods by it.
-    assert labels["app.kubernetes.io/instance"] == sts["metadata"]["name"]
+    assert labels["app.kubernetes.io/instance"] == cluster
+
+
+def test_one_name_throughout(docs):
+    """Whatever the cluster is called: what refers to an object refers to one that is there."""
+    sts = one(docs, "StatefulSet")
+    cluster, spec = sts["metadata"]["name"], sts["spec"]["template"]["spec"]
+    own = [d["metadata"] for d in docs
+           if d["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "pghad"]
+    assert {m["labels"]["app.kubernetes.io/instance"] for m in own} == {cluster}
+    assert not [m["name"] for m in own if m["name"] != cluster
+                and m["name"] not in [f"{cluster}-{s}" for s in OWN_SUFFIXES]]
+    names = {n for d in docs if d["kind"] == "Role" for r in d["rules"]
+             for n in r.get("resourceNames", ())}
+    assert names == {cluster, f"{cluster}-state"}
+    assert one(docs, "RoleBinding")["roleRef"]["name"] == spec["serviceAccountName"] == cluster
+    sources = next(v for v in spec["volumes"] if v["name"] == "config")["projected"]["sources"]
+    assert one(docs, "ConfigMap", sources[0]["configMap"]["name"])["data"].keys() == {"pghad.yaml"}
+    selectors = [t["labelSelector"] for t in spec.get("topologySpreadConstraints", ())]
+    for term in spec.get("affinity", {}).get("podAntiAffinity", {}).get(
+            "requiredDuringSchedulingIgnoredDuringExecution", ()):
+        selectors.append(term["labelSelector"])
+    labels = sts["spec"]["template"]["metadata"]["labels"]
+    assert all(_follows(s["matchLabels"], labels) for s in selectors)
+    for d in docs:
+        if d["kind"] == "NetworkPolicy":
+            to_members = d["spec"]["egress"][0]["to"][0]["podSelector"]["matchLabels"]
+            from_members = d["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+            assert _follows(to_members, labels) and _follows(from_members, labels)
 
 
 def test_ports_and_rights_agree(docs):
@@ -178,12 +229,12 @@ def test_times_agree(docs):
 def test_the_settings_are_valid(docs, tmp_path):
     """As the agent reads them: file and environment of the container."""
     sts = one(docs, "StatefulSet")
-    text = one(docs, "ConfigMap", "pg-config")["data"]["pghad.yaml"]
+    text = one(docs, "ConfigMap", sts["metadata"]["name"] + "-config")["data"]["pghad.yaml"]
     (tmp_path / "pghad.yaml").write_text(text)
     assert yaml.safe_load(text)["cluster"]["members"] == sts["spec"]["replicas"]
     env = {e["name"]: e["value"] for e in
            sts["spec"]["template"]["spec"]["containers"][0]["env"] if "value" in e}
-    env.update(POD_NAME="pg-0", POD_NAMESPACE="db", POD_UID="0" * 8, POD_IP="10.0.0.1")
+    env.update(POD_NAME=sts["metadata"]["name"] + "-0", POD_NAMESPACE="db", POD_UID="0" * 8, POD_IP="10.0.0.1")
     agent = os.path.join(BUILD, "pghad-agent")
     r = subprocess.run([agent, "--check-config", "--config", tmp_path / "pghad.yaml"], env=env,
                        capture_output=True, text=True)
