@@ -1,4 +1,7 @@
 """First start, retained volumes, stop and start of the whole."""
+import json
+import threading
+
 import pytest
 
 import wait
@@ -104,6 +107,36 @@ def test_all_killed_and_two_are_enough(cluster):
     """R of V suffice: the last primary stays away and comes back later."""
     with cluster.load() as load:
         p = cluster.primary()
+        for m in cluster.members:
+            m.kill()
+        at = wait.boot_us()
+        for m in cluster.others(p):
+            m.start()
+        load.wait_writes(60, at)
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+def test_standbys_killed_behind_an_unused_timeline(cluster):
+    """Recovery finds its timeline number by number; one was allocated to a candidate that died."""
+    def timeline(lease):
+        return json.loads(lease["metadata"]["annotations"]["pghad.io/record"])["timeline"]
+
+    with cluster.load() as load:
+        target, lease = cluster.standby(), cluster.lease()
+        at, before = wait.boot_us(), timeline(lease)
+        order = threading.Thread(target=cluster.switchover, kwargs={"to": target, "check": None})
+        with cluster.kube.admin.watch("leases", cluster.ns, cluster.name,
+                                      since=lease["metadata"]["resourceVersion"]) as w:
+            order.start()
+            next(obj for _, obj in w if timeline(obj) > before)
+        target.kill()
+        order.join()
+        load.wait_writes(60, at)
+        target.start()
+        p = cluster.wait_healthy()
+        assert timeline(cluster.lease()) >= before + 2
         for m in cluster.members:
             m.kill()
         at = wait.boot_us()
