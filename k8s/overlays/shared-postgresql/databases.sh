@@ -4,9 +4,12 @@
 # The limit is that of the tool's pool, so that none can take the connections of the others.
 set -eu
 while read -r role connections; do
-    export role
+    [ -s "$ROLES/$role" ] || { echo "no password in $ROLES/$role" >&2; exit 1; }
+    # Not in an argument, which others can see.
+    password=$(cat "$ROLES/$role")
+    export password
     psql -XqtA -v ON_ERROR_STOP=1 -v role="$role" -v connections="$connections" -d postgres <<'SQL'
-\set password `cat "$ROLES/$role"`
+\getenv password password
 SELECT format('CREATE ROLE %I', :'role')
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION
