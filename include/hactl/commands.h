@@ -18,6 +18,7 @@ int cmd_reinit(struct session *s);
 int cmd_history(struct session *s);
 int cmd_explain(struct session *s);
 int cmd_record(struct session *s);
+int cmd_doctor(struct session *s);
 /* explain with --at, --what-if or --file: from a flight record, not from the cluster. */
 bool explain_wants_record(const struct session *s);
 int explain_record(struct session *s);

@@ -28,6 +28,8 @@ const char *role_text(enum ha_role role);
 /* A simple table: rows of n_columns texts (borrowed while printing). The tree column is the first. */
 struct table;
 struct table *table_new(struct session *s, const char *const *columns, size_t n_columns, bool tree);
+/* On a terminal the column is broken into lines instead of running over its edge. */
+void table_wrap(struct table *t, size_t column);
 /* parent: index of an earlier row, -1 = none. colour: escape code such as "31", or NULL. */
 void table_row(struct table *t, const char *const *cells, int parent, const char *color_code);
 void table_print(struct table *t); /* prints on s->out and frees */

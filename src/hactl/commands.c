@@ -176,6 +176,19 @@ static const struct command commands[] = {
              "pghad --replay. It holds names, positions and settings, no secrets.",
      .opts = {OPT_FILE},
      .run = cmd_record},
+    {.name = "doctor",
+     .operands = "",
+     .help = "what is wrong with the objects of the cluster, and how to mend it",
+     .text = "Reads the StatefulSet, its settings and Secrets, Services, PodDisruptionBudgets, "
+             "autoscalers, nodes, the rights of the members' account, the latency of the API server as "
+             "seen from here, and the clocks of the members; judges them without changing anything. "
+             "One row per finding: ok, warning, error or unknown (what this account may not read), "
+             "what was found, why it matters, and the remedy. Of Secrets only the names of their keys "
+             "are used. Exits with 0 when nothing is worse than a warning, with 3 when there is an "
+             "error, with 4 when the StatefulSets cannot be read. The ClusterRole view suffices for "
+             "all but Secrets, Roles, nodes and reviews of access. -o json has all rows; -o name the "
+             "checks with a warning or an error.",
+     .run = cmd_doctor},
     {.name = "show-config",
      .operands = "",
      .help = "the cluster-wide settings",

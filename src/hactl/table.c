@@ -34,6 +34,14 @@ struct table *table_new(struct session *s, const char *const *columns, size_t n_
     return t;
 }
 
+void table_wrap(struct table *t, size_t column)
+{
+    struct libscols_column *c = scols_table_get_column(t->t, column);
+
+    if (c && t->s->out_tty)
+        scols_column_set_flags(c, scols_column_get_flags(c) | SCOLS_FL_WRAP);
+}
+
 void table_row(struct table *t, const char *const *cells, int parent, const char *color_code)
 {
     struct libscols_line *line;
