@@ -295,3 +295,21 @@ def test_shared_postgresql_makes_the_databases_by_a_job(offline, kube, namespace
     made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "job", "namespace": namespace},
             "spec": pod}
     wait.until(lambda: kube.admin.ask("POST", path, made), 10, "the Job's pod to be admitted")
+
+
+def test_nothing_is_exposed(deployment):
+    """Inside the cluster only; one Service without an address of its own names the pods."""
+    want, docs = deployment
+    services = [d for d in docs if d["kind"] == "Service"]
+    assert all(s["spec"].get("type", "ClusterIP") == "ClusterIP" for s in services)
+    assert [s["metadata"]["name"] for s in services if s["spec"].get("clusterIP") == "None"] == [
+        f"{want.name}-pods"]
+
+
+def test_no_password_outside_a_secret(deployment):
+    _, docs = deployment
+    for d in docs:
+        if d["kind"] == "ConfigMap":
+            assert not {"POSTGRES_PASSWORD", "superuser-password"} & set(d["data"])
+    env = container(docs)["env"]
+    assert not [e["name"] for e in env if "PASSWORD" in e["name"] and not e["name"].endswith("_FILE")]

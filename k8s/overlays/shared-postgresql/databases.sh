@@ -1,3 +1,4 @@
+#!/bin/bash
 # A role and a database of its own for each tool; to be run as often as one likes, also to set the
 # passwords anew. ROLES: directory with a file per role that holds its password.
 #

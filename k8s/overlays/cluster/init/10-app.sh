@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Once, in the new database: the role of the applications owns it. Its name and password come from the
 # Secret that is mounted at APP_CREDENTIALS.
 app_name=$(cat "$APP_CREDENTIALS/username")
