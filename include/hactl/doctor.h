@@ -1,8 +1,8 @@
-/* Preflight checks of a cluster. Pure: each check judges objects as the API server gave them and adds
- * rows to a report; only cmd_doctor.c makes requests, and those only read.
+/* Preflight checks of a cluster. Pure: each check judges objects as the API server gave them and
+ * adds rows to a report; only cmd_doctor.c makes requests, and those only read.
  *
- * An object that is missing, of another type or nonsense is a row, never a crash: what is judged here
- * was written by people. */
+ * An object that is missing, of another type or nonsense is a row, never a crash: what is judged
+ * here was written by people. */
 #ifndef PGHAD_HACTL_DOCTOR_H
 #define PGHAD_HACTL_DOCTOR_H
 
@@ -61,7 +61,7 @@ struct doctor_set {
 /* What the members' account must be allowed: the rules of k8s/base/rbac.yaml. */
 struct doctor_need {
     const char *verb, *group, *resource;
-    enum { NEED_ANY, NEED_LEASE, NEED_STATE } name; /* resourceNames: none, the cluster's, its -state */
+    enum { NEED_ANY, NEED_LEASE, NEED_STATE } name; /* none, the cluster's, its -state */
     bool optional; /* the database runs without it */
 };
 #define DOCTOR_NEEDS 16
@@ -77,10 +77,10 @@ struct doctor_clock {
 
 struct doctor_facts {
     char cluster[64], ns[64];
-    struct doctor_object state, statefulsets, services, pdbs, autoscalers, pods, nodes, bindings, roles,
-        cluster_bindings;
+    struct doctor_object state, statefulsets, services, pdbs, autoscalers, pods, nodes;
+    struct doctor_object bindings, roles, cluster_bindings;
     struct json_object *cluster_roles; /* owned; name -> object, those that bindings name */
-    struct json_object *secrets;       /* owned; name -> array of keys, null = absent, false = denied */
+    struct json_object *secrets; /* owned; name -> array of keys, null = absent, false = denied */
     struct doctor_set set[DOCTOR_SETS_MAX];
     size_t sets;
     const struct doctor_set *own; /* of this cluster; NULL = none */
@@ -94,8 +94,8 @@ struct doctor_facts {
 
 void doctor_facts_done(struct doctor_facts *f);
 
-/* Takes the StatefulSets of pghad out of the list: by label, image, variables or mounted settings, or
- * because one has the name of the cluster. */
+/* Takes the StatefulSets of pghad out of the list: by label, image, variables or mounted settings,
+ * or because one has the name of the cluster. */
 void doctor_find_sets(struct doctor_facts *f);
 /* Name of the ConfigMap that the set mounts with pghad.yaml; "" = none. Borrowed. */
 const char *doctor_settings_name(const struct doctor_set *s);
@@ -107,23 +107,24 @@ void doctor_choose_own(struct doctor_facts *f);
 /* ServiceAccount of the members; "default" when the template names none. Borrowed. */
 const char *doctor_account(const struct doctor_facts *f);
 /* Resource name of a need in dst, "" = none. */
-void doctor_need_name(const struct doctor_facts *f, const struct doctor_need *n, char *dst, size_t size);
+void doctor_need_name(const struct doctor_facts *f, const struct doctor_need *n, char *dst,
+                      size_t size);
 /* A RoleBinding or ClusterRoleBinding names the members' account or a group that it is in. */
 bool doctor_binds_account(const struct doctor_facts *f, struct json_object *binding);
 /* From Role and ClusterRole objects to f->allowed and f->how. */
 void doctor_access_from_roles(struct doctor_facts *f);
-/* Names of the Secrets that the own set cannot start without: calls take() for each, key "" = whole. */
+/* The Secrets that the own set cannot start without: calls take() for each, key "" = the whole. */
 void doctor_each_secret(const struct doctor_facts *f,
                         void (*take)(void *arg, const char *name, const char *key), void *arg);
-/* A member's clock from its /status document, asked at sent_us and answered at done_us of ours. False
- * when the document gives no time. */
+/* A member's clock from its /status document, asked at sent_us and answered at done_us of ours.
+ * False when the document gives no time. */
 bool doctor_clock_read(struct json_object *status, int64_t sent_us, int64_t done_us,
                        struct doctor_clock *ret);
 
 typedef void doctor_check(const struct doctor_facts *f, struct doctor_report *r);
 doctor_check doctor_statefulset, doctor_settings, doctor_access, doctor_services, doctor_probes,
-    doctor_grace, doctor_budget, doctor_image, doctor_one_lease, doctor_autoscaler, doctor_placement,
-    doctor_secrets, doctor_latency, doctor_clocks, doctor_mesh;
+    doctor_grace, doctor_budget, doctor_image, doctor_one_lease, doctor_autoscaler,
+    doctor_placement, doctor_secrets, doctor_latency, doctor_clocks, doctor_mesh;
 /* All of them, in the order in which people should mend. */
 void doctor_run(const struct doctor_facts *f, struct doctor_report *r);
 
@@ -136,7 +137,8 @@ const char *doctor_status_text(enum doctor_status s);
 struct doctor_row *doctor_add(struct doctor_report *r, enum doctor_status s, const char *check,
                               const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void doctor_why(struct doctor_row *row, const char *text);
-void doctor_remedy(struct doctor_row *row, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void doctor_remedy(struct doctor_row *row, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* False after a row that says why the objects could not be read; resource as in kubectl. */
 bool doctor_readable(const struct doctor_facts *f, struct doctor_report *r, const char *check,
                      const struct doctor_object *o, const char *resource);

@@ -1,5 +1,5 @@
-/* doctor: reads what the checks judge, and shows their rows. It sends nothing that changes an object:
- * GETs, and reviews of access, which the API server answers and does not keep. */
+/* doctor: reads what the checks judge, and shows their rows. It sends nothing that changes an
+ * object: GETs, and reviews of access, which the API server answers and does not keep. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +36,8 @@ static void get(struct session *s, struct doctor_object *o, const char *path)
 }
 
 /* group is "api/v1" or "apis/<group>/<version>"; name may carry a query. */
-static void get_in_namespace(struct session *s, const struct doctor_facts *f, struct doctor_object *o,
-                             const char *group, const char *name)
+static void get_in_namespace(struct session *s, const struct doctor_facts *f,
+                             struct doctor_object *o, const char *group, const char *name)
 {
     char path[512];
 
@@ -55,8 +55,10 @@ static bool is_name(const char *s)
 
 static bool is_role_name(const char *s)
 {
-    return *s && *s != '.' &&
-           s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:")] == '\0';
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:";
+
+    return *s && *s != '.' && s[strspn(s, allowed)] == '\0';
 }
 
 /* --- access of the members' account --- */
@@ -138,7 +140,8 @@ static void get_cluster_roles(struct session *s, struct doctor_facts *f, struct 
         char path[320];
         if (!str_eq(jtext(jget(ref, "kind", NULL)), "ClusterRole") || !is_role_name(name) ||
             jget(f->cluster_roles, name, NULL) ||
-            !str_format(path, sizeof(path), "/apis/rbac.authorization.k8s.io/v1/clusterroles/%s", name))
+            !str_format(path, sizeof(path), "/apis/rbac.authorization.k8s.io/v1/clusterroles/%s",
+                        name))
             continue;
         get(s, &role, path);
         if (role.o)
@@ -228,8 +231,8 @@ static void measure_latency(struct session *s, struct doctor_facts *f)
 {
     char path[256];
 
-    if (!str_format(path, sizeof(path), "/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s", f->ns,
-                    f->cluster))
+    if (!str_format(path, sizeof(path), "/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s",
+                    f->ns, f->cluster))
         return;
     for (size_t i = 0; i <= LATENCY_SAMPLES && f->lost < 2; i++) {
         struct doctor_object o = {0};
@@ -248,18 +251,19 @@ static void measure_latency(struct session *s, struct doctor_facts *f)
 static void measure_clocks(struct session *s, struct doctor_facts *f)
 {
     int64_t port = f->own ? doctor_rest_port(f->own) : 8008;
-    size_t silent = 0;
+    size_t n = doctor_items(f->pods.o), silent = 0;
 
-    for (size_t i = 0; i < doctor_items(f->pods.o) && f->clocks < DOCTOR_CLOCKS_MAX && silent < 3; i++) {
+    for (size_t i = 0; i < n && f->clocks < DOCTOR_CLOCKS_MAX && silent < 3; i++) {
         struct json_object *pod = doctor_item(f->pods.o, i);
+        struct doctor_clock *clock = &f->clock[f->clocks];
         struct api_fetch fetch = {.port = port, .path = "/status"};
         jcopy(fetch.host, sizeof(fetch.host), jget(pod, "status", "podIP", NULL));
         if (!fetch.host[0] || jget(pod, "metadata", "deletionTimestamp", NULL))
             continue;
         int64_t sent_us = clock_wall_us();
         api_fetch_all(s->api, &fetch, 1, clock_boot_ms() + STATUS_MS);
-        if (fetch.doc && doctor_clock_read(fetch.doc, sent_us, clock_wall_us(), &f->clock[f->clocks]) &&
-            str_eq(f->clock[f->clocks].name, jtext(jget(pod, "metadata", "name", NULL))))
+        if (fetch.doc && doctor_clock_read(fetch.doc, sent_us, clock_wall_us(), clock) &&
+            str_eq(clock->name, jtext(jget(pod, "metadata", "name", NULL))))
             f->clocks++;
         silent += fetch.doc == NULL;
         json_object_put(fetch.doc);
@@ -293,8 +297,8 @@ static void read_facts(struct session *s, struct doctor_facts *f)
     if (str_format(rest, sizeof(rest), "configmaps/%s-state", f->cluster))
         get_in_namespace(s, f, &f->state, "api/v1", rest);
     read_sets(s, f);
-    if (f->statefulsets.read == DOCTOR_FAILED) /* no API server: every other read would wait as well */
-        return;
+    if (f->statefulsets.read == DOCTOR_FAILED)
+        return; /* no API server: every other read would wait as well */
     get_in_namespace(s, f, &f->services, "api/v1", "services");
     get_in_namespace(s, f, &f->pdbs, "apis/policy/v1", "poddisruptionbudgets");
     get_in_namespace(s, f, &f->autoscalers, "apis/autoscaling/v2", "horizontalpodautoscalers");
@@ -308,17 +312,20 @@ static void read_facts(struct session *s, struct doctor_facts *f)
     measure_clocks(s, f);
 }
 
+static void put_count(struct json_object *o, const char *key, size_t n)
+{
+    json_object_object_add(o, key, json_object_new_int64((int64_t)n));
+}
+
 static struct json_object *report_json(const struct doctor_facts *f, const struct doctor_report *r)
 {
     struct json_object *o = json_object_new_object(), *rows = json_object_new_array();
 
     put_text(o, "cluster", f->cluster);
     put_text(o, "namespace", f->ns);
-    json_object_object_add(o, "errors", json_object_new_int64((int64_t)doctor_count(r, DOCTOR_ERROR)));
-    json_object_object_add(o, "warnings",
-                           json_object_new_int64((int64_t)doctor_count(r, DOCTOR_WARNING)));
-    json_object_object_add(o, "unknown",
-                           json_object_new_int64((int64_t)doctor_count(r, DOCTOR_UNKNOWN)));
+    put_count(o, "errors", doctor_count(r, DOCTOR_ERROR));
+    put_count(o, "warnings", doctor_count(r, DOCTOR_WARNING));
+    put_count(o, "unknown", doctor_count(r, DOCTOR_UNKNOWN));
     for (size_t i = 0; i < r->n; i++) {
         struct json_object *row = json_object_new_object();
         put_text(row, "status", doctor_status_text(r->row[i].status));
@@ -332,7 +339,8 @@ static struct json_object *report_json(const struct doctor_facts *f, const struc
     return o;
 }
 
-static void render_report(struct session *s, const struct doctor_facts *f, const struct doctor_report *r)
+static void render_report(struct session *s, const struct doctor_facts *f,
+                          const struct doctor_report *r)
 {
     static const char *const columns[] = {"STATUS", "CHECK", "WHAT", "WHY", "REMEDY"};
     static const char *const colors[] = {NULL, "33", "31", "36"};
@@ -354,8 +362,8 @@ static void render_report(struct session *s, const struct doctor_facts *f, const
         table_wrap(t, c);
     for (size_t i = 0; i < r->n; i++) {
         const struct doctor_row *row = &r->row[i];
-        const char *const cells[] = {doctor_status_text(row->status), row->check, row->what, row->why,
-                                     row->remedy};
+        const char *const cells[] = {doctor_status_text(row->status), row->check, row->what,
+                                     row->why, row->remedy};
         table_row(t, cells, -1, colors[row->status]);
     }
     table_print(t);
@@ -377,12 +385,13 @@ int cmd_doctor(struct session *s)
         return rc;
     must((f = calloc(1, sizeof(*f))) && (r = calloc(1, sizeof(*r))));
     read_facts(s, f);
-    if (f->statefulsets.read == DOCTOR_FAILED || f->statefulsets.read == DOCTOR_DENIED) {
+    if (f->statefulsets.read == DOCTOR_DENIED) {
         rc = session_fail(s, EXIT_UNREACHABLE,
-                          "The account needs to read what it judges: the ClusterRole view is enough "
-                          "for most.",
-                          f->statefulsets.read == DOCTOR_DENIED ? "your account may not list statefulsets"
-                                                                : "the API server does not answer");
+                          "The ClusterRole view is enough for most of what is judged.",
+                          "your account may not list statefulsets");
+    } else if (f->statefulsets.read == DOCTOR_FAILED) {
+        rc = session_fail(s, EXIT_UNREACHABLE, "Is the API server up?",
+                          "the StatefulSets could not be read");
     } else {
         doctor_run(f, r);
         render_report(s, f, r);

@@ -67,8 +67,8 @@ bool doctor_readable(const struct doctor_facts *f, struct doctor_report *r, cons
     if (o->read == DOCTOR_READ)
         return true;
     row = doctor_add(r, DOCTOR_UNKNOWN, check,
-                     o->read == DOCTOR_DENIED ? "your account may not read %s" : "%s could not be read",
-                     resource);
+                     o->read == DOCTOR_DENIED ? "your account may not read %s"
+                                              : "%s could not be read", resource);
     doctor_remedy(row, "kubectl auth can-i list %s -n %s", resource, f->ns);
     return false;
 }
@@ -174,7 +174,8 @@ static struct json_object *settings_volume(const struct doctor_set *s)
     for (size_t i = 0; i < doctor_length(mounts) && !*name; i++) {
         struct json_object *m = json_object_array_get_idx(mounts, i);
         const char *path = jtext(jget(m, "mountPath", NULL));
-        if (str_eq(path, SETTINGS_DIR) || str_eq(path, SETTINGS_DIR "/") || str_eq(path, CONFIG_FILE))
+        if (str_eq(path, SETTINGS_DIR) || str_eq(path, SETTINGS_DIR "/") ||
+            str_eq(path, CONFIG_FILE))
             name = jtext(jget(m, "name", NULL));
     }
     for (size_t i = 0; *name && i < doctor_length(volumes); i++) {

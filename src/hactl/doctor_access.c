@@ -29,12 +29,15 @@ const struct doctor_need doctor_needs[DOCTOR_NEEDS] = {
 
 const char *doctor_account(const struct doctor_facts *f)
 {
-    const char *name = f->own ? jtext(jget(doctor_pod_spec(f->own), "serviceAccountName", NULL)) : "";
+    const char *name = "";
 
+    if (f->own)
+        name = jtext(jget(doctor_pod_spec(f->own), "serviceAccountName", NULL));
     return *name ? name : "default";
 }
 
-void doctor_need_name(const struct doctor_facts *f, const struct doctor_need *n, char *dst, size_t size)
+void doctor_need_name(const struct doctor_facts *f, const struct doctor_need *n, char *dst,
+                      size_t size)
 {
     if (n->name == NEED_ANY ||
         !str_format(dst, size, "%s%s", f->cluster, n->name == NEED_STATE ? "-state" : ""))
@@ -67,7 +70,8 @@ static bool rules_allow(struct json_object *rules, const struct doctor_need *n, 
 {
     for (size_t i = 0; i < doctor_length(rules); i++) {
         struct json_object *rule = json_object_array_get_idx(rules, i);
-        if (holds(jget(rule, "verbs", NULL), n->verb) && holds(jget(rule, "apiGroups", NULL), n->group) &&
+        if (holds(jget(rule, "verbs", NULL), n->verb) &&
+            holds(jget(rule, "apiGroups", NULL), n->group) &&
             holds(jget(rule, "resources", NULL), n->resource) &&
             rule_names(jget(rule, "resourceNames", NULL), name))
             return true;
@@ -99,7 +103,7 @@ bool doctor_binds_account(const struct doctor_facts *f, struct json_object *bind
     return false;
 }
 
-/* Rules of the Role or ClusterRole that a binding names; *seen is false when it could not be read. */
+/* Rules of the Role or ClusterRole that a binding names; *seen = false when it was not read. */
 static struct json_object *bound_rules(const struct doctor_facts *f, struct json_object *binding,
                                        bool *seen)
 {
@@ -175,8 +179,8 @@ void doctor_access(const struct doctor_facts *f, struct doctor_report *r)
     if (f->how == HOW_NONE) {
         row = doctor_add(r, DOCTOR_UNKNOWN, "access", "your account may not ask what %s may",
                          doctor_account(f));
-        doctor_remedy(row, "kubectl auth can-i --list -n %s --as system:serviceaccount:%s:%s", f->ns,
-                      f->ns, doctor_account(f));
+        doctor_remedy(row, "kubectl auth can-i --list -n %s --as system:serviceaccount:%s:%s",
+                      f->ns, f->ns, doctor_account(f));
         return;
     }
     for (size_t k = 0; k < DOCTOR_NEEDS; k++) {

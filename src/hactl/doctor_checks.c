@@ -66,8 +66,9 @@ void doctor_settings(const struct doctor_facts *f, struct doctor_report *r)
     } else if (f->state.read == DOCTOR_DENIED || f->state.read == DOCTOR_FAILED) {
         doctor_readable(f, r, check, &f->state, "configmaps");
     } else if (s->cfg.cluster.members != replicas) {
-        row = doctor_add(r, DOCTOR_WARNING, check, "cluster.members is %lld, the StatefulSet has %lld "
-                         "replicas", (long long)s->cfg.cluster.members, (long long)replicas);
+        row = doctor_add(r, DOCTOR_WARNING, check,
+                         "cluster.members is %lld, the StatefulSet has %lld replicas",
+                         (long long)s->cfg.cluster.members, (long long)replicas);
         doctor_why(row, "the first initialisation waits for so many members");
         doctor_remedy(row, "set cluster.members or spec.replicas so that they are equal");
     } else {
@@ -96,7 +97,7 @@ void doctor_one_lease(const struct doctor_facts *f, struct doctor_report *r)
     if (n > 1) {
         row = doctor_add(r, DOCTOR_ERROR, check, "%zu StatefulSets take the Lease %s: %s", n,
                          f->cluster, names);
-        doctor_why(row, "only one of them may hold the data; the members of the other are refused");
+        doctor_why(row, "the members of both compete for one Lease: one primary among two sets of volumes");
         doctor_remedy(row, "give each its own cluster.name (PGHA_CLUSTER_NAME), or delete one");
     } else if (n == 1) {
         doctor_add(r, DOCTOR_OK, check, "one StatefulSet takes the Lease %s", f->cluster);
@@ -130,8 +131,9 @@ void doctor_image(const struct doctor_facts *f, struct doctor_report *r)
             continue;
         row = doctor_add(r, DOCTOR_WARNING, check, "container %s: %s has %s",
                          jtext(jget(c, "name", NULL)), image, *tag ? "the tag latest" : "no tag");
-        doctor_why(row, "members run whatever it meant when their pod was made: versions get mixed");
-        doctor_remedy(row, "name a version or a digest in spec.template.spec.containers[%zu].image", i);
+        doctor_why(row, "each pod runs what it meant when the pod was made: versions get mixed");
+        doctor_remedy(row, "name a version or a digest in spec.template.spec.containers[%zu].image",
+                      i);
         good = false;
     }
     if (good)
@@ -152,20 +154,23 @@ void doctor_grace(const struct doctor_facts *f, struct doctor_report *r)
     str_to_i64(doctor_env(f->own, "PGHA_GRACE_MS"), 0, INT64_MAX / 2, &guard_ms);
     int64_t stop_ms = f->own->cfg_ok ? f->own->cfg.failover.stop_timeout_ms : 0;
     if (pod_ms <= stop_ms) {
-        row = doctor_add(r, DOCTOR_ERROR, check, "pods get %lld s to end, failover.stop_timeout is "
-                         "%lld ms", (long long)(pod_ms / 1000), (long long)stop_ms);
+        row = doctor_add(r, DOCTOR_ERROR, check,
+                         "pods get %lld s to end, failover.stop_timeout is %lld ms",
+                         (long long)(pod_ms / 1000), (long long)stop_ms);
         doctor_why(row, "kubelet kills the server before its shutdown checkpoint: crash recovery");
     } else if (pod_ms <= guard_ms) {
-        row = doctor_add(r, DOCTOR_WARNING, check, "pods get %lld s to end, the supervisor takes up to "
-                         "%lld ms", (long long)(pod_ms / 1000), (long long)guard_ms);
+        row = doctor_add(r, DOCTOR_WARNING, check,
+                         "pods get %lld s to end, the supervisor takes up to %lld ms",
+                         (long long)(pod_ms / 1000), (long long)guard_ms);
         doctor_why(row, "kubelet may kill in the middle of a switchover and a clean stop");
     } else {
-        doctor_add(r, DOCTOR_OK, check, "%lld s, longer than every stop", (long long)(pod_ms / 1000));
+        doctor_add(r, DOCTOR_OK, check, "%lld s, longer than every stop",
+                   (long long)(pod_ms / 1000));
         return;
     }
-    int64_t need_ms = guard_ms > stop_ms ? guard_ms : stop_ms;
+    int64_t need_s = (guard_ms > stop_ms ? guard_ms : stop_ms) / 1000 + 20;
     doctor_remedy(row, "spec.template.spec.terminationGracePeriodSeconds: %lld (or a smaller "
-                       "PGHA_GRACE_MS)", (long long)(need_ms / 1000 + 20));
+                       "PGHA_GRACE_MS)", (long long)need_s);
 }
 
 typedef void secret_taker(void *arg, const char *name, const char *key);
@@ -183,7 +188,8 @@ static void secret_source(struct json_object *o, const char *name, secret_taker 
 
 static void secrets_of_env(struct json_object *container, secret_taker *take, void *arg)
 {
-    struct json_object *env = jget(container, "env", NULL), *from = jget(container, "envFrom", NULL);
+    struct json_object *env = jget(container, "env", NULL);
+    struct json_object *from = jget(container, "envFrom", NULL);
 
     for (size_t i = 0; i < doctor_length(env); i++) {
         struct json_object *ref = jget(json_object_array_get_idx(env, i), "valueFrom",
@@ -255,7 +261,8 @@ static void judge_secret(void *arg, const char *name, const char *key)
         w->good = false;
         if (*key) /* said once for the whole Secret */
             return;
-        row = doctor_add(w->r, DOCTOR_UNKNOWN, check, "your account may not read the Secret %s", name);
+        row = doctor_add(w->r, DOCTOR_UNKNOWN, check, "your account may not read the Secret %s",
+                         name);
         doctor_remedy(row, "kubectl get secret %s -n %s", name, w->f->ns);
     } else if (!keys && !*key) {
         w->good = false;
@@ -278,7 +285,8 @@ void doctor_secrets(const struct doctor_facts *f, struct doctor_report *r)
         return;
     doctor_each_secret(f, judge_secret, &w);
     if (w.good)
-        doctor_add(r, DOCTOR_OK, "secrets", w.n ? "all exist with the keys asked for" : "none is used");
+        doctor_add(r, DOCTOR_OK, "secrets",
+                   w.n ? "all exist with the keys asked for" : "none is used");
 }
 
 void doctor_mesh(const struct doctor_facts *f, struct doctor_report *r)

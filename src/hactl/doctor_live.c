@@ -36,16 +36,19 @@ void doctor_latency(const struct doctor_facts *f, struct doctor_report *r)
     }
     memcpy(us, f->latency_us, sizeof(us));
     qsort(us, f->samples, sizeof(us[0]), by_size);
-    double p50 = (double)us[f->samples / 2] / 1000, max = (double)us[f->samples - 1] / 1000;
+    int64_t middle_us = us[f->samples / 2], longest_us = us[f->samples - 1];
+    double p50 = (double)middle_us / 1000, max = (double)longest_us / 1000;
     if (f->lost > 0 || max >= (double)limit_ms || p50 * 4 >= (double)limit_ms) {
-        row = doctor_add(r, DOCTOR_WARNING, check, "from here p50 %.1f ms, max %.1f ms, %zu of %zu lost; "
-                         "lease.request is %lld ms (%s)", p50, max, f->lost, f->lost + f->samples,
+        row = doctor_add(r, DOCTOR_WARNING, check,
+                         "from here p50 %.1f ms, max %.1f ms, %zu of %zu lost; lease.request is "
+                         "%lld ms (%s)", p50, max, f->lost, f->lost + f->samples,
                          (long long)limit_ms, profile);
         doctor_why(row, "if the members see the same, renewals are late and the primary is fenced");
         doctor_remedy(row, "measure in a pod; lease.profile: calm, or a larger lease.request");
     } else {
-        doctor_add(r, DOCTOR_OK, check, "from here p50 %.1f ms, max %.1f ms; lease.request is %lld ms "
-                   "(%s)", p50, max, (long long)limit_ms, profile);
+        doctor_add(r, DOCTOR_OK, check,
+                   "from here p50 %.1f ms, max %.1f ms; lease.request is %lld ms (%s)",
+                   p50, max, (long long)limit_ms, profile);
     }
 }
 

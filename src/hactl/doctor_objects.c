@@ -104,7 +104,8 @@ static bool judge_headless(const struct doctor_facts *f, struct doctor_report *r
     struct doctor_row *row;
 
     if (!svc) {
-        row = doctor_add(r, DOCTOR_WARNING, "services", "spec.serviceName \"%s\" does not exist", name);
+        row = doctor_add(r, DOCTOR_WARNING, "services", "spec.serviceName \"%s\" does not exist",
+                         name);
         doctor_why(row, "pods have no names in the DNS");
         doctor_remedy(row, "add a headless Service of that name (clusterIP: None)");
         return false;
@@ -112,10 +113,11 @@ static bool judge_headless(const struct doctor_facts *f, struct doctor_report *r
     if (!str_eq(jtext(jget(svc, "spec", "clusterIP", NULL)), "None") ||
         !jbool(jget(svc, "spec", "publishNotReadyAddresses", NULL), false) ||
         !selects_members(f->own, jget(svc, "spec", "selector", NULL), "")) {
-        row = doctor_add(r, DOCTOR_ERROR, "services", "%s is not headless with unready addresses of all "
-                         "members", name);
+        row = doctor_add(r, DOCTOR_ERROR, "services",
+                         "%s is not headless with unready addresses of all members", name);
         doctor_why(row, "a replica clones from members that are not ready yet");
-        doctor_remedy(row, "clusterIP: None, publishNotReadyAddresses: true, selector without a role");
+        doctor_remedy(row, "clusterIP: None, publishNotReadyAddresses: true, selector without a "
+                           "role");
         return false;
     }
     return true;
@@ -164,8 +166,8 @@ void doctor_services(const struct doctor_facts *f, struct doctor_report *r)
 
 /* --- PodDisruptionBudget --- */
 
-/* An amount or a share of replicas; shares are rounded up, as the disruption controller does. -1 = not
- * given or nonsense. */
+/* An amount or a share of replicas; shares are rounded up, as the disruption controller does.
+ * -1 = not given or nonsense. */
 static int64_t amount(struct json_object *o, int64_t replicas)
 {
     char digits[8];
@@ -192,13 +194,14 @@ static void judge_budget(struct json_object *pdb, int64_t replicas, struct docto
     struct doctor_row *row;
 
     if (may <= 0 && replicas > 0) {
-        row = doctor_add(r, DOCTOR_ERROR, check, "%s forbids every eviction of %lld replica%s", name,
-                         (long long)replicas, replicas == 1 ? "" : "s");
+        row = doctor_add(r, DOCTOR_ERROR, check, "%s forbids every eviction of %lld replica%s",
+                         name, (long long)replicas, replicas == 1 ? "" : "s");
         doctor_why(row, "a drain of the node waits for ever");
         doctor_remedy(row, "spec.maxUnavailable: 1 instead of minAvailable");
     } else if (may > 1 && 2 * (replicas - may) <= replicas) {
-        row = doctor_add(r, DOCTOR_WARNING, check, "%s allows %lld of %lld members to be evicted at once",
-                         name, (long long)may, (long long)replicas);
+        row = doctor_add(r, DOCTOR_WARNING, check,
+                         "%s allows %lld of %lld members to be evicted at once", name,
+                         (long long)may, (long long)replicas);
         doctor_why(row, "the rest is no majority: writes stop or nobody can be elected");
         doctor_remedy(row, "spec.maxUnavailable: 1");
     } else {
@@ -234,7 +237,7 @@ void doctor_budget(const struct doctor_facts *f, struct doctor_report *r)
     } else if (replicas > 1) {
         row = doctor_add(r, DOCTOR_WARNING, check, "no PodDisruptionBudget selects the members");
         doctor_why(row, "a drain may take all members at once");
-        doctor_remedy(row, "apply one with spec.maxUnavailable: 1 (k8s/base/poddisruptionbudget.yaml)");
+        doctor_remedy(row, "add k8s/base/poddisruptionbudget.yaml with spec.maxUnavailable: 1");
     } else {
         doctor_add(r, DOCTOR_OK, check, "none, and one replica needs none");
     }
@@ -317,16 +320,19 @@ void doctor_placement(const struct doctor_facts *f, struct doctor_report *r)
             doctor_remedy(row, "kubectl get pods -n %s -l app.kubernetes.io/instance=%s", f->ns,
                           f->cluster);
     } else if (s.nodes_seen == 1) {
-        row = doctor_add(r, DOCTOR_WARNING, check, "all %zu members are on node %s", s.pods, s.node);
+        row = doctor_add(r, DOCTOR_WARNING, check, "all %zu members are on node %s", s.pods,
+                         s.node);
         doctor_why(row, "the end of one node is the end of the database");
-        doctor_remedy(row, "podAntiAffinity on kubernetes.io/hostname (k8s/components/anti-affinity)");
+        doctor_remedy(row, "podAntiAffinity on kubernetes.io/hostname "
+                           "(k8s/components/anti-affinity)");
     } else if (!doctor_readable(f, r, check, &f->nodes, "nodes")) {
         return;
     } else if (s.zone_missing) {
         row = doctor_add(r, DOCTOR_UNKNOWN, check, "several nodes; they do not tell their zone");
         doctor_remedy(row, "kubectl get nodes -L topology.kubernetes.io/zone");
     } else if (s.zones_seen == 1) {
-        row = doctor_add(r, DOCTOR_WARNING, check, "all %zu members are in zone %s", s.pods, s.zone);
+        row = doctor_add(r, DOCTOR_WARNING, check, "all %zu members are in zone %s", s.pods,
+                         s.zone);
         doctor_why(row, "the end of one zone is the end of the database");
         doctor_remedy(row, "topologySpreadConstraints on topology.kubernetes.io/zone");
     } else {

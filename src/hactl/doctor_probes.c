@@ -52,7 +52,8 @@ static int64_t patience_ms(struct json_object *probe)
     return period_s * failures * 1000;
 }
 
-static bool judge_liveness(const struct doctor_set *s, struct json_object *p, struct doctor_report *r)
+static bool judge_liveness(const struct doctor_set *s, struct json_object *p,
+                           struct doctor_report *r)
 {
     struct doctor_row *row;
 
@@ -72,8 +73,9 @@ static bool judge_liveness(const struct doctor_set *s, struct json_object *p, st
     }
     int64_t lease_ms = s->cfg_ok ? s->cfg.lease.duration_ms : 0;
     if (patience_ms(p) <= lease_ms) {
-        row = doctor_add(r, DOCTOR_ERROR, check, "liveness gives up after %lld s, the lease lasts "
-                         "%lld s", (long long)(patience_ms(p) / 1000), (long long)(lease_ms / 1000));
+        row = doctor_add(r, DOCTOR_ERROR, check,
+                         "liveness gives up after %lld s, the lease lasts %lld s",
+                         (long long)(patience_ms(p) / 1000), (long long)(lease_ms / 1000));
         doctor_why(row, "a starved node restarts its databases before the fence had to act");
         doctor_remedy(row, "livenessProbe: periodSeconds x failureThreshold of 60 or more");
         return false;
@@ -81,7 +83,8 @@ static bool judge_liveness(const struct doctor_set *s, struct json_object *p, st
     return true;
 }
 
-static bool judge_startup(const struct doctor_set *s, struct json_object *p, struct doctor_report *r)
+static bool judge_startup(const struct doctor_set *s, struct json_object *p,
+                          struct doctor_report *r)
 {
     struct doctor_row *row;
     const char *path = rest_path(s, p);
@@ -89,15 +92,16 @@ static bool judge_startup(const struct doctor_set *s, struct json_object *p, str
     if (!p) {
         row = doctor_add(r, DOCTOR_WARNING, check, "no startup probe");
         doctor_why(row, "liveness counts from the first second, also while a Secret is awaited");
-        doctor_remedy(row, "startupProbe.httpGet: {path: /startup, port: %lld}, failureThreshold: 300, "
-                           "periodSeconds: 1", (long long)doctor_rest_port(s));
+        doctor_remedy(row, "startupProbe.httpGet: {path: /startup, port: %lld}, "
+                           "failureThreshold: 300, periodSeconds: 1",
+                      (long long)doctor_rest_port(s));
         return false;
     }
     if (!path_is(path, "/startup") && !path_is(path, "/liveness") && !path_is(path, "/status")) {
         row = doctor_add(r, DOCTOR_ERROR, check, "the startup probe %s and gives up after %lld s",
                          *path ? "asks whether the database serves" : kind_of(p),
                          (long long)(patience_ms(p) / 1000));
-        doctor_why(row, "a recovery or a copy that takes longer is killed, and begins again for ever");
+        doctor_why(row, "a recovery or a copy that takes longer is killed and never ends");
         doctor_remedy(row, "startupProbe.httpGet: {path: /startup, port: %lld}",
                       (long long)doctor_rest_port(s));
         return false;
@@ -112,7 +116,8 @@ static bool judge_startup(const struct doctor_set *s, struct json_object *p, str
     return true;
 }
 
-static bool judge_readiness(const struct doctor_set *s, struct json_object *p, struct doctor_report *r)
+static bool judge_readiness(const struct doctor_set *s, struct json_object *p,
+                            struct doctor_report *r)
 {
     struct doctor_row *row;
 
