@@ -84,6 +84,21 @@ static bool concerns_new_primary(const struct agent *a)
            identity_eq(&a->view.lv.lease.holder, &a->id);
 }
 
+/* As ordered, or what came instead. begun: the old primary's part; it named itself as the primary. */
+static void say_who_serves(struct agent *a, const struct intent_result *begun, int64_t now)
+{
+    const struct intent *in = &a->view.intent;
+
+    if (in->target.s[0] != '\0' && !name_eq(&in->target, &a->id.name))
+        say(a, INTENT_FAILED, PHASE_FIRST_WRITE, "another member than the target became the primary",
+            now);
+    else if (begun->id == in->id && name_eq(&begun->primary, &a->id.name))
+        say(a, INTENT_FAILED, PHASE_FIRST_WRITE,
+            "the old primary serves again: nobody else took the released Lease in time", now);
+    else
+        say(a, INTENT_DONE, PHASE_FIRST_WRITE, "the new primary serves", now);
+}
+
 /* The new primary: acquire, promote, first write. */
 static void new_primary(struct agent *a, int64_t now)
 {
@@ -113,9 +128,7 @@ static void new_primary(struct agent *a, int64_t now)
         if (a->result.phase_ms[i] < 0)
             a->result.phase_ms[i] = begun->phase_ms[i];
     a->result.write_gap_ms = (int32_t)a->succession.write_gap_ms;
-    bool other = in->target.s[0] != '\0' && !name_eq(&in->target, &a->id.name);
-    say(a, other ? INTENT_FAILED : INTENT_DONE, PHASE_FIRST_WRITE,
-        other ? "another member than the target became the primary" : "the new primary serves", now);
+    say_who_serves(a, begun, now);
 }
 
 static void member_operation(struct agent *a, int64_t now)

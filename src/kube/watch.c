@@ -21,6 +21,8 @@
 #define OPEN_MS 5000      /* until the headers of a stream */
 #define PAUSE_MIN_MS 250
 #define PAUSE_MAX_MS 5000
+#define PAUSE_LOST_MS 2000 /* after no answer at all: costs the server nothing, and whoever hears late of
+                            * a released Lease leaves the cluster without a primary so long */
 #define RETRY_AFTER_MAX_S 30 /* the API's own overload answers go up to 32 */
 #define HEALTHY_MS 10000  /* a stream that lived so long resets the pause */
 #define AT_ONCE_GAP_MS 1000 /* between two lists without a pause */
@@ -179,6 +181,8 @@ static void handle_broken(struct kube_watch *w, const struct http_result *h, int
     w->err = h->err;
     if (damaged)
         w->kube->rejected++;
+    else if (w->pause_ms > PAUSE_LOST_MS)
+        w->pause_ms = PAUSE_LOST_MS;
     count(w, 0);
     pause_then(w, resume, now, 0);
     w->lost = !damaged;

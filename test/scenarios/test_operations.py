@@ -211,6 +211,23 @@ def test_switchover_whose_target_freezes_after_the_stop(cluster):
     cluster.verify(late_ok=True)
 
 
+def test_switchover_that_no_standby_hears_of(cluster, net):
+    """Their connections to the API are cut: nobody takes the released Lease. Its old holder takes it
+    back, and the verdict does not call that done."""
+    with cluster.load() as load:
+        p, at = cluster.primary(), wait.boot_us()
+        for m in cluster.members:
+            if m is not p:
+                net.cut_api(m.name)
+        r = cluster.hactl("switchover", "--force", check=1)
+        assert "old primary serves again" in r.stdout + r.stderr
+        assert cluster.primary() is p
+        load.wait_writes(LEASE_S + 30, at)
+        net.heal()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
 def test_switchover_whose_old_primary_dies_in_it(cluster):
     with cluster.load() as load:
         p, target = cluster.primary(), cluster.standby()

@@ -623,7 +623,7 @@ static void watch__another_request_got_through__pause_cut_short(void **state)
     setsockopt(f->server.fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     assert_int_equal(bind(f->server.fd, (struct sockaddr *)&a, sizeof(a)), 0); /* refuses */
     fake_drop(f->stream);
-    WAIT(f, failures(f) >= 5); /* the next pause is anything up to four seconds */
+    WAIT(f, failures(f) >= 5); /* the next pause is anything up to two seconds */
     assert_int_equal(listen(f->server.fd, 16), 0);
     struct kube_call *c = kube_lease_get(f->kube, "demo", clock_boot_ms() + 2000);
     WAIT(f, kube_call_outcome(c) != KUBE_PENDING);
