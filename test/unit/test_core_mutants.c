@@ -9,13 +9,7 @@
 
 #include "base/clock.h"
 #include "base/page.h"
-#include "core/core.h"
-#include "core/record.h"
-
-#define NOW 1000000
-#define A 0xaaull
-#define B 0xbbull
-#define C 0xccull
+#include "healthy.h"
 
 struct scene {
     struct view v;
@@ -23,96 +17,10 @@ struct scene {
     struct verdict d;
 };
 
-static struct ha_name name_of(int i)
-{
-    struct ha_name n = {""};
-    snprintf(n.s, sizeof n.s, "pg-%d", i);
-    return n;
-}
-
-static struct identity identity_of(int i)
-{
-    struct identity id = {.name = name_of(i), .boot = 7};
-    snprintf(id.uid, sizeof id.uid, "uid-%d", i);
-    return id;
-}
-
-static struct record three(void)
-{
-    struct record r = {.epoch = 5, .rev = 3, .w = 1, .writer = A, .writer_epoch = 5, .timeline = 4};
-    const uint64_t v[] = {A, B, C};
-    for (int i = 0; i < 3; i++) {
-        struct ha_name n = name_of(i);
-        struct record_member *m = record_add(&r, v[i], &n);
-        m->in_v = true;
-        m->flushed = (struct position){4, 100};
-    }
-    return r;
-}
-
-static void peers(struct view *v, int self)
-{
-    const uint64_t volumes[] = {A, B, C};
-    for (int j = 0; j < 3; j++) {
-        if (j == self)
-            continue;
-        struct peer *p = &v->peer[v->n_peers++];
-        p->name = name_of(j);
-        p->pod_known = true;
-        p->sent_ms = p->received_ms = NOW - 50;
-        p->state = (struct peer_state){.id = identity_of(j), .volume = volumes[j], .system_id = 9,
-                                       .data = DATA_OK, .process = PG_RUNNING,
-                                       .in_recovery = j == 0 ? TRI_NO : TRI_YES,
-                                       .position = {4, 200}, .durable_epoch = 5,
-                                       .streams_from = j == 0 ? 0 : A};
-    }
-}
-
-/* Member i of three whose primary pg-0 serves in epoch 5; its last renewal was sent 500 ms ago. */
 static void at(struct scene *s, int i)
 {
-    static const uint64_t volumes[] = {A, B, C};
-    struct view *v = &s->v;
-    memset(s, 0, sizeof *s);
-    s->m.last_turn_ms = NOW - 10;
-    v->now_ms = NOW;
-    v->set = (struct settings){.lease_ms = 10000, .renew_ms = 2000, .retry_ms = 500,
-                               .fence_ms = 7000, .kill_ms = 1000, .request_ms = 2000,
-                               .mode = REPL_QUORUM, .k = 1, .failsafe = true, .degrade_ms = 5000,
-                               .leave_ms = 15000, .stop_ms = 2000,
-                               .switchover_lag_bytes = 1000, .members = 3};
-    v->self = (struct self){.id = identity_of(i), .ordinal = (uint8_t)i, .volume = volumes[i],
-                            .system_id = 9, .data = DATA_OK, .durable_epoch = 5,
-                            .has_record = true, .record = three(), .server_lock = TRI_YES};
-    v->lv = (struct lease_view){.known = true, .changed_ms = NOW - 500, .got_ms = NOW - 400,
-                                .contact_ms = NOW - 400};
-    v->lv.lease = (struct lease){.exists = true, .epoch = 5, .duration_s = 10,
-                                 .holder = identity_of(0), .record = three(), .has_record = true};
-    v->st = (struct state_view){.known = true, .exists = true, .system_id = 9, .epoch = 5,
-                                .has_record = true, .record = three()};
-    v->pg = (struct pg){.process = PG_RUNNING, .ours = true, .answers = TRI_YES,
-                        .in_recovery = i == 0 ? TRI_NO : TRI_YES, .position = {4, 200},
-                        .accounted = TRI_YES, .local_timeline = 4, .open = TRI_YES,
-                        .closed = TRI_NO};
-    peers(v, i);
-    if (i != 0) {
-        v->pg.follows = A;
-        v->pg.follows_epoch = 5;
-        v->pg.streaming = true;
-        return;
-    }
-    v->pg.maybe_writable = true;
-    v->lv.write = WRITE_RENEW;
-    v->lv.outcome = OUTCOME_OK;
-    v->lv.write_seq = 1;
-    v->lv.write_sent_ms = NOW - 500;
-    v->lv.write_done_ms = NOW - 300;
-    v->lv.write_duration_s = 10;
-    v->lv.write_holder = true;
-    v->pg.ssn = ssn_of_record(&v->lv.lease.record, A, true, REPL_QUORUM);
-    v->pg.ssn_in_force = true;
-    v->pg.sender[v->pg.n_senders++] = (struct walsender){B, true, 200, true};
-    v->pg.sender[v->pg.n_senders++] = (struct walsender){C, true, 200, true};
+    memset(&s->d, 0, sizeof s->d);
+    healthy(&s->v, &s->m, i);
 }
 
 static const char *rule(struct scene *s)
