@@ -82,6 +82,9 @@ class Network:
         """Node `number` (0 upward) with address .11 + number."""
         if name in self.nodes:
             raise ValueError(f"node {name} exists")
+        link, ip = f"ph{number}", self.addr(11 + number)
+        for other in [n.name for n in self.nodes.values() if n.link == link]:
+            self.remove_node(other)  # of a cluster of another name, which is gone
         path = os.path.join(self.dir, name)
         open(path, "w").close()
         pid = os.fork()
@@ -94,7 +97,6 @@ class Network:
             os._exit(0 if ok else 1)
         if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
             raise RuntimeError("cannot make a network namespace")
-        link, ip = f"ph{number}", self.addr(11 + number)
         node = Node(self, name, ip, path, link)
         sh("ip", "link", "add", link, "type", "veth", "peer", "name", "ptmp")
         # `ip link set netns` wants a name of its own registry or a pid: lend it one.
