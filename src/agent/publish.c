@@ -162,16 +162,31 @@ static void add_alarm(struct status *s, const char *name, const char *text)
     (void)str_format(x->text, sizeof x->text, "%.150s", text);
 }
 
+/* Nobody renews the Lease, this member follows nobody, and others are needed to change that. */
+static bool election_waits(const struct agent *a)
+{
+    bool over = (a->verdict.facts & FACT(COUNTED)) != 0 && !a->verdict.serving &&
+                a->view.pg.in_recovery == TRI_YES && !a->view.pg.streaming;
+    return a->verdict.waits_for[0] != '\0' && (over || a->memo.elected_epoch != 0);
+}
+
 static void fill_alarms(struct agent *a, struct status *s)
 {
+    char text[STATUS_TEXT_SIZE];
     s->alarms_n = 0;
     if (a->view.lv.lease.record.sealed != 0)
         add_alarm(s, "sealed", "no standby: the loss of the writer's volume would lose data");
-    if (a->verdict.alarm)
+    if ((a->verdict.effects & EFF_ALARM) != 0)
         add_alarm(s, rule_of(a)->id, a->dir.why[0] != '\0' ? a->dir.why : rule_of(a)->reason);
-    if (a->verdict.waits_for[0] != '\0' && a->memo.elected_epoch != 0)
-        add_alarm(s, "waits-for", a->verdict.waits_for);
-    if (a->verdict.failsafe)
+    else if (a->verdict.alarm)
+        add_alarm(s, "lease-old", "the Lease is older than a copy of its record: it was restored, or "
+                                  "changed by somebody else");
+    if (election_waits(a)) {
+        (void)str_format(text, sizeof text, "no primary: the election waits for %.120s",
+                         a->verdict.waits_for);
+        add_alarm(s, "waits-for", text);
+    }
+    if (s->failsafe)
         add_alarm(s, "failsafe", "the API does not answer: the right lives by promises");
 }
 
@@ -456,7 +471,7 @@ void publish(struct agent *a, int64_t now)
     s->in_recovery = a->view.pg.in_recovery;
     s->commit_gate = TRI_NO;
     s->paused = a->view.st.paused;
-    s->failsafe = a->verdict.failsafe;
+    s->failsafe = a->memo.failsafe_since_ms != 0; /* each promise ends the need for the next a while */
     s->ready_max_lag_bytes = a->cfg.replication.max_lag_bytes;
     fill_decision(a, s);
     fill_wal(a, s);

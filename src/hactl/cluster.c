@@ -374,6 +374,9 @@ static void judge_member(struct cluster_view *v, const struct member_view *m, bo
         alarm_add(v, "%s does not stream (%s)", m->name, m->state[0] ? m->state : "state unknown");
     else if (m->role == ROLE_PRIMARY && m->state[0] && !str_eq(m->state, "running"))
         alarm_add(v, "%s is primary but %s", m->name, m->state);
+    else if (m->source == SOURCE_PUBLISHED && !m->ready) /* a dead member cannot publish that it is */
+        alarm_add(v, "%s is not Ready and does not answer from here; shown is what it published last",
+                  m->name);
 }
 
 void cluster_conclude(struct cluster_view *v)

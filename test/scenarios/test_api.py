@@ -44,6 +44,24 @@ def test_api_away_60s_with_members_up(cluster, outage, how):
     cluster.verify()
 
 
+def test_an_outage_is_told_until_it_ends(cluster, outage):
+    """Each promise ends the need for the next for a while; what the status says does not flicker."""
+    p = cluster.primary()
+
+    def told():
+        s = p.status()
+        return s["failsafe_mode_is_active"] and "failsafe" in [a["name"] for a in s["alarms"]] and \
+            "pgha_failsafe 1" in p.get("/metrics")[1]
+
+    assert not told()
+    outage.begin("down")
+    wait.until(told, 2 * LEASE_S, "the outage in the status")
+    wait.holds(told, LEASE_S, "the outage in the status", every=0.05)
+    outage.end()
+    wait.until(lambda: not told(), 20, "its end")
+    cluster.wait_healthy()
+
+
 @pytest.mark.parametrize("lost", ["replica", "primary"])
 def test_api_away_and_a_member_lost(cluster, outage, lost):
     """Not everybody can promise: the primary fences itself, nobody takes over."""

@@ -97,6 +97,30 @@ def test_last_standby_lost_seals_and_unseals(cluster):
     cluster.verify()
 
 
+def test_a_survivor_without_a_majority_names_whom_it_waits_for(cluster):
+    """One of three cannot know whether the others confirmed more: no primary, and everybody can see why."""
+    def alarm():
+        return {a["name"]: a["text"] for a in left.status()["alarms"]}.get("waits-for", "")
+
+    with cluster.load() as load:
+        p, left = cluster.primary(), cluster.standby()
+        lost = cluster.others(left)
+        assert not alarm()
+        for m in lost:
+            m.kill()
+        wait.until(lambda: all(m.name in alarm() for m in lost), 2 * LEASE_S, "the names of the lost")
+        assert not cluster.writable()
+        said = cluster.hactl("list", check=3).stdout
+        assert f"{p.name} is not Ready" in said and f"{left.name}: no primary" in said, said
+        at = wait.boot_us()
+        lost[0].start()
+        load.wait_writes(40, at)
+        lost[1].start()
+        cluster.wait_healthy()
+        wait.until(lambda: not alarm(), 5, "the alarm to end")
+    cluster.verify()
+
+
 def test_sealed_primary_dies_and_only_it_may_return(cluster):
     with cluster.load() as load:
         p = cluster.primary()

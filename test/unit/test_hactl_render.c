@@ -199,6 +199,11 @@ static void degraded__said_in_words(void **state)
                   "{\\\"role\\\":\\\"replica\\\",\\\"state\\\":\\\"rewinding\\\"}"),
               PRIMARY, REPLICA("pg-2", "10.0.0.3", "")),
          "pg-0 does not stream (rewinding)"},
+        {"replica died while it streamed", LEASE,
+         LIST(POD("pg-0", "10.0.0.1", "False", "",
+                  "{\\\"role\\\":\\\"replica\\\",\\\"state\\\":\\\"streaming\\\"}"),
+              PRIMARY, REPLICA("pg-2", "10.0.0.3", "")),
+         "pg-0 is not Ready and does not answer"},
     };
 
     (void)state;
