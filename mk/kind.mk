@@ -7,7 +7,8 @@ KIND_NEEDS    := kind kubectl
 NODE_NEEDS    := kind kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl \
                  kubelet etcd coredns nodeagent
 
-.PHONY: kind-node-image kind-up kind-load kind-test kind-down
+.PHONY: kind-node-image kind-up kind-load kind-deploy kind-scenarios kind-chaos kind-test kind-short \
+        kind-down
 
 # What KUBEBUILDER_ASSETS has is taken from there; one recipe for all that is missing or, of the programs
 # whose sources are here, out of date.
@@ -33,9 +34,30 @@ kind-load: $(PROGRAMS) ## build the image pghad:dev and load it into the nodes
 	$(Q)tools/image-offline $(B) $(KIND_IMAGE) $(KIND_ARCHIVE)
 	$(Q)test/kind/load $(KIND_ARCHIVE)
 
-kind-test: $(PROGRAMS) need-python ## tests on that cluster; K=WORD selects
-	$(Q)PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -q -s -rfEs --tb=short --durations=5 \
-	    $(if $(K),-k '$(K)') $(X) test/kind
+KIND_PYTEST := env PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -q -s -rfEs --tb=short --durations=5
+# Inside the cluster's network, as its clients.
+KIND_INSIDE := test/kind/inside $(KIND_PYTEST)
+
+kind-deploy: $(PROGRAMS) need-python ## kind: the overlay comes up, is reached and operated; K=WORD selects
+	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_deploy.py
+
+kind-scenarios: $(PROGRAMS) $(B)/ha-writer need-python ## kind: the scenarios marked so, on a deployment; K=WORD selects
+	$(Q)$(KIND_INSIDE) $(if $(K),-k '$(K)') $(X) test/scenarios --kube kind
+
+# One JSON line per episode in build/kind-chaos.jsonl. SEEDS=none leaves the random sequences out,
+# N=0 the catalogue; FAULTS='A;B' takes some of it.
+kind-chaos: $(PROGRAMS) $(B)/ha-writer need-python ## kind: each fault N=1 times, random sequences SEEDS=1-10; build/kind-report.md
+	$(Q)rm -f build/kind-chaos.jsonl
+	$(Q)rc=0; PGHA_EPISODES=$(if $(filter command,$(firstword $(origin N))),$(N),1) PGHA_FAULTS='$(FAULTS)' \
+	    PGHA_CHAOS=$(if $(filter command,$(firstword $(origin SEEDS))),$(SEEDS),1-10) \
+	    $(KIND_INSIDE) $(if $(K),-k '$(K)') $(X) test/kind/chaos || rc=$$?; \
+	    $(PYTHON) test/kind/report.py build/kind-chaos.jsonl build/kind-report.md; exit $$rc
+
+kind-test: ## all tests on that cluster: kind-deploy, kind-scenarios, kind-chaos
+	$(Q)rc=0; for t in kind-deploy kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc
+
+kind-short: ## from nothing to a deployment and five faults on kind, and down again; times of the phases
+	$(Q)MAKE='$(MAKE)' test/kind/short
 
 kind-down: ## remove the cluster, and the docker that kind-up started
 	$(Q)test/kind/down

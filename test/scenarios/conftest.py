@@ -2,15 +2,20 @@
 seconds: each scenario begins with a healthy cluster and must end with one; a failure discards it.
 
     python3 test/lib/sandbox.py -- python3 -m pytest test/scenarios --kube devkube|real
+    test/kind/inside python3 -m pytest test/scenarios --kube kind
+
+With kind only what is marked so: it needs no more of a member than its pod, its processes and its
+network, and a whole deployment takes long to make.
 """
 import os
+import secrets
 import sys
 import time
 
 import pytest
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-sys.path.insert(0, os.path.join(ROOT, "test", "lib"))
+sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.join(ROOT, "test", "kind")]
 
 import kubeapi  # noqa: E402
 import netns  # noqa: E402
@@ -22,14 +27,16 @@ collect_ignore = [] if "PGHA_CHAOS" in os.environ else ["test_random.py"]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kube", default="devkube", choices=kubeapi.BACKENDS,
+    parser.addoption("--kube", default="devkube", choices=(*kubeapi.BACKENDS, "kind"),
                      help="API server to run against")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "rbac: needs an API server that enforces Roles")
+    config.addinivalue_line("markers", "kind: runs against a deployment on kind as well")
     if "PGHA_SANDBOX" not in os.environ:
-        pytest.exit("run through test/lib/sandbox.py (make integration)", returncode=4)
+        pytest.exit("run through test/lib/sandbox.py or test/kind/inside (make integration, kind-test)",
+                    returncode=4)
     if not config.option.basetemp:
         config.option.basetemp = os.path.join(os.environ["PGHA_SANDBOX"], "pytest")
 
@@ -44,6 +51,8 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(config, items):
     if config.option.kube == "devkube":  # it knows tokens, but no Roles
         items[:] = [i for i in items if i.get_closest_marker("rbac") is None]
+    if config.option.kube == "kind":
+        items[:] = [i for i in items if i.get_closest_marker("kind")]
 
 
 def pytest_report_header(config):
@@ -54,14 +63,14 @@ class Pool:
     """At most one cluster at a time; on two cores a second one would only disturb the first."""
 
     def __init__(self, kube, net):
-        self.kube, self.net = kube, net
+        self.kube, self.net, self.make = kube, net, Cluster
         self.cluster, self.key = None, None
         self.made = 0
 
     def new(self, size=3, options=None, start=True, **more):
         self.discard()
         self.made += 1
-        c = Cluster(self.kube, self.net, f"test-{self.made}", size=size, options=options, **more)
+        c = self.make(self.kube, self.net, f"test-{self.made}", size=size, options=options, **more)
         self.cluster = c
         if start:
             c.start()
@@ -80,20 +89,46 @@ class Pool:
         self.cluster, self.key = None, None
 
 
-@pytest.fixture(scope="session")
-def net():
-    return netns.Network()
+class KindPool(Pool):
+    def __init__(self, kube, net):
+        from kindcluster import KindCluster
+        super().__init__(kube, net)
+        # A namespace of that name may still be on its way out.
+        self.make = lambda k, n, namespace, **more: KindCluster(
+            k, n, f"{namespace}-{secrets.token_hex(3)}", **more)
+
+    def new(self, size=3, options=None, start=True, **more):
+        return super().new(size, {"lease.profile": "fast", **(options or {})}, start, **more)
 
 
 @pytest.fixture(scope="session")
-def kube(request, net):
-    with kubeapi.open_kube(request.config.option.kube, host=net.api_ip) as k:
-        yield k
+def world(request):
+    """(API server, network) of the whole run."""
+    backend = request.config.option.kube
+    if backend == "kind":
+        from kindcluster import KindNet
+        from kindkube import KindKube
+        with KindKube() as k:
+            yield k, KindNet(k)
+    else:
+        n = netns.Network()
+        with kubeapi.open_kube(backend, host=n.api_ip) as k:
+            yield k, n
+
+
+@pytest.fixture(scope="session")
+def kube(world):
+    return world[0]
+
+
+@pytest.fixture(scope="session")
+def net(world):
+    return world[1]
 
 
 @pytest.fixture(scope="session")
 def pool(kube, net):
-    p = Pool(kube, net)
+    p = (KindPool if kube.backend == "kind" else Pool)(kube, net)
     yield p
     p.discard()
 

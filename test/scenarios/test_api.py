@@ -28,6 +28,7 @@ def outage(kube):
     o.end()
 
 
+@pytest.mark.kind
 @pytest.mark.parametrize("how", ["down", "hangs"])
 def test_api_away_60s_with_members_up(cluster, outage, how):
     with cluster.load() as load:

@@ -77,6 +77,7 @@ def test_empty_first_pod_does_not_win_against_data(fresh):
     c.verify()
 
 
+@pytest.mark.kind
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=lambda o: "".join(map(str, o)))
 def test_full_stop_and_start_in_any_order(cluster, order):
     with cluster.load():
@@ -92,6 +93,7 @@ def test_full_stop_and_start_in_any_order(cluster, order):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_all_killed_at_once_and_started(cluster):
     with cluster.load() as load:
         for m in cluster.members:
@@ -103,6 +105,7 @@ def test_all_killed_at_once_and_started(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_all_killed_and_two_are_enough(cluster):
     """R of V suffice: the last primary stays away and comes back later."""
     with cluster.load() as load:

@@ -13,6 +13,7 @@ from member import BUILD
 LEASE_S = 5
 
 
+@pytest.mark.kind
 def test_switchover_to_a_named_member(cluster):
     with cluster.load() as load:
         target = cluster.standby()
@@ -25,6 +26,7 @@ def test_switchover_to_a_named_member(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_switchover_to_any(cluster):
     with cluster.load() as load:
         old = cluster.primary()
@@ -36,6 +38,7 @@ def test_switchover_to_any(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_switchover_there_and_back(cluster):
     with cluster.load() as load:
         first, second = cluster.primary(), cluster.standby()
@@ -83,6 +86,7 @@ def test_switchover_refused_to_a_member_that_is_down(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_switchover_refused_while_paused(cluster):
     with cluster.load():
         cluster.hactl("pause", check=0)
@@ -282,6 +286,7 @@ def test_rolling_restart_by_sigterm(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_pause_and_resume(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -300,6 +305,7 @@ def test_pause_and_resume(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_restart_of_a_replica(cluster):
     with cluster.load() as load:
         p, s = cluster.primary(), cluster.standby()
@@ -312,6 +318,7 @@ def test_restart_of_a_replica(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_restart_of_the_primary(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -323,6 +330,7 @@ def test_restart_of_the_primary(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_reinit_of_a_replica(cluster):
     with cluster.load() as load:
         p, s = cluster.primary(), cluster.standby()
@@ -335,6 +343,7 @@ def test_reinit_of_a_replica(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_failover_by_hand_when_the_primary_is_gone(cluster):
     with cluster.load() as load:
         p = cluster.primary()

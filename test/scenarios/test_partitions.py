@@ -6,6 +6,7 @@ import wait
 LEASE_S, FENCE_S = 5, 3.3
 
 
+@pytest.mark.kind
 def test_primary_cut_from_the_api_only(cluster, net):
     """All listed members promise: writes go on for as long as it lasts."""
     with cluster.load() as load:
@@ -20,6 +21,7 @@ def test_primary_cut_from_the_api_only(cluster, net):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_primary_cut_from_its_peers_only(cluster, net):
     """The lease is renewed, no standby acknowledges: sealed, then lifted; one writer throughout."""
     with cluster.load() as load:
@@ -32,6 +34,7 @@ def test_primary_cut_from_its_peers_only(cluster, net):
     cluster.verify()
 
 
+@pytest.mark.kind
 @pytest.mark.parametrize("clients", [False, True], ids=["clients-cut", "clients-reach-it"])
 def test_primary_cut_from_all(cluster, net, clients):
     with cluster.load() as load:
@@ -52,6 +55,7 @@ def test_primary_cut_from_all(cluster, net, clients):
     cluster.verify(late_ok=not clients)
 
 
+@pytest.mark.kind
 def test_primary_hears_but_is_not_heard(cluster, net):
     """One direction only: the primary's packets vanish, those to it arrive."""
     with cluster.load() as load:
@@ -67,6 +71,7 @@ def test_primary_hears_but_is_not_heard(cluster, net):
     cluster.verify(late_ok=True)
 
 
+@pytest.mark.kind
 def test_standby_cut_off(cluster, net):
     with cluster.load() as load:
         p, s = cluster.primary(), cluster.standby()
@@ -79,6 +84,7 @@ def test_standby_cut_off(cluster, net):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_last_standby_lost_seals_and_unseals(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -121,6 +127,7 @@ def test_a_survivor_without_a_majority_names_whom_it_waits_for(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_sealed_primary_dies_and_only_it_may_return(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -140,6 +147,7 @@ def test_sealed_primary_dies_and_only_it_may_return(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_flapping_link_of_the_primary(cluster, net):
     """Short cuts, each below the lease: no failover is due, none may do harm."""
     with cluster.load() as load:

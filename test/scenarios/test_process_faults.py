@@ -13,6 +13,7 @@ LEASE_S = 5    # profile fast: others wait this long for a silent holder
 FENCE_S = 3.3  # the holder's own deadline
 
 
+@pytest.mark.kind
 def test_postmaster_sigkill(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -24,6 +25,7 @@ def test_postmaster_sigkill(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_postmaster_sigkill_twice_in_a_row(cluster):
     """The second fault falls into the time before the first checkpoint of the new primary."""
     with cluster.load() as load:
@@ -35,6 +37,7 @@ def test_postmaster_sigkill_twice_in_a_row(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_postmaster_sigstop_and_backends_run_on(cluster):
     """A frozen postmaster admits nobody, its backends go on; whatever is decided, one writes."""
     with cluster.load() as load:
@@ -51,6 +54,7 @@ def test_postmaster_sigstop_and_backends_run_on(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_backend_sigkill(cluster):
     """PostgreSQL resets itself after this; here it must come back by promotion only."""
     with cluster.load() as load:
@@ -61,6 +65,7 @@ def test_backend_sigkill(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_agent_sigkill_does_not_stop_writes(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -77,6 +82,7 @@ def test_agent_sigkill_does_not_stop_writes(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_agent_sigkill_on_a_replica(cluster):
     with cluster.load() as load:
         s = cluster.standby()
@@ -92,6 +98,7 @@ def test_agent_sigkill_on_a_replica(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_agent_sigstop_30s_is_fenced(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -107,6 +114,7 @@ def test_agent_sigstop_30s_is_fenced(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_frozen_backends_are_fenced(cluster, net):
     """SIGSTOP of every client backend, then no way to renew: the fence must not need them."""
     with cluster.load() as load:
@@ -125,6 +133,7 @@ def test_frozen_backends_are_fenced(cluster, net):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_whole_primary_frozen_and_thawed(cluster):
     """docker pause: every process of the pod, guard too, stops; it thaws after another took over."""
     with cluster.load() as load:
@@ -142,6 +151,7 @@ def test_whole_primary_frozen_and_thawed(cluster):
     cluster.verify(late_ok=True)
 
 
+@pytest.mark.kind
 def test_member_killed_and_another_takes_over(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -154,6 +164,7 @@ def test_member_killed_and_another_takes_over(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_member_killed_and_container_back_at_once(cluster):
     """Same pod, new boot id, free volume lock: proof of death, nobody has to wait for the lease."""
     with cluster.load() as load:
@@ -166,6 +177,7 @@ def test_member_killed_and_container_back_at_once(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_member_killed_and_pod_recreated(cluster):
     """Another pod uid on the same volume proves nothing about the old pod."""
     with cluster.load() as load:
@@ -179,6 +191,7 @@ def test_member_killed_and_pod_recreated(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_replica_killed_and_back(cluster):
     with cluster.load() as load:
         s = cluster.standby()
@@ -191,6 +204,7 @@ def test_replica_killed_and_back(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_replica_with_a_lost_volume_is_cloned(cluster):
     with cluster.load() as load:
         s = cluster.standby()
@@ -202,6 +216,7 @@ def test_replica_with_a_lost_volume_is_cloned(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 def test_query_that_blocks_replay_during_failover(cluster):
     """Every standby has a session that holds a lock which replay needs, for ever."""
     import checker  # noqa: F401
@@ -238,6 +253,7 @@ def test_query_that_blocks_replay_during_failover(cluster):
     cluster.verify()
 
 
+@pytest.mark.kind
 @pytest.mark.parametrize("again", [False, True], ids=["stays-up", "primary-dies"])
 def test_checkpointer_stopped_across_a_change_of_set(cluster, again):
     """A reload is not its effect: with a stopped checkpointer the barrier must not be passed."""

@@ -1,0 +1,59 @@
+"""What is done to the objects of a cluster: its size, and a second one beside it."""
+import wait
+from episode import Episode
+from kindcluster import KindCluster
+
+
+def scale(c, replicas):
+    c.kubectl("scale", "statefulset", c.name, f"--replicas={replicas}")
+    c.expect(replicas)
+
+
+def test_scaled_up_and_down(fresh):
+    """1, 3, 5, 2, 1. Going down, a primary among those that go hands over first."""
+    c = fresh(size=1, apart=False)
+
+    def inject(e):
+        for size in (3, 5, 2, 1):
+            if size == 2:
+                c.switchover(to=c.members[4])  # the first one that goes
+            scale(c, size)
+            wait.until(lambda: len(c.mirror.objects) == c.size, 180, f"{size} pods", every=0.5)
+            c.wait_healthy(240)
+
+    Episode(c, "scaled 1, 3, 5, 2, 1").run(inject)
+
+
+def test_scaled_to_zero_and_back(fresh):
+    c = fresh()
+
+    def inject(e):
+        scale(c, 0)
+        wait.until(lambda: not c.mirror.objects, 180, "no pod", every=0.5)
+        scale(c, 3)
+
+    Episode(c, "scaled to zero and back").run(inject)
+
+
+def test_two_clusters_in_one_namespace(fresh):
+    """Equal in all but the name. What happens to one is no matter of the other."""
+    first = fresh(apart=False)
+    second = KindCluster(first.kube, first.net, first.ns, name="second", apart=False)
+    try:
+        second.start().wait_healthy(180)
+
+        def inject(e):
+            with second.load() as other:
+                at = wait.boot_us()
+                e.primary.kill_container()
+                e.back()
+                first.wait_healthy(180)
+                other.wait_writes(20)
+                assert other.gap_ms(at) < 2000, "the other cluster goes on"
+                assert second.check_healthy()
+
+        Episode(first, "two clusters in one namespace").run(inject)
+        second.verify()
+        assert set(first.endpoints.history[-1][1]) != set(second.endpoints.history[-1][1])
+    finally:
+        second.stop()

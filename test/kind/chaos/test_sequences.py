@@ -1,0 +1,65 @@
+"""Random sequences of faults: those of `make chaos`, and those that only nodes and kubelets have."""
+import os
+
+import wait
+from chaos import Chaos
+from episode import Episode
+from faults import CATALOGUE
+
+
+def pytest_generate_tests(metafunc):
+    seeds = os.environ.get("PGHA_CHAOS", "1")
+    first, _, last = seeds.partition("-")
+    metafunc.parametrize("seed", [] if seeds == "none" else range(int(first), int(last or first) + 1))
+
+
+class KindChaos(Chaos):
+    def __init__(self, episode, seed):
+        super().__init__(episode.c, episode.c.net, seed)
+        self.episode = episode
+
+    def delete_pod(self):
+        m = self.rng.choice(self.c.members)
+        options = ["--grace-period=0", "--force"] if self.rng.random() < 0.5 else []
+        uid = m.uid
+        self.c.kubectl("delete", "pod", m.name, *options, "--wait=false")
+        self.pause(3)
+        wait.until(lambda: m.uid != uid, 180, f"{m.name}: another pod")
+
+    def node_frozen(self):
+        node = self.rng.choice(self.c.members).node
+        node.pause()
+        try:
+            self.pause(20)
+        finally:
+            node.unpause()
+
+    def node_killed(self):
+        node = self.rng.choice(self.c.members).node
+        node.kill()
+        try:
+            self.pause(15)
+        finally:
+            node.start()
+
+    def node_cut(self):
+        m = self.rng.choice(self.c.members)
+        if self.rng.random() < 0.5:
+            m.node.drop_api(self.c.kube.nodes.api)
+        else:
+            m.node.unplug()
+        self.pause(20)
+        self.net.heal()
+
+    def api_restarted(self):
+        CATALOGUE["API server restarted"][0](self.episode)
+
+    def choices(self):
+        return (*super().choices(), self.delete_pod, self.delete_pod, self.node_frozen,
+                self.node_killed, self.node_cut, self.api_restarted)
+
+
+def test_random_faults(cluster, seed):
+    e = Episode(cluster, "random sequence", late_ok=True)
+    e.row["seed"] = seed
+    e.run(lambda episode: KindChaos(episode, seed).run())

@@ -1,0 +1,118 @@
+"""One fault under load, what a client of the Service saw of it, and the verdict.
+
+A row of the results (build/kind-chaos.jsonl, one JSON object per line) has
+    fault, n, lease_s          what, the how manieth in this run, how long others wait for a holder
+    gap_ms, silent_ms          longest silence of acknowledgements; sum of those over 100 ms
+    empty_ms, most             longest time without an endpoint, largest number of endpoints at once
+    healthy_ms                 from the fault until all members stream again
+    acked, unknown, late       rows; late: answers of the old server that were on their way
+    moved                      whether another member is primary
+    violations                 must be empty
+"""
+import json
+import os
+import time
+
+import checker
+import nodes
+import wait
+
+RESULTS = os.environ.get("PGHA_KIND_RESULTS",
+                         os.path.join(nodes.ROOT, "build", "kind-chaos.jsonl"))
+SILENT_US = 100_000
+SLACK_MS = 1000  # an endpoint's history comes through the API, a gap from the writer
+SETTLE_S = 180
+
+
+class Episode:
+    def __init__(self, cluster, fault, late_ok=False, every_ms=5, **_):
+        self.c, self.fault, self.late_ok, self.every_ms = cluster, fault, late_ok, every_ms
+        self.row = {"fault": fault, "violations": []}
+        self.load = self.primary = self.at = None
+
+    def standby(self):
+        return self.c.standby()
+
+    def back(self, after_s=0):
+        """Waits until rows sent so long after the fault are acknowledged."""
+        self.load.wait_writes(SETTLE_S, self.at + int(after_s * 1e6))
+
+    def run(self, inject):
+        """Healthy, inject(self), healthy again, verdict. Raises what went wrong, after noting it."""
+        c = self.c
+        c.wait_healthy(SETTLE_S)
+        restarts = {m.name: (m.uid, m.restarts()) for m in c.members}
+        c.mark("fault", self.fault)
+        self.lease_s = c.lease_s()
+        try:
+            with c.load(every_ms=self.every_ms) as self.load:
+                self.primary = c.primary()
+                self.at = wait.boot_us()
+                self._inject(inject)
+                self.end = wait.boot_us()
+            self._judge()
+        except BaseException as e:
+            self.row["violations"].append(f"{type(e).__name__}: {str(e)[:300]}")
+            raise
+        finally:
+            self._write()
+        forgive(c, restarts)
+        assert not self.row["violations"], "; ".join(self.row["violations"])
+        return self.row
+
+    def _inject(self, inject):
+        try:
+            inject(self)
+            self.load.wait_writes(SETTLE_S)
+            p = self.c.wait_healthy(SETTLE_S)
+            self.row["healthy_ms"] = (wait.boot_us() - self.at) // 1000
+            self.row["moved"] = p is not self.primary
+            self.load.wait_writes(30)
+        finally:
+            self.c.kube.heal()
+
+    def _judge(self):
+        row, h, c = self.row, self.load.history(), self.c
+        silences = h.silences_us(self.at)
+        row["gap_ms"] = round(max(silences, default=0) / 1000, 1)
+        row["silent_ms"] = round(sum(s for s in silences if s > SILENT_US) / 1000, 1)
+        row["empty_ms"] = round(c.endpoints.longest_empty_us(self.at, self.end) / 1000, 1)
+        row["most"] = c.endpoints.most(self.at, self.end)
+        row["acked"], row["unknown"] = len(h.acks), len(h.unknowns)
+        overlaps = h.overlaps()
+        row["late"] = sum(o["kind"] == "late" for o in overlaps)
+        proved = [o for o in overlaps if o["kind"] == "proved" or not self.late_ok]
+        if proved:
+            row["violations"].append(f"{len(proved)} overlaps, the first: {proved[0]}")
+        if row["most"] > 1:
+            row["violations"].append(f"{row['most']} endpoints at once")
+        if row["empty_ms"] > row["gap_ms"] + SLACK_MS:
+            row["violations"].append(f"no endpoint for {row['empty_ms']} ms, longer than the gap")
+        # All that was ever acknowledged, not only in this episode.
+        total = checker.History(c.writer_logs)
+        verdict = total.against(checker.table_ids(c.rw, c.password))
+        for what in ("lost", "phantom", "not_failed"):
+            if verdict[what]:
+                row["violations"].append(f"{len(verdict[what])} rows {what}: {verdict[what][:3]}")
+
+    def _write(self):
+        c = self.c
+        c.counts = getattr(c, "counts", {})
+        c.counts[self.fault] = c.counts.get(self.fault, 0) + 1
+        row = {"fault": self.fault, "n": c.counts[self.fault],
+               "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+               "lease_s": self.lease_s, **self.row}
+        os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
+        with open(RESULTS, "a") as f:
+            f.write(json.dumps(row) + "\n")
+        print(f"\n  {self.fault}: " + ", ".join(
+            f"{k} {row[k]}" for k in ("gap_ms", "silent_ms", "empty_ms", "healthy_ms", "late",
+                                      "violations") if row.get(k) not in (None, [])), flush=True)
+
+
+def forgive(c, before=None):
+    """A kubelet lets a container that has ended before wait ever longer for its next start; faults of
+    one episode shall not lengthen the next."""
+    for m in c.members:
+        if m.restarts() and (before or {}).get(m.name) != (m.uid, m.restarts()):
+            m.node.kubelet("restart")

@@ -1,0 +1,109 @@
+"""Results of the chaos suite as a table, beside Patroni's on kind and the project's goals.
+
+    python3 test/kind/report.py RESULTS.jsonl REPORT.md
+"""
+import collections
+import json
+import statistics
+import sys
+
+# Patroni 3.0.2 with PostgreSQL 15 on kind on a machine of the same kind (two cores, one control plane,
+# three workers), asynchronous, one row in 5 ms through the leader's Service; longest gap in s, smallest
+# and largest of 2 to 6 episodes. First with its defaults (ttl 30, loop_wait 10), then tuned to its floor
+# (ttl 20, loop_wait 1, retry_timeout 3).
+PATRONI = {
+    "switchover": ("1.4 to 3.7", "1.5 to 3.7"),
+    "postgres killed": ("1.9 to 9.5", "1.0 to 2.7"),
+    "container killed": ("2.1 to 4.6", "2.1 to 4.5"),
+    "pod deleted": ("3.3 to 3.4", "2.2 to 3.9"),
+    "pod deleted, forced": ("3.4 to 4.0", "2.5 to 3.4"),
+    "node frozen": ("24.4 to 30.3", "23.2 to 24.3"),
+    "node cut off": ("26.3 to 29.2", "22.8 to 24.3"),
+    "API away 60 s": ("34.9 to 40.5, 0.1 with failsafe_mode", "55.2 to 56.5, 0.1 with failsafe_mode"),
+    "rolling restart": ("3.6 in sum", "4.4 in sum"),
+}
+# fault: (what of the row, its p50 at most, in ms; LEASE: that of the lease besides)
+LEASE = "lease"
+GOALS = {
+    "switchover": ("gap_ms", 400),
+    "pod deleted": ("gap_ms", 500),
+    "container killed": ("gap_ms", 1500),
+    "node frozen": ("gap_ms", 1000, LEASE),
+    "node killed": ("gap_ms", 1000, LEASE),
+    "node cut off": ("gap_ms", 1000, LEASE),
+    "API away 60 s": ("gap_ms", 200),
+    "rolling restart": ("silent_ms", 500),
+}
+
+
+def seconds(ms):
+    return "–" if ms is None else f"{ms / 1000:.2f}"
+
+
+def goal(fault, rows):
+    """(text, met or None) of the fault's goal."""
+    if fault not in GOALS:
+        return "", None
+    what, limit, *more = GOALS[fault]
+    if more:
+        limit += 1000 * max(r.get("lease_s") or 0 for r in rows)
+    have = [r[what] for r in rows if what in r]
+    text = f"{limit / 1000:g}" + (" in sum" if what == "silent_ms" else "")
+    return text, bool(have) and statistics.median(have) <= limit
+
+
+def values(rows, key):
+    found = [r[key] for r in rows if r.get(key) is not None]
+    return (statistics.median(found), max(found)) if found else (None, None)
+
+
+def table(rows):
+    groups = collections.defaultdict(list)
+    for r in rows:
+        groups[r["fault"]].append(r)
+    yield ("| fault | n | gap p50 | gap max | silent in sum p50 | no endpoint max | healthy p50 | goal p50 "
+           "| Patroni | Patroni tuned |")
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for fault, found in groups.items():
+        text, met = goal(fault, found)
+        mark = "" if met is None else " ✓" if met else " **missed**"
+        gap, silent, empty, healthy = (values(found, k) for k in (
+            "gap_ms", "silent_ms", "empty_ms", "healthy_ms"))
+        yield "| " + " | ".join([fault, str(len(found)), seconds(gap[0]), seconds(gap[1]),
+                                 seconds(silent[0]), seconds(empty[1]), seconds(healthy[0]),
+                                 text + mark, *PATRONI.get(fault, ("", ""))]) + " |"
+
+
+def report(rows):
+    bad = [r for r in rows if r["violations"]]
+    leases = sorted({r["lease_s"] for r in rows if r.get("lease_s")})
+    yield "# Chaos on kind"
+    yield ""
+    yield (f"{len(rows)} episodes, {len(bad)} with violations; "
+           f"{sum(r.get('acked') or 0 for r in rows)} rows acknowledged, "
+           f"{sum(r.get('late') or 0 for r in rows)} of them late. Lease "
+           f"{', '.join(map(str, leases))} s. One row in 5 ms through the Service `-rw`; times in s.")
+    yield ""
+    yield from table(rows)
+    yield ""
+    yield ("Gap: longest silence between two acknowledgements from the fault until all is healthy again. "
+           "Silent in sum: all silences over 0.1 s together. No endpoint: how long `-rw` led nowhere. "
+           "Healthy: all members stream again; faults that are held for a time include it.")
+    for r in bad:
+        yield ""
+        yield f"* {r['fault']} ({r['at']}): {'; '.join(r['violations'])}"
+
+
+def main():
+    with open(sys.argv[1]) as f:
+        rows = [json.loads(line) for line in f]
+    if not rows:
+        sys.exit("no results")
+    with open(sys.argv[2], "w") as f:
+        f.writelines(line + "\n" for line in report(rows))
+    print(f"  {len(rows)} episodes, {sum(bool(r['violations']) for r in rows)} with violations: "
+          f"{sys.argv[2]}")
+
+
+if __name__ == "__main__":
+    main()
