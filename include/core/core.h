@@ -97,6 +97,7 @@ enum effect {
     X(LISTED, "the last known record lists this member")                                           \
     X(WAL_UNREAD, "the server has not read all of own WAL yet")                                    \
     X(WAL_HIDDEN, "the server has come to a stop before the end of own WAL")                       \
+    X(SETTINGS_LOW, "replay stands still until a start with what the primary's settings need")     \
     X(ACCOUNTED, "all local WAL is in our position")                                               \
     X(LEFTOVERS, "processes of an older server hold the volume lock")                              \
     X(DIVERGED, "own WAL is not part of the writer's history, or the writer lacks what we need")   \
@@ -167,6 +168,7 @@ struct memo {
     int64_t pg_fault_ms;      /* crash seen */
     uint8_t rereads;          /* starts that were to make the server read its own WAL, in vain so far */
     int64_t reread_at_ms;     /* reached_ms of the server that the last of them was for */
+    int64_t settings_low_ms;  /* replay was first seen to stand still for the settings */
     int64_t away_ms;          /* the writer's server is neither primary nor standby since then */
     struct record pending;    /* record in the last lease write whose outcome is open */
     bool has_pending;

@@ -82,6 +82,7 @@ struct pg {
     enum tri accounted;    /* all local WAL is in position */
     bool wal_unread;       /* the server has not received or replayed all of position: it lies on disk */
     int64_t reached_ms;    /* what it has received or replayed last moved then, 0 = not yet */
+    bool settings_low;     /* replay stands still: the primary's settings need more than this life has */
     uint32_t local_timeline; /* highest timeline in this data directory */
     uint64_t frozen_epoch; /* detached for this epoch, no walreceiver, position final; 0 = not */
     uint64_t follows;      /* volume in primary_conninfo, 0 = none */

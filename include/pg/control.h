@@ -34,6 +34,11 @@ struct pg_control {
     bool log_hints;
 };
 
+/* What a standby must have at least, by this directory: max_connections, max_worker_processes,
+ * max_wal_senders, max_prepared_transactions, max_locks_per_transaction, in this order. */
+#define PG_NEEDS 5
+void pg_control_needs(const struct pg_control *c, uint32_t ret[PG_NEEDS]);
+
 /* Every field must be there exactly once. ERR_CORRUPT names the one that is not. */
 bool pg_control_parse(struct pg_control *c, const char *text, struct err *e);
 

@@ -3,6 +3,7 @@
 #define PGHAD_PG_FACTS_H
 
 #include "core/types.h"
+#include "pg/control.h"
 #include "pg/env.h"
 #include "pg/history.h"
 
@@ -77,6 +78,8 @@ struct pg_facts {
     struct pg_slot slot[PG_SLOTS_MAX];
     uint8_t n_pending;
     char pending_restart[PG_PENDING_MAX][PG_NAME_SIZE];
+    /* In force, in the order of pg_control_needs(). */
+    uint32_t needs[PG_NEEDS];
     int64_t longest_xact_ms; /* age of the oldest open transaction of a client */
     uint32_t clients;       /* client backends other than ours */
 

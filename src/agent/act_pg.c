@@ -14,6 +14,7 @@
 #define PROMOTE_REPEAT_MS 20
 #define WALEND_MS 5000ll
 #define FLOOR_MS 3000
+#define NEEDS_MS 5000
 
 static void trouble(struct agent *a, const char *event, const struct err *e)
 {
@@ -339,6 +340,15 @@ static bool floor_wanted(const struct agent *a, int64_t now)
            now - w->not_streaming_ms > FLOOR_MS;
 }
 
+/* Replay stands still: by a user's request, or for settings that are too low. pg_control tells. */
+static bool needs_wanted(const struct agent *a, int64_t now)
+{
+    const struct server *s = &a->server;
+    return s->pid != 0 && s->answered && s->in_recovery == TRI_YES &&
+           pg_probe_facts(a->probe)->replay_paused &&
+           (s->needs_ms == 0 || now - s->needs_ms > NEEDS_MS);
+}
+
 /* pg_waldump may need longer than it was given, or find nothing that recovery could begin with. */
 static void walend_failed(struct agent *a)
 {
@@ -372,8 +382,11 @@ static void job_ended(struct agent *a, int64_t now)
             walend_failed(a);
         }
     } else if (kind == PG_JOB_CONTROL) {
-        if (ok)
+        if (ok) {
             a->server.floor = pg_control_floor(pg_job_control(a->job));
+            pg_control_needs(pg_job_control(a->job), a->server.needs);
+        }
+        a->server.needs_ms = now;
     } else if (ok) {
         log_event(LOG_INFO, "operation-done", pg_job_step(a->job), LOG_I("kind", kind));
         a->follow = (struct follow){0};
@@ -493,7 +506,7 @@ static void act_job(struct agent *a, const struct verdict *d, int64_t now)
     else if (!down && a->server.walend_wanted && pg_probe_facts(a->probe)->replayed_lsn != 0)
         begun = pg_job_begin_walend(a->job, pg_probe_facts(a->probe)->position, false,
                                     walend_deadline(a, now), &e);
-    else if (floor_wanted(a, now))
+    else if (floor_wanted(a, now) || needs_wanted(a, now))
         begun = pg_job_begin_control(a->job, now + WALEND_MS, &e);
     else
         return;

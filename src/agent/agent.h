@@ -54,6 +54,8 @@ struct server {
     /* While the end cannot be found: pg_control's lower bound, and what the failures say. */
     struct position floor;
     unsigned walend_failures;
+    int64_t needs_ms;      /* pg_control was last read in this life for what a standby must have */
+    uint32_t needs[PG_NEEDS];
     bool wal_unreadable;   /* no valid record where recovery has to begin: no start can succeed */
 };
 

@@ -155,6 +155,16 @@ static enum pg_process process_of(const struct agent *a)
     return s->answered && s->in_recovery != TRI_UNKNOWN ? PG_RUNNING : PG_STARTING;
 }
 
+static bool settings_low(const struct server *s, const struct pg_facts *f)
+{
+    if (s->pid == 0 || !f->valid || !f->replay_paused || s->needs_ms == 0 || f->full_ms == 0)
+        return false;
+    for (int i = 0; i < PG_NEEDS; i++)
+        if (f->needs[i] < s->needs[i])
+            return true;
+    return false;
+}
+
 /* End of local WAL. What a running standby has received and replayed is not all: recovery ends early
  * where a timeline history is missing, and a walreceiver that has just switched timelines copies its
  * segment anew from the beginning. So PostgreSQL's own tools look at the files once in every life. */
@@ -292,6 +302,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     p->in_recovery = s->in_recovery;
     p->maybe_writable = page_writable(a->page);
     p->looked_ms = f->valid ? f->at_ms : 0;
+    p->settings_low = settings_low(s, f);
     view_position(a, p);
     p->local_timeline = a->dir.timeline;
     /* The directory was looked at before this life began: a session that breaks must not bring an old

@@ -170,6 +170,22 @@ static bool election_waits(const struct agent *a)
     return a->verdict.waits_for[0] != '\0' && (over || a->memo.elected_epoch != 0);
 }
 
+/* PostgreSQL starts no standby with less than the data directory has seen, and every start is one. */
+static void alarm_of_kept_settings(const struct agent *a, struct status *s)
+{
+    char text[STATUS_TEXT_SIZE];
+    const char *const *raised = pg_conf_raised(a->conf);
+    if (raised[0] == NULL || a->server.pid == 0)
+        return;
+    size_t n = 0;
+    while (raised[n] != NULL)
+        n++;
+    (void)str_format(text, sizeof text, "%s%s stays higher than it is set: the data directory has "
+                     "seen more, and a standby needs as much as its primary ever had",
+                     raised[0], n > 1 ? " (and others)" : "");
+    add_alarm(s, "settings-kept", text);
+}
+
 static void fill_alarms(struct agent *a, struct status *s)
 {
     char text[STATUS_TEXT_SIZE];
@@ -186,6 +202,7 @@ static void fill_alarms(struct agent *a, struct status *s)
                          a->verdict.waits_for);
         add_alarm(s, "waits-for", text);
     }
+    alarm_of_kept_settings(a, s);
     if (s->failsafe)
         add_alarm(s, "failsafe", "the API does not answer: the right lives by promises");
 }

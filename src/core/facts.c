@@ -363,6 +363,26 @@ static uint64_t unread_facts(const struct turn *t)
     return FACT(WAL_UNREAD) | FACT(WAL_HIDDEN);
 }
 
+/* PostgreSQL pauses replay where the primary raised what a standby must raise first, and is then not
+ * promoted either. The next start takes what pg_control has seen. In turn, so that those who
+ * acknowledge are not away together; who is elected has no time to wait. */
+static bool settings_due(const struct turn *t)
+{
+    const struct pg *pg = &t->v->pg;
+    struct memo *m = t->m;
+    if (!pg->settings_low || pg->process != PG_RUNNING || pg->in_recovery != TRI_YES) {
+        m->settings_low_ms = 0;
+        return false;
+    }
+    if (m->settings_low_ms == 0)
+        m->settings_low_ms = t->now;
+    int64_t before = 0;
+    for (uint8_t i = 0; i < t->rec->n; i++)
+        before += t->rec->m[i].in_v && t->rec->m[i].volume != t->rec->writer &&
+                  t->rec->m[i].volume < t->v->self.volume;
+    return t->mine || t->now - m->settings_low_ms >= before * SETTINGS_TURN_MS;
+}
+
 uint64_t facts_of(struct turn *t)
 {
     const struct view *v = t->v;
@@ -385,6 +405,8 @@ uint64_t facts_of(struct turn *t)
         f |= FACT(FROZEN);
     if (v->pg.accounted == TRI_YES)
         f |= FACT(ACCOUNTED);
+    if (settings_due(t))
+        f |= FACT(SETTINGS_LOW);
     f |= unread_facts(t);
     bool has_writer = t->writer_me ||
                       (t->lease->exists && t->lease->has_record && t->rec->writer != 0);

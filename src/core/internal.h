@@ -9,6 +9,8 @@
 #define FRESH_MS 1500
 /* A server that replays without a break moves on long before. */
 #define REREAD_MS 5000
+/* A restart of a standby, until it streams again, with room. */
+#define SETTINGS_TURN_MS 5000
 /* Between the ranks of candidates: longer than a GET and a PUT usually take. */
 #define STAGGER_MS 120
 

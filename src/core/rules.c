@@ -46,6 +46,9 @@ const struct rule core_rules[] = {
     /* --- own WAL that the server does not see ------------------------------------------------ */
     {"reread", F(WAL_HIDDEN) | F(PG_STANDBY), 0, F(WRITABLE), EFF_UNLABEL | EFF_PG_STOP, WRITE_RENEW,
      "the server stands still before the end of own WAL: started anew, so that it reads all of it"},
+    {"raise-settings", F(SETTINGS_LOW) | F(PG_STANDBY), 0, F(WRITABLE), EFF_UNLABEL | EFF_PG_STOP,
+     WRITE_RENEW, "replay stands still and no promotion is possible: started anew with the settings "
+                  "that the primary's need"},
 
     /* --- nothing known yet ------------------------------------------------------------------- */
     {"start-blind", F(LEASE_UNKNOWN) | F(PG_DOWN) | F(DATA_GOOD), 0, 0,

@@ -115,14 +115,15 @@ static const struct field pg_fields[] = {
     ONE(struct pg, failed_starts), ONE(struct pg, clean), ONE(struct pg, answers),
     ONE(struct pg, in_recovery), ONE(struct pg, maybe_writable), ONE(struct pg, looked_ms),
     SUB(pg, position, position), ONE(struct pg, accounted), ONE(struct pg, wal_unread),
-    ONE(struct pg, reached_ms), ONE(struct pg, local_timeline), ONE(struct pg, frozen_epoch),
-    ONE(struct pg, follows), ONE(struct pg, follows_epoch), ONE(struct pg, streaming),
-    ONE(struct pg, not_streaming_since_ms), ONE(struct pg, diverged), ONE(struct pg, wal_missing),
-    SUB(pg, ssn, ssn), ONE(struct pg, ssn_in_force), ONE(struct pg, ssn_proof_lsn),
-    ONE(struct pg, n_senders), SUBS(pg, sender, walsender), ONE(struct pg, closed),
-    ONE(struct pg, open), ONE(struct pg, promoted_end_lsn), ONE(struct pg, promoted_ms),
-    ONE(struct pg, checkpoint_ms), ONE(struct pg, op), ONE(struct pg, op_state),
-    ONE(struct pg, op_failures), ONE(struct pg, op_since_ms), ONE(struct pg, stop_since_ms),
+    ONE(struct pg, reached_ms), ONE(struct pg, settings_low), ONE(struct pg, local_timeline),
+    ONE(struct pg, frozen_epoch), ONE(struct pg, follows), ONE(struct pg, follows_epoch),
+    ONE(struct pg, streaming), ONE(struct pg, not_streaming_since_ms), ONE(struct pg, diverged),
+    ONE(struct pg, wal_missing), SUB(pg, ssn, ssn), ONE(struct pg, ssn_in_force),
+    ONE(struct pg, ssn_proof_lsn), ONE(struct pg, n_senders), SUBS(pg, sender, walsender),
+    ONE(struct pg, closed), ONE(struct pg, open), ONE(struct pg, promoted_end_lsn),
+    ONE(struct pg, promoted_ms), ONE(struct pg, checkpoint_ms), ONE(struct pg, op),
+    ONE(struct pg, op_state), ONE(struct pg, op_failures), ONE(struct pg, op_since_ms),
+    ONE(struct pg, stop_since_ms),
 };
 
 static const struct field lease_view_fields[] = {
@@ -180,8 +181,9 @@ static const struct field memo_fields[] = {
     ONE(struct memo, preflight_ms), ONE(struct memo, dead_intent), ONE(struct memo, restart_intent),
     ONE(struct memo, reinit_intent), ONE(struct memo, reinit_volume), ONE(struct memo, reinit_ms),
     ONE(struct memo, diverged_ms), ONE(struct memo, pg_fault_ms), ONE(struct memo, rereads),
-    ONE(struct memo, reread_at_ms), ONE(struct memo, away_ms), SUB(memo, pending, record),
-    ONE(struct memo, has_pending), ONE(struct memo, failsafe_since_ms), ONE(struct memo, last_rule),
+    ONE(struct memo, reread_at_ms), ONE(struct memo, settings_low_ms), ONE(struct memo, away_ms),
+    SUB(memo, pending, record), ONE(struct memo, has_pending), ONE(struct memo, failsafe_since_ms),
+    ONE(struct memo, last_rule),
 };
 
 static const struct field lease_write_fields[] = {

@@ -53,11 +53,7 @@ int pg_conf_floor_of(const char *name)
 
 void pg_conf_set_floor(struct pg_conf *c, const struct pg_control *control)
 {
-    c->floor[0] = control->max_connections;
-    c->floor[1] = control->max_worker_processes;
-    c->floor[2] = control->max_wal_senders;
-    c->floor[3] = control->max_prepared_xacts;
-    c->floor[4] = control->max_locks_per_xact;
+    pg_control_needs(control, c->floor);
 }
 
 const char *const *pg_conf_raised(struct pg_conf *c)

@@ -156,6 +156,13 @@ bool pg_waldump_parse(const char *out, uint64_t *end, struct err *e)
     return true;
 }
 
+void pg_control_needs(const struct pg_control *c, uint32_t ret[PG_NEEDS])
+{
+    const uint32_t needs[PG_NEEDS] = {c->max_connections, c->max_worker_processes, c->max_wal_senders,
+                                      c->max_prepared_xacts, c->max_locks_per_xact};
+    memcpy(ret, needs, sizeof(needs));
+}
+
 struct position pg_control_floor(const struct pg_control *c)
 {
     struct position at = {.timeline = c->timeline, .lsn = c->checkpoint_lsn};

@@ -48,6 +48,9 @@
     "   coalesce(restart_lsn::text, ''), coalesce(wal_status = 'lost', false)), E'\\n')"           \
     "  FROM pg_replication_slots),"                                                                \
     " (SELECT string_agg(name, E'\\n') FROM pg_settings WHERE pending_restart),"                   \
+    " concat_ws(' ', current_setting('max_connections'),"                                          \
+    "   current_setting('max_worker_processes'), current_setting('max_wal_senders'),"              \
+    "   current_setting('max_prepared_transactions'), current_setting('max_locks_per_transaction')),"\
     " coalesce((extract(epoch from (clock_timestamp() - min(a.xact_start)"                         \
     "   FILTER (WHERE a.backend_type = 'client backend'))) * 1000)::int8, 0),"                     \
     " count(*) FILTER (WHERE a.backend_type = 'client backend' AND a.application_name <> 'pghad'),"\
@@ -87,6 +90,7 @@ enum column {
     C_LIGHT_END,
     C_SLOTS = C_LIGHT_END,
     C_PENDING,
+    C_NEEDS,
     C_XACT,
     C_CLIENTS,
     C_CHECKPOINTER,
@@ -258,11 +262,25 @@ static bool read_primary(struct pg_conn *c, struct pg_facts *f)
     return true;
 }
 
+static bool read_needs(struct pg_conn *c, struct pg_facts *f)
+{
+    const char *s = pg_conn_value(c, 0, C_NEEDS);
+    for (int i = 0; i < PG_NEEDS; i++) {
+        char *end = NULL;
+        unsigned long v = s ? strtoul(s, &end, 10) : 0;
+        if (!s || end == s || v > UINT32_MAX)
+            return false;
+        f->needs[i] = (uint32_t)v;
+        s = end;
+    }
+    return true;
+}
+
 static bool read_full(struct pg_conn *c, struct pg_facts *f)
 {
     int64_t clients, checkpointer, startup;
     if (!pg_facts_parse_slots(f, pg_conn_value(c, 0, C_SLOTS), NULL) ||
-        !read_int(c, C_XACT, &f->longest_xact_ms) || !read_int(c, C_CLIENTS, &clients) ||
+        !read_needs(c, f) || !read_int(c, C_XACT, &f->longest_xact_ms) || !read_int(c, C_CLIENTS, &clients) ||
         !read_int(c, C_CHECKPOINTER, &checkpointer) || !read_int(c, C_STARTUP, &startup))
         return false;
     f->clients = (uint32_t)clients;

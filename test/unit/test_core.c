@@ -489,6 +489,32 @@ static void core__own_wal_unread__neither_elected_nor_promoted(void **s)
     assert_string_not_equal(rule_for(&v, &m, &d), "reread");
 }
 
+/* PostgreSQL would refuse the promotion, too. */
+static void core__settings_below_the_primarys__restarted_in_turn(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 2); /* B goes first */
+    const char *quiet = rule_for(&v, &m, &d);
+    v.pg.settings_low = true;
+    assert_string_equal(rule_for(&v, &m, &d), quiet);
+    m = d.memo;
+    v.now_ms += 4999;
+    assert_string_not_equal(rule_for(&v, &m, &d), "raise-settings");
+    v.now_ms += 1;
+    assert_string_equal(rule_for(&v, &m, &d), "raise-settings");
+    assert_true((d.effects & EFF_PG_STOP) != 0);
+
+    healthy(&v, &m, 1);
+    elected(&v);
+    v.pg.settings_low = true;
+    assert_string_equal(rule_for(&v, &m, &d), "raise-settings");
+    v.pg.in_recovery = TRI_NO;
+    assert_string_not_equal(rule_for(&v, &m, &d), "raise-settings");
+}
+
 static void core__promotion__needs_budget_and_preparation(void **s)
 {
     (void)s;
@@ -837,6 +863,7 @@ int main(void)
         cmocka_unit_test(core__promoted_by_hand__ended_and_its_report_is_void),
         cmocka_unit_test(core__promoted_by_hand_in_its_own_election__is_not_the_greatest),
         cmocka_unit_test(core__follower_promoted_by_hand__others_pass_it_before_it_is_rewound),
+        cmocka_unit_test(core__settings_below_the_primarys__restarted_in_turn),
         cmocka_unit_test(core__own_wal_unread__neither_elected_nor_promoted),
         cmocka_unit_test(core__promotion__needs_budget_and_preparation),
         cmocka_unit_test(core__restart_in_place__has_a_limit_when_others_can_elect),
