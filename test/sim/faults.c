@@ -120,7 +120,7 @@ static void give_intent(enum intent_kind kind, const struct member *target)
     W.intent = (struct intent){.id = random_id() | 2, .kind = kind, .epoch = W.lease.epoch,
                                .force = chance(30)};
     if (target != NULL)
-        W.intent.target = id_of(target).name;
+        W.intent.target = target->id.name;
     W.intent_until_ms = W.now + (chance(20) ? between(0, 3000) : 30000);
 }
 

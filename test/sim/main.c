@@ -159,6 +159,7 @@ static void begin(uint64_t seed, const struct options *o)
     for (int i = 0; i < W.n; i++) {
         struct member *m = &W.m[i];
         m->idx = i;
+        identify(m);
         m->clock0 = between(1, 1000000);
         m->volume = random_id();
         m->data = DATA_EMPTY;

@@ -19,12 +19,11 @@ struct member *by_volume(uint64_t v)
     return NULL;
 }
 
-struct identity id_of(const struct member *m)
+void identify(struct member *m)
 {
-    struct identity id = {.boot = m->boot};
-    snprintf(id.name.s, sizeof id.name.s, "pg-%d", m->idx);
-    snprintf(id.uid, sizeof id.uid, "uid-%d-%u", m->idx, m->uid);
-    return id;
+    m->id = (struct identity){.boot = m->boot};
+    snprintf(m->id.name.s, sizeof m->id.name.s, "pg-%d", m->idx);
+    snprintf(m->id.uid, sizeof m->id.uid, "uid-%d-%u", m->idx, m->uid);
 }
 
 void container_dies(struct member *m, int64_t back_ms)
@@ -44,6 +43,7 @@ void container_dies(struct member *m, int64_t back_ms)
     m->agent_restart_at_ms = m->vm_paused_at = m->kill_container_at = 0;
     if (chance(30))
         m->uid++; /* the pod object was replaced too */
+    identify(m);
 }
 
 /* A human or a tool does it: nobody armed guard, and the number is of no allocation. Two histories
@@ -69,6 +69,7 @@ void volume_lost(struct member *m)
     m->tl = 0;
     m->durable_epoch = 0;
     m->has_record = false;
+    m->new_record = true;
     m->system_id = 0;
     m->wal_missing = m->damaged = false;
     m->failed_starts = 0;
@@ -81,6 +82,8 @@ void agent_starts(struct member *m)
     memset(&m->ver, 0, sizeof m->ver);
     m->memo.deadline_ms = deadline;
     m->page_deadline = deadline;
+    memset(&m->view, 0, sizeof m->view);
+    m->new_lease = m->new_state = m->new_record = true;
     m->agent_started = m->local;
     m->next_turn_ms = W.now;
     m->seen_at_ms = W.now + (chance(10) ? between(10, 2000) : 0);
@@ -95,6 +98,7 @@ static void container_starts(struct member *m)
 {
     m->container = true;
     m->boot = random_id();
+    identify(m);
     m->fenced = false;
     m->terminate = 0;
     m->label = ROLE_UNKNOWN;
@@ -176,27 +180,59 @@ static void view_pg(struct member *m, struct pg *g)
     g->op_since_ms = m->op_since;
 }
 
+/* Only what has changed of the large parts. */
+static void view_lease(struct member *m, struct lease_view *lv)
+{
+    lv->known = m->known;
+    if (m->new_lease)
+        lv->lease = m->lease;
+    m->new_lease = false;
+    lv->changed_ms = m->changed;
+    lv->got_ms = m->got;
+    lv->contact_ms = m->contact;
+    lv->get_pending = m->get_pending;
+    lv->write = m->wkind;
+    lv->outcome = m->outcome;
+    lv->write_seq = m->wseq;
+    lv->write_sent_ms = m->wsent;
+    lv->write_done_ms = m->wdone;
+    lv->write_duration_s = m->wdur;
+    lv->write_holder = m->wholder;
+}
+
+static void view_self(struct member *m, struct self *s)
+{
+    s->id = m->id;
+    s->ordinal = (uint8_t)m->idx;
+    s->volume = m->volume;
+    s->system_id = m->system_id;
+    s->data = W.now < m->seen_at_ms ? DATA_UNKNOWN : m->data;
+    s->durable_epoch = m->durable_epoch;
+    s->has_record = m->has_record;
+    if (m->new_record)
+        s->record = m->record;
+    m->new_record = false;
+    s->started_ms = m->agent_started;
+    s->fenced = m->fenced;
+    s->server_lock = m->proc == PG_DOWN && m->leftovers ? TRI_NO : TRI_YES;
+    s->terminate = m->terminate;
+}
+
 static void view_make(struct member *m, struct view *v)
 {
-    memset(v, 0, sizeof *v);
     v->now_ms = m->local;
     v->set = m->set;
-    v->self = (struct self){.id = id_of(m), .ordinal = (uint8_t)m->idx, .volume = m->volume,
-                            .system_id = m->system_id,
-                            .data = W.now < m->seen_at_ms ? DATA_UNKNOWN : m->data,
-                            .durable_epoch = m->durable_epoch, .has_record = m->has_record,
-                            .record = m->record, .started_ms = m->agent_started,
-                            .fenced = m->fenced, .terminate = m->terminate};
-    v->self.server_lock = m->proc == PG_DOWN && m->leftovers ? TRI_NO : TRI_YES;
+    view_self(m, &v->self);
+    v->pg = (struct pg){0};
     view_pg(m, &v->pg);
-    v->lv = (struct lease_view){.known = m->known, .lease = m->lease, .changed_ms = m->changed,
-                                .got_ms = m->got, .contact_ms = m->contact,
-                                .get_pending = m->get_pending, .write = m->wkind,
-                                .outcome = m->outcome, .write_seq = m->wseq,
-                                .write_sent_ms = m->wsent, .write_done_ms = m->wdone,
-                                .write_duration_s = m->wdur, .write_holder = m->wholder};
-    v->st = m->state;
+    view_lease(m, &v->lv);
+    if (m->new_state) {
+        v->st = m->state;
+        v->intent = m->intent;
+    }
+    m->new_state = false;
     v->pods_known = true;
+    v->n_peers = 0;
     for (int i = 0; i < W.n; i++)
         if (i != m->idx && W.m[i].container_at_ms != INT64_MAX) {
             v->peer[v->n_peers] = m->peer[i];
@@ -204,7 +240,6 @@ static void view_make(struct member *m, struct view *v)
         }
     v->in = m->in;
     v->label = m->label;
-    v->intent = m->intent;
     v->intent_expired = W.now > W.intent_until_ms;
 }
 
@@ -222,6 +257,7 @@ static void act_right(struct member *m)
     if (d->store_record) {
         m->record = m->lease.record;
         m->has_record = true;
+        m->new_record = true;
     }
     if ((d->effects & EFF_FENCE) != 0 && m->kill_at_ms == 0 &&
         (m->proc != PG_DOWN || m->writable || m->leftovers)) {
@@ -329,7 +365,6 @@ static void act(struct member *m)
 
 static void agent_run(struct member *m)
 {
-    static struct view v;
     if (W.now < m->next_turn_ms)
         return;
     if (m->set_at_ms != 0 && W.now >= m->set_at_ms) {
@@ -339,10 +374,9 @@ static void agent_run(struct member *m)
     op_run(m);
     peers_collect(m);
     peers_inbox(m);
-    view_make(m, &v);
+    view_make(m, &m->view);
     uint32_t before = m->ver.rule;
-    struct memo memo = m->memo;
-    decide(&v, &memo, &m->ver);
+    decide(&m->view, &m->memo, &m->ver);
     m->memo = m->ver.memo;
     W.rule_hits[m->ver.rule]++;
     if (W.trace && m->ver.rule != before)

@@ -32,6 +32,7 @@ static void adopt(struct member *m, const struct lease *l, uint64_t rv)
         return;
     m->changed = m->local;
     m->lease = l->exists ? *l : (struct lease){0};
+    m->new_lease = true;
     m->seen_rv = rv;
     m->known = true;
 }
@@ -52,6 +53,7 @@ void api_client_reset(struct member *m)
     m->wkind = WRITE_NONE;
     m->state.known = false;
     m->intent = (struct intent){0};
+    m->new_lease = m->new_state = true;
 }
 
 /* Requests that were given up here and may still be applied there. */
@@ -128,6 +130,7 @@ void api_client_run(struct member *m)
     if (m->known && m->seen_rv < W.rv && chance(50))
         adopt(m, &W.lease, W.rv);
     if (chance(30)) {
+        m->new_state = true;
         m->state = W.state;
         m->state.known = true;
         m->intent = W.intent;
@@ -150,12 +153,11 @@ void api_write(struct member *m, const struct lease_write *w)
 {
     if (m->put.active)
         return;
-    struct identity me = id_of(m);
     m->wkind = w->kind;
     m->wseq++;
     m->wsent = m->local;
     m->wdur = w->want.duration_s;
-    m->wholder = identity_eq(&w->want.holder, &me);
+    m->wholder = identity_eq(&w->want.holder, &m->id);
     m->outcome = OUTCOME_PENDING;
     m->put = (struct put){.active = true, .want = w->want, .kind = w->kind, .rv = m->seen_rv};
     struct put *p = &m->put;

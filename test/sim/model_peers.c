@@ -5,7 +5,7 @@
 
 static struct peer_state state_of(const struct member *m)
 {
-    struct peer_state s = {.id = id_of(m)};
+    struct peer_state s = {.id = m->id};
     s.volume = m->volume;
     s.system_id = m->system_id;
     s.data = m->data;
@@ -31,7 +31,7 @@ void peers_collect(struct member *m)
         struct ask *q = &m->ask[i];
         struct peer *p = &m->peer[i];
         if (i != m->idx)
-            p->name = id_of(&W.m[i]).name;
+            p->name = W.m[i].id.name;
         if (!q->active)
             continue;
         if (q->answered && W.now >= q->reply_ms) {
@@ -148,7 +148,7 @@ void peers_ask(struct member *m)
         if (m->peer[i].silent_since_ms == 0)
             m->peer[i].silent_since_ms = m->local;
         *q = (struct ask){.active = true, .sent_local = m->local};
-        q->req = (struct peer_request){.ask = ask, .from = id_of(m), .epoch = m->ver.epoch};
+        q->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver.epoch};
         if (ask == PEER_PROMISE) {
             q->req.epoch = m->lease.epoch;
             q->req.promise_ms = m->set.lease_ms;

@@ -42,6 +42,7 @@ struct stream {
     uint64_t setting_seq;
     uint64_t reported;    /* sent by the receiver */
     uint64_t flushed;     /* arrived at the walsender */
+    int64_t breaks_at_ms; /* the receiver notices a cut link */
 };
 
 struct ask { /* a call to a peer, kept with the asker */
@@ -55,6 +56,8 @@ enum api_mode { API_UP, API_SILENT, API_REFUSES, API_ERRORS };
 
 struct member {
     int idx;
+    int64_t due_ms;          /* nothing can happen to it before then */
+    uint64_t looked;         /* what its agent would be woken by, as it was at its last step */
     int64_t clock0, local;   /* own clock now */
     int rate;                /* per mille */
     int receives;            /* percent of steps in which a stream moves */
@@ -70,11 +73,16 @@ struct member {
     int64_t terminate_at_ms, grace_until_ms;
     unsigned uid;
     uint64_t boot;
+    struct identity id;
     struct settings set;
     int64_t set_at_ms;       /* takes the cluster's settings then */
+    struct view view;        /* kept between turns: its records change rarely and are large */
+    bool new_lease, new_state, new_record;
     struct memo memo;
     struct verdict ver;
     int64_t next_turn_ms, agent_started;
+    int64_t busy_until_ms;   /* its thread is in a long turn */
+    int quiet;               /* turns in a row that came to the same */
     int64_t page_deadline, lapsed; /* when the page was first seen past its deadline, 0 = live */
     bool fenced;
     int64_t kill_at_ms;
@@ -108,6 +116,7 @@ struct member {
     struct ssn ssn, ssn_backend;
     int64_t ssn_at_ms;
     uint64_t ssn_seq, proof_lsn;
+    int64_t append_at_ms;
     uint64_t promoted_end;
     int64_t up_local; /* this life began to answer */
     int64_t promote_at_ms, promoted_local, checkpoint_local, checkpoint_begun, checkpoint_at_ms;
@@ -123,7 +132,7 @@ struct member {
     enum api_mode api;
     int64_t watch_from_ms;
     bool known;
-    uint64_t seen_rv;
+    uint64_t seen_rv, seen_state;
     struct lease lease;
     int64_t changed, got, contact;
     bool get_pending, get_served;
@@ -158,12 +167,14 @@ struct world {
     int n;
     struct member m[N_MAX];
     struct lease lease;
-    uint64_t rv;
+    uint64_t rv, state_seq;   /* versions of the Lease; of ConfigMap and intent */
     struct lease old_lease;   /* for a restore */
     bool has_old;
     bool link[N_MAX][N_MAX];  /* directed */
     struct state_view state;
     struct settings set;      /* of the cluster */
+    bool dense;               /* every member at every step: agents turn all the time */
+    int64_t lively_until_ms;  /* clients write much until then */
     bool gate;                /* the commit gate is loaded */
     int lose_puts, late_puts; /* percent of lease writes */
     int late_answers;         /* percent of peers' answers */
@@ -212,7 +223,7 @@ __attribute__((format(printf, 2, 3))) void violate(const char *what, const char 
 bool alive(const struct member *m);
 bool linked(int a, int b); /* both ways, both alive */
 struct member *by_volume(uint64_t v);
-struct identity id_of(const struct member *m);
+void identify(struct member *m);
 void container_dies(struct member *m, int64_t back_ms);
 void volume_lost(struct member *m);
 void promoted_by_hand(struct member *m);
