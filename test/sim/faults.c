@@ -396,6 +396,9 @@ void fault(void)
     fault_network(m, k);
     fault_objects(k);
     fault_operator(m, k);
+    W.state_seq++;
+    W.lively_until_ms = W.now + 2500;
+    wake_all();
 }
 
 void faults_run(void)
@@ -408,6 +411,7 @@ void faults_run(void)
         W.flap_until_ms = 0;
     for (int i = 0; i < W.n; i++)
         W.m[i].api = over || chance(50) ? API_UP : (enum api_mode)between(0, 3);
+    poke_all();
 }
 
 void heal(void)
@@ -433,4 +437,6 @@ void heal(void)
     W.state.paused = false;
     if (W.calm)
         W.lose_puts = W.late_puts = 0;
+    W.state_seq++;
+    wake_all();
 }

@@ -79,7 +79,7 @@ static bool whole(void)
     const struct member *p = primary();
     const struct record *r = &W.lease.record;
     int n = members_now();
-    if (p == NULL || p->label != ROLE_PRIMARY || !p->ver.serving || record_votes(r) != n ||
+    if (p == NULL || p->label != ROLE_PRIMARY || !p->ver->serving || record_votes(r) != n ||
         r->n != n || r->sealed != 0)
         return false;
     if (W.set.mode != REPL_ASYNC && r->w != (W.set.k < n - 1 ? W.set.k : n - 1))
@@ -112,9 +112,9 @@ static void show(void)
     for (int i = 0; i < W.n; i++) {
         const struct member *m = &W.m[i];
         printf("        m%d up %d %s pos %u/%" PRIu64 " epoch %" PRIu64 " streams %d from m%d label %d k %d"
-               " promise %" PRId64 " ssn %d/%d%s%s\n", i, m->container, core_rules[m->ver.rule].id,
+               " promise %" PRId64 " ssn %d/%d%s%s\n", i, m->container, core_rules[m->ver->rule].id,
                pos_of(m).timeline, m->len, m->durable_epoch, m->st.on && m->st.rx, m->st.upstream,
-               (int)m->label, m->set.k, m->memo.promise_until_ms - m->local, (int)m->ssn.kind, m->ssn.w,
+               (int)m->label, m->set.k, m->ver->memo.promise_until_ms - m->local, (int)m->ssn.kind, m->ssn.w,
                m->proof_lsn != 0 ? " proved" : "", m->set.nofailover ? " nofailover" : "");
     }
 }
@@ -122,7 +122,7 @@ static void show(void)
 static bool run_until_whole(int64_t ms)
 {
     for (int64_t end = W.now + ms; W.now < end && W.violation == NULL;) {
-        world_step();
+        world_step(end);
         if (whole())
             return true;
     }
@@ -132,7 +132,7 @@ static bool run_until_whole(int64_t ms)
 static void run(int64_t ms)
 {
     for (int64_t end = W.now + ms; W.now < end && W.violation == NULL;)
-        world_step();
+        world_step(end);
 }
 
 struct options {
@@ -152,6 +152,7 @@ static void begin(uint64_t seed, const struct options *o)
     for (int i = 0; i < 8; i++)
         (void)rnd();
     W.now = 100000;
+    W.lively_from_ms = INT64_MAX;
     W.trace = o->trace;
     bool grows = o->members >= 3 && o->members + 2 <= N_MAX && chance(10);
     W.n = o->members + (grows ? 2 : 0);
@@ -159,6 +160,7 @@ static void begin(uint64_t seed, const struct options *o)
     for (int i = 0; i < W.n; i++) {
         struct member *m = &W.m[i];
         m->idx = i;
+        m->ver = &m->verdicts[0];
         identify(m);
         m->clock0 = between(1, 1000000);
         m->volume = random_id();
@@ -181,13 +183,18 @@ static bool episode(uint64_t seed, const struct options *o)
     }
     if (!run_until_whole(90000))
         violate("liveness", "no whole cluster after bootstrap");
+    W.lively_from_ms = W.now; /* what the first fault will meet */
+    run(between(10, 500));
     W.calm = false;
     int faults = (int)between(1, W.storm > 3 ? 16 : 7);
     for (int f = 0; f < faults && W.violation == NULL; f++) {
         for (int64_t n = chance(30) ? between(2, W.storm) : 1; n > 0; n--)
             fault();
-        run(between(10, chance(30) ? 15000 : 3000));
+        int64_t ms = between(10, chance(30) ? 15000 : 3000);
+        W.lively_from_ms = W.now + ms - 400;
+        run(ms);
     }
+    W.lively_from_ms = INT64_MAX;
     W.calm = true;
     heal();
     if (W.violation == NULL && !run_until_whole(90000))

@@ -36,6 +36,7 @@ void container_dies(struct member *m, int64_t back_ms)
     m->leftovers = false;
     m->container = false;
     m->container_at_ms = W.now + back_ms;
+    poke(m);
     m->op = OP_NONE;
     m->op_state = OP_IDLE;
     m->agent_frozen_until = m->node_frozen_until = m->grace_until_ms = m->kill_at_ms = 0;
@@ -78,14 +79,14 @@ void volume_lost(struct member *m)
 void agent_starts(struct member *m)
 {
     int64_t deadline = m->writable ? m->page_deadline : 0;
-    memset(&m->memo, 0, sizeof m->memo);
-    memset(&m->ver, 0, sizeof m->ver);
-    m->memo.deadline_ms = deadline;
+    memset(m->ver, 0, sizeof *m->ver);
+    m->ver->memo.deadline_ms = deadline;
     m->page_deadline = deadline;
     memset(&m->view, 0, sizeof m->view);
     m->new_lease = m->new_state = m->new_record = true;
     m->agent_started = m->local;
-    m->next_turn_ms = W.now;
+    m->next_turn_ms = m->busy_until_ms = W.now;
+    poke(m);
     m->seen_at_ms = W.now + (chance(10) ? between(10, 2000) : 0);
     api_client_reset(m);
     memset(m->peer, 0, sizeof m->peer);
@@ -94,7 +95,7 @@ void agent_starts(struct member *m)
     m->op_failures = 0;
 }
 
-static void container_starts(struct member *m)
+void container_starts(struct member *m)
 {
     m->container = true;
     m->boot = random_id();
@@ -107,11 +108,12 @@ static void container_starts(struct member *m)
     m->checkpoint_local = 0;
     server_gone(m, false);
     agent_starts(m);
+    wake_all();
     TRACE(m, "container starts");
 }
 
 /* The fence needs neither the agent nor the API. */
-static void guard_run(struct member *m)
+void guard_run(struct member *m)
 {
     if (m->writable && m->local >= m->page_deadline && !m->kill_by_guard) {
         m->kill_by_guard = true;
@@ -247,9 +249,9 @@ static void view_make(struct member *m, struct view *v)
 
 static void act_right(struct member *m)
 {
-    const struct verdict *d = &m->ver;
+    const struct verdict *d = m->ver;
     if (d->failsafe && d->deadline_ms > m->local && m->page_deadline <= m->local)
-        m->memo.deadline_ms = 0; /* a lapse is final */
+        m->ver->memo.deadline_ms = 0; /* a lapse is final */
     else
         m->page_deadline = d->deadline_ms;
     if (d->store_epoch > m->durable_epoch)
@@ -268,7 +270,7 @@ static void act_right(struct member *m)
 
 static void act_follow(struct member *m)
 {
-    const struct verdict *d = &m->ver;
+    const struct verdict *d = m->ver;
     uint32_t e = d->effects;
     if (m->proc != PG_RUNNING || !m->recovery)
         return;
@@ -307,7 +309,7 @@ static void gate_want(struct member *m, bool open)
 
 static void act_server(struct member *m)
 {
-    const struct verdict *d = &m->ver;
+    const struct verdict *d = m->ver;
     uint32_t e = d->effects;
     if ((e & EFF_PG_START) != 0 && !m->leftovers)
         server_start(m);
@@ -342,13 +344,13 @@ static void act_server(struct member *m)
 
 static void act(struct member *m)
 {
-    uint32_t e = m->ver.effects;
+    uint32_t e = m->ver->effects;
     act_right(m);
-    peers_answer(m);
+    peers_answer(m, true);
     if ((e & EFF_LEASE_GET) != 0)
         api_get(m);
     if ((e & EFF_LEASE_WRITE) != 0 && m->outcome != OUTCOME_PENDING)
-        api_write(m, &m->ver.write);
+        api_write(m, &m->ver->write);
     act_server(m);
     if (m->api == API_UP && (e & EFF_LABEL_PRIMARY) != 0)
         m->label = ROLE_PRIMARY;
@@ -363,96 +365,70 @@ static void act(struct member *m)
         container_dies(m, between(500, 3000));
 }
 
-static void agent_run(struct member *m)
+/* The agent turns when something has come, and at the latest when the core asked for it. */
+static void plan_turn(struct member *m, uint32_t rule, uint32_t effects, uint64_t facts)
 {
-    if (W.now < m->next_turn_ms)
-        return;
+    bool same = m->ver->rule == rule && m->ver->effects == effects && m->ver->facts == facts;
+    m->quiet = same ? m->quiet + 1 : 0;
+    m->busy_until_ms = W.now + (chance_in(W.dense ? 200 : 40) ? between(50, 600) : between(0, 15));
+    m->next_turn_ms = m->busy_until_ms;
+    if (!W.dense && m->quiet > 1)
+        m->next_turn_ms += between(0, 15) << (m->quiet < 6 ? m->quiet : 6);
+    int64_t latest = true_time(m, m->ver->wake_at_ms);
+    if (m->next_turn_ms > latest)
+        m->next_turn_ms = latest;
+    if (m->next_turn_ms < m->busy_until_ms)
+        m->next_turn_ms = m->busy_until_ms;
+}
+
+void agent_event(struct member *m)
+{
+    int64_t at = W.now + between(0, 10);
+    if (at < m->busy_until_ms)
+        at = m->busy_until_ms;
+    soonest(&m->next_turn_ms, at);
+    m->quiet = 0;
+}
+
+static void agent_trace(const struct member *m, uint32_t before)
+{
+    if (m->ver->rule != before)
+        TRACE(m, "-> %s (epoch %" PRIu64 "/%" PRIu64 " tl %u len %" PRIu64
+                 " V %d W %d sealed %d dl %" PRId64 ")",
+              core_rules[m->ver->rule].id, m->lease.epoch, m->durable_epoch, m->tl, m->len,
+              record_votes(&m->lease.record), m->lease.record.w, m->lease.record.sealed != 0,
+              m->page_deadline - m->local);
+    if (m->ver->result.id != 0)
+        TRACE(m, "intent: state %d %s", (int)m->ver->result.state, m->ver->result.message);
+}
+
+void agent_run(struct member *m)
+{
     if (m->set_at_ms != 0 && W.now >= m->set_at_ms) {
         m->set = W.set;
         m->set_at_ms = 0;
+        agent_event(m);
     }
     op_run(m);
     peers_collect(m);
+    peers_arrive(m);
+    if (W.now < m->next_turn_ms) {
+        peers_answer(m, false);
+        peers_ask(m);
+        return;
+    }
     peers_inbox(m);
     view_make(m, &m->view);
-    uint32_t before = m->ver.rule;
-    decide(&m->view, &m->memo, &m->ver);
-    m->memo = m->ver.memo;
-    W.rule_hits[m->ver.rule]++;
-    if (W.trace && m->ver.rule != before)
-        TRACE(m, "-> %s (epoch %" PRIu64 "/%" PRIu64 " tl %u len %" PRIu64
-                 " V %d W %d sealed %d dl %" PRId64 ")",
-              core_rules[m->ver.rule].id, m->lease.epoch, m->durable_epoch, m->tl, m->len,
-              record_votes(&m->lease.record), m->lease.record.w, m->lease.record.sealed != 0,
-              m->page_deadline - m->local);
-    if (W.trace && m->ver.result.id != 0)
-        TRACE(m, "intent: state %d %s", (int)m->ver.result.state, m->ver.result.message);
+    uint32_t rule = m->ver->rule, effects = m->ver->effects;
+    uint64_t facts = m->ver->facts;
+    struct verdict *next = &m->verdicts[m->ver == &m->verdicts[0] ? 1 : 0];
+    decide(&m->view, &m->ver->memo, next);
+    m->ver = next;
+    W.turns++;
+    W.rule_hits[m->ver->rule]++;
+    if (W.trace)
+        agent_trace(m, rule);
     act(m);
-    m->next_turn_ms = W.now + (chance_in(200) ? between(50, 600) : between(0, 15));
-}
-
-static void member_step(struct member *m)
-{
-    m->local = m->clock0 + W.now * (1000 + m->rate) / 1000;
-    if (m->local < m->page_deadline)
-        m->lapsed = 0;
-    else if (m->lapsed == 0)
-        m->lapsed = m->local - m->page_deadline < 30000 && m->page_deadline > 0 ? m->page_deadline
-                                                                              : m->local;
-    api_late_writes(m);
-    if (!m->container) {
-        if (W.now >= m->container_at_ms && !m->lost)
-            container_starts(m);
-        stream_upstream_gone(m);
-        return;
-    }
-    if (m->kill_container_at != 0 && W.now >= m->kill_container_at)
-        container_dies(m, between(200, 20000));
-    if (!m->container || m->node_frozen_until > W.now)
-        return;
-    if (m->node_frozen_until != 0) {
-        TRACE(m, "thaws");
-        m->node_frozen_until = 0;
-        m->thawed_ms = W.now;
-        if (m->vm_paused_at != 0) {
-            m->clock0 -= m->local - m->vm_paused_at;
-            m->local = m->vm_paused_at;
-            m->zombie_until = W.now + 2 * m->set.lease_ms;
-            m->zombie_len = m->len;
-            m->vm_paused_at = 0;
-        }
-    }
-    if (m->terminate_at_ms != 0 && W.now >= m->terminate_at_ms) {
-        TRACE(m, "SIGTERM");
-        m->terminate_at_ms = 0;
-        m->terminate++;
-        m->grace_until_ms = W.now + 60000;
-    }
-    if (m->agent_restart_at_ms != 0 && W.now >= m->agent_restart_at_ms && !m->kill_by_guard) {
-        m->agent_restart_at_ms = 0;
-        agent_starts(m);
-    }
-    bool late_guard = m->thawed_ms != 0 && W.now - m->thawed_ms < 15 && chance(60);
-    bool server_first = chance(50);
-    if (server_first)
-        server_run(m);
-    if (!late_guard)
-        guard_run(m);
     if (m->container)
-        api_client_run(m);
-    if (m->container && m->agent_frozen_until <= W.now)
-        agent_run(m);
-    if (m->container && !server_first)
-        server_run(m);
-}
-
-void world_step(void)
-{
-    W.now += STEP_MS;
-    faults_run();
-    if (W.modes && W.lease.has_record && W.lease.record.w == 0 && W.lease.record.sealed == 0)
-        memset(W.kept, 0, sizeof W.kept);
-    int first = (int)between(0, W.n - 1);
-    for (int i = 0; i < W.n; i++)
-        member_step(&W.m[(first + i) % W.n]);
+        plan_turn(m, rule, effects, facts);
 }

@@ -23,6 +23,7 @@ static void apply(struct member *m, struct put *p)
         W.lease = p->want;
         W.lease.exists = true;
         W.rv++;
+        poke_all();
     }
 }
 
@@ -35,6 +36,7 @@ static void adopt(struct member *m, const struct lease *l, uint64_t rv)
     m->new_lease = true;
     m->seen_rv = rv;
     m->known = true;
+    agent_event(m);
 }
 
 void api_client_reset(struct member *m)
@@ -49,6 +51,7 @@ void api_client_reset(struct member *m)
     m->known = m->get_pending = false;
     m->changed = m->got = 0;
     m->seen_rv = 0;
+    m->seen_state = UINT64_MAX;
     m->outcome = OUTCOME_NONE;
     m->wkind = WRITE_NONE;
     m->state.known = false;
@@ -74,6 +77,7 @@ static void write_done(struct member *m, enum write_outcome o)
     m->put.active = false;
     m->wdone = m->local;
     m->outcome = o;
+    agent_event(m);
 }
 
 static void poll_write(struct member *m)
@@ -113,6 +117,7 @@ static void poll_get(struct member *m)
     if (W.now < m->get_at_ms)
         return;
     m->get_pending = false;
+    agent_event(m);
     if (!m->get_served || m->api == API_SILENT)
         return;
     if (m->get_rv >= m->seen_rv)
@@ -129,7 +134,9 @@ void api_client_run(struct member *m)
         return;
     if (m->known && m->seen_rv < W.rv && chance(50))
         adopt(m, &W.lease, W.rv);
-    if (chance(30)) {
+    if (m->seen_state != W.state_seq && chance(30)) {
+        m->seen_state = W.state_seq;
+        agent_event(m);
         m->new_state = true;
         m->state = W.state;
         m->state.known = true;
@@ -183,13 +190,18 @@ void api_save_state(struct member *m)
     if (m->api != API_UP || !m->lease.exists || !m->lease.has_record)
         return;
     struct state_view *s = &W.state;
+    bool newer = !s->has_record || record_cmp(&m->lease.record, &s->record) > 0;
+    if (s->exists && s->epoch >= m->lease.epoch && !newer && s->system_id != 0)
+        return;
     s->exists = true;
     if (s->epoch < m->lease.epoch)
         s->epoch = m->lease.epoch;
-    if (!s->has_record || record_cmp(&m->lease.record, &s->record) > 0) {
+    if (newer) {
         s->record = m->lease.record;
         s->has_record = true;
     }
     if (s->system_id == 0)
         s->system_id = m->system_id;
+    W.state_seq++;
+    poke_all();
 }

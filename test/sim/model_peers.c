@@ -14,7 +14,7 @@ static struct peer_state state_of(const struct member *m)
     s.position = pos_of(m);
     s.durable_epoch = m->durable_epoch;
     s.frozen_epoch = m->accounted ? m->frozen_epoch : 0;
-    s.refused_epoch = m->ver.refused_epoch;
+    s.refused_epoch = m->ver->refused_epoch;
     s.lease_epoch = m->lease.epoch;
     s.record_epoch = m->has_record ? m->record.epoch : 0;
     s.record_rev = m->has_record ? m->record.rev : 0;
@@ -23,6 +23,18 @@ static struct peer_state state_of(const struct member *m)
     s.paused = m->state.paused;
     s.streams_from = m->st.on && m->st.rx ? m->follows : 0;
     return s;
+}
+
+/* Does the asker do anything with it before its next turn? */
+static bool matters(const struct ask *q, const struct peer_state *was)
+{
+    const struct peer_state *is = &q->reply;
+    return q->req.ask == PEER_PROMISE || is->process != was->process ||
+           is->in_recovery != was->in_recovery || is->data != was->data ||
+           is->volume != was->volume || is->id.boot != was->id.boot ||
+           is->durable_epoch != was->durable_epoch || is->frozen_epoch != was->frozen_epoch ||
+           is->refused_epoch != was->refused_epoch || is->lease_epoch != was->lease_epoch ||
+           is->record_rev != was->record_rev || is->streams_from != was->streams_from;
 }
 
 void peers_collect(struct member *m)
@@ -38,6 +50,8 @@ void peers_collect(struct member *m)
             q->active = false;
             if (!W.link[i][m->idx])
                 continue;
+            if (p->received_ms == 0 || m->local - p->received_ms > 1200 || matters(q, &p->state))
+                agent_event(m);
             p->state = q->reply;
             p->sent_ms = q->sent_local;
             p->received_ms = m->local;
@@ -49,6 +63,7 @@ void peers_collect(struct member *m)
             }
         } else if (W.now >= q->give_up_ms) {
             q->active = false;
+            agent_event(m);
         }
     }
 }
@@ -67,25 +82,37 @@ static bool arrives(struct member *o, int from)
     return true;
 }
 
+/* Takes what has come; a vote or a promise wakes the agent. */
+void peers_arrive(struct member *m)
+{
+    for (int i = 0; i < W.n; i++) {
+        struct ask *q = &W.m[i].ask[m->idx];
+        if (i == m->idx || !arrives(m, i))
+            continue;
+        if (q->req.ask != PEER_STATE)
+            agent_event(m);
+        if (q->req.ask == PEER_VOTE && (!m->has_vote || q->req.epoch >= m->vote.epoch ||
+                                        m->local - m->vote_local >= 1000)) {
+            m->vote = q->req;
+            m->has_vote = true;
+            m->vote_local = m->local;
+        }
+        if (chance(2)) {
+            m->dup = q->req;
+            m->has_dup = true;
+            m->dup_at_ms = W.now + between(10, 3000);
+        }
+    }
+    if (m->has_dup && W.now >= m->dup_at_ms && m->next_turn_ms > W.now)
+        m->next_turn_ms = W.now;
+}
+
 void peers_inbox(struct member *m)
 {
     m->in = (struct inbox){0};
     m->promise_from = -1;
     for (int i = 0; i < W.n; i++) {
-        struct ask *q = &W.m[i].ask[m->idx];
-        if (i != m->idx && arrives(m, i)) {
-            if (q->req.ask == PEER_VOTE && (!m->has_vote || q->req.epoch >= m->vote.epoch ||
-                                            m->local - m->vote_local >= 1000)) {
-                m->vote = q->req;
-                m->has_vote = true;
-                m->vote_local = m->local;
-            }
-            if (chance(2)) {
-                m->dup = q->req;
-                m->has_dup = true;
-                m->dup_at_ms = W.now + between(10, 3000);
-            }
-        }
+        const struct ask *q = &W.m[i].ask[m->idx];
         if (q->active && q->arrived && !q->answered && q->req.ask == PEER_PROMISE && !m->in.promise) {
             m->in.promise = true;
             m->in.promise_req = q->req;
@@ -107,36 +134,53 @@ void peers_inbox(struct member *m)
     m->in.vote_req = m->vote;
 }
 
-void peers_answer(struct member *m)
+/* In a turn: everything. Between turns only what is a look at what is known. */
+void peers_answer(struct member *m, bool turn)
 {
     for (int i = 0; i < W.n; i++) {
         struct ask *q = &W.m[i].ask[m->idx];
-        if (!q->active || !q->arrived || q->answered)
+        if (!q->active || !q->arrived || q->answered || (!turn && q->req.ask != PEER_STATE))
             continue;
         bool report = m->frozen_epoch == q->req.epoch && m->accounted;
-        if (q->req.ask == PEER_VOTE && !report && m->ver.refused_epoch == 0 &&
+        if (q->req.ask == PEER_VOTE && !report && m->ver->refused_epoch == 0 &&
             W.now - q->arrived_ms < 300)
             continue;
         if (q->req.ask == PEER_PROMISE && i != m->promise_from)
             continue;
         q->reply = state_of(m);
         if (q->req.ask == PEER_PROMISE)
-            q->reply.promise_ms = m->ver.promise_ms;
+            q->reply.promise_ms = m->ver->promise_ms;
         q->answered = true;
         q->reply_ms = W.now + (chance(W.late_answers) ? between(10, 1500) : between(0, 5));
+        soonest(&W.m[i].due_ms, q->reply_ms);
     }
+}
+
+static enum peer_ask asks_for(uint32_t e)
+{
+    return (e & EFF_VOTES) != 0 ? PEER_VOTE : (e & EFF_PROMISES) != 0 ? PEER_PROMISE : PEER_STATE;
+}
+
+/* The intervals of the agent (src/agent/act.c). */
+int64_t asks_every(const struct member *m)
+{
+    const struct memo *o = &m->ver->memo;
+    uint32_t e = m->ver->effects;
+    if ((e & EFF_VOTES) != 0)
+        return 5;
+    if ((e & EFF_PROMISES) != 0)
+        return m->set.retry_ms / 2;
+    if ((e & EFF_PEERS) == 0)
+        return 1000;
+    bool hurry = o->handover_intent != 0 || o->elected_epoch != 0 || m->crashed ||
+                 (o->preflight_intent != 0 && m->local - o->preflight_ms < 1000);
+    return hurry ? 10 : 100;
 }
 
 void peers_ask(struct member *m)
 {
-    uint32_t e = m->ver.effects;
-    enum peer_ask ask = (e & EFF_VOTES) != 0      ? PEER_VOTE
-                        : (e & EFF_PROMISES) != 0 ? PEER_PROMISE
-                                                  : PEER_STATE;
-    int64_t every = (e & EFF_VOTES) != 0      ? 10
-                    : (e & EFF_PROMISES) != 0 ? m->set.retry_ms / 2
-                    : (e & EFF_PEERS) != 0    ? 30
-                                              : 1000;
+    enum peer_ask ask = asks_for(m->ver->effects);
+    int64_t every = asks_every(m);
     for (int i = 0; i < W.n; i++) {
         struct ask *q = &m->ask[i];
         if (i == m->idx || W.m[i].container_at_ms == INT64_MAX)
@@ -148,12 +192,13 @@ void peers_ask(struct member *m)
         if (m->peer[i].silent_since_ms == 0)
             m->peer[i].silent_since_ms = m->local;
         *q = (struct ask){.active = true, .sent_local = m->local};
-        q->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver.epoch};
+        q->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver->epoch};
         if (ask == PEER_PROMISE) {
             q->req.epoch = m->lease.epoch;
             q->req.promise_ms = m->set.lease_ms;
         }
         q->arrive_ms = W.now + (chance(2) ? between(50, 1200) : between(0, 4));
         q->give_up_ms = W.now + GIVE_UP_MS;
+        soonest(&W.m[i].due_ms, q->arrive_ms);
     }
 }

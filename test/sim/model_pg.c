@@ -29,8 +29,17 @@ void server_gone(struct member *m, bool crashed)
 void stream_upstream_gone(const struct member *up)
 {
     for (int i = 0; i < W.n; i++)
-        if (W.m[i].st.on && W.m[i].st.upstream == up->idx)
+        if (W.m[i].st.on && W.m[i].st.upstream == up->idx) {
             W.m[i].st.on = false;
+            poke(&W.m[i]);
+        }
+}
+
+static void poke_streams(const struct member *up)
+{
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].st.on && W.m[i].st.upstream == up->idx)
+            poke(&W.m[i]);
 }
 
 void server_start(struct member *m)
@@ -50,6 +59,7 @@ static void append(struct member *m)
         return;
     m->logtl[m->len] = m->tl;
     m->log[m->len++] = ++W.next_entry;
+    poke_streams(m);
 }
 
 void server_stop(struct member *m)
@@ -86,11 +96,12 @@ static void connect_stream(struct member *m, struct member *up)
     m->st = (struct stream){.on = true, .rx = true, .upstream = up->idx, .volume = m->volume,
                             .start_lsn = up->len + 1, .setting = up->ssn_backend,
                             .setting_seq = up->ssn_seq};
+    poke(up);
     TRACE(m, "streams from m%d at %" PRIu64, up->idx, m->len);
 }
 
 /* The walsender's half: it lives until it hears of the end or for 5 s of silence. */
-static void sender_run(struct member *m, const struct member *up)
+static void sender_run(struct member *m, struct member *up)
 {
     struct stream *s = &m->st;
     if (!alive(up))
@@ -101,9 +112,12 @@ static void sender_run(struct member *m, const struct member *up)
         s->setting = up->ssn_backend;
         s->setting_seq = up->ssn_seq;
         s->setting_at_ms = 0;
+        poke(up);
     }
-    if (chance(80))
+    if (s->flushed != s->reported && chance(80)) {
         s->flushed = s->reported;
+        poke(up);
+    }
     bool heard = linked(m->idx, up->idx);
     if (!s->rx && heard && chance(40))
         s->on = false;
@@ -115,6 +129,8 @@ static void sender_run(struct member *m, const struct member *up)
         s->on = false;
     if (!s->on && s->rx && heard)
         s->rx = false;
+    if (!s->on)
+        poke(up);
 }
 
 static void receiver_run(struct member *m, const struct member *up)
@@ -126,12 +142,15 @@ static void receiver_run(struct member *m, const struct member *up)
         return;
     }
     if (!linked(m->idx, up->idx)) {
-        if (chance_in(1000)) {
+        if (s->breaks_at_ms == 0)
+            s->breaks_at_ms = W.now + between(0, 10000);
+        if (W.now >= s->breaks_at_ms) {
             s->rx = false;
             m->reconnect_at_ms = W.now + between(20, 150);
         }
         return;
     }
+    s->breaks_at_ms = 0;
     if (!chance(m->receives) || W.now < m->lags_until)
         return;
     m->unread = 0;
@@ -237,7 +256,7 @@ void check_kept(const struct member *m, const char *when)
     static bool here[ENTRY_MAX];
     if (W.set.mode == REPL_ASYNC && !W.modes)
         return;
-    memset(here, 0, sizeof here);
+    memset(here, 0, W.next_entry + 1);
     for (uint64_t i = 0; i < m->len; i++)
         here[m->log[i]] = true;
     for (uint32_t e = 1; e <= W.next_entry; e++)
@@ -263,6 +282,7 @@ static void promoted(struct member *m)
     m->promoted_end = m->len + 1;
     m->acked_upto = m->len;
     W.promotions++;
+    W.lively_until_ms = W.now + 2000;
     TRACE(m, "promoted to tl %u len %" PRIu64 " epoch %" PRIu64, m->tl, m->len, m->reign_epoch);
     if (m->tl < TIMELINE_MAX) {
         if (W.timeline_owner[m->tl] != 0)
@@ -312,6 +332,7 @@ static void settle(struct member *m)
         m->ssn_backend = m->ssn;
         m->ssn_seq++;
         m->proof_lsn = 0;
+        poke_streams(m);
     }
     if (m->promote_at_ms != 0 && W.now >= m->promote_at_ms && m->recovery)
         promoted(m);
@@ -322,17 +343,32 @@ static void settle(struct member *m)
     gate_run(m);
 }
 
+static bool writes_more(const struct member *m)
+{
+    return m->admitted && m->len < LOG_MAX - 20;
+}
+
+/* Every walsender uses the setting. */
+static bool in_force(const struct member *m)
+{
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].st.on && W.m[i].st.upstream == m->idx && W.m[i].st.setting_seq != m->ssn_seq)
+            return false;
+    return m->ssn_at_ms == 0;
+}
+
 static void primary_run(struct member *m)
 {
     if (m->reign_epoch == 0 && m->len > 0 && m->logtl[m->len - 1] != m->tl)
         append(m); /* end of recovery of a promotion by hand */
-    if (m->admitted && chance(8) && m->len < LOG_MAX - 20)
+    if (writes_more(m) && W.now >= m->append_at_ms) {
         append(m);
-    bool force = m->ssn_at_ms == 0;
-    for (int i = 0; i < W.n; i++)
-        if (W.m[i].st.on && W.m[i].st.upstream == m->idx && W.m[i].st.setting_seq != m->ssn_seq)
-            force = false;
-    if (force && m->proof_lsn == 0 && chance(30))
+        bool lively = W.now < W.lively_until_ms || W.now >= W.lively_from_ms;
+        m->append_at_ms = W.now + (lively ? between(1, 120) : between(100, 1500));
+        if (!lively)
+            soonest(&m->append_at_ms, W.lively_from_ms);
+    }
+    if (m->proof_lsn == 0 && in_force(m) && chance(30))
         m->proof_lsn = m->len + 1;
     release_waiters(m);
 }
@@ -380,6 +416,55 @@ void server_run(struct member *m)
         primary_run(m);
 }
 
+static int64_t stream_due(const struct member *m)
+{
+    const struct stream *s = &m->st;
+    const struct member *up = &W.m[s->upstream];
+    int64_t d = INT64_MAX;
+    if (s->on && alive(up)) {
+        bool heard = linked(m->idx, up->idx);
+        if (s->setting_seq != up->ssn_seq)
+            soonest(&d, s->setting_at_ms);
+        if (s->flushed != s->reported || (heard && (!s->rx || s->quiet_since_ms != 0)))
+            soonest(&d, W.now);
+        if (!heard || !s->rx)
+            soonest(&d, s->quiet_since_ms == 0 ? W.now : s->quiet_since_ms + 5001);
+    }
+    if (s->rx) {
+        if (!can_receive(m, up) || m->follows_epoch != m->durable_epoch || !s->on)
+            soonest(&d, W.now);
+        else if (!linked(m->idx, up->idx))
+            soonest(&d, s->breaks_at_ms);
+        else if (m->len < up->len || s->reported != m->len + 1)
+            soonest(&d, m->lags_until);
+    }
+    if (!s->on && !s->rx && m->follows != 0 && m->frozen_epoch == 0)
+        soonest(&d, m->reconnect_at_ms > W.now ? m->reconnect_at_ms : W.now + 30);
+    return d;
+}
+
+/* When something can happen to the server next; a time that has passed means the next step. */
+int64_t server_due(const struct member *m)
+{
+    int64_t d = stream_due(m);
+    const int64_t at[] = {m->accounted_at_ms, m->detach_at_ms, m->ssn_at_ms, m->gate_at_ms,
+                          m->checkpoint_at_ms, m->recovery ? m->promote_at_ms : 0};
+    if (m->kill_at_ms != 0)
+        soonest(&d, m->kill_at_ms);
+    if (m->proc == PG_STARTING || m->proc == PG_STOPPING)
+        soonest(&d, m->proc_at_ms);
+    for (size_t i = 0; m->proc == PG_RUNNING && i < sizeof at / sizeof at[0]; i++)
+        if (at[i] != 0)
+            soonest(&d, at[i]);
+    if ((m->proc != PG_RUNNING && m->proc != PG_STOPPING) || m->recovery)
+        return d;
+    if (writes_more(m))
+        soonest(&d, m->append_at_ms);
+    if (m->proof_lsn == 0 && in_force(m))
+        soonest(&d, W.now);
+    return d;
+}
+
 /* --- operations on the data directory --------------------------------------------------------- */
 
 /* Rewinding makes this copy useless from its first moment: W + 1 others must hold all of it. One that
@@ -390,7 +475,7 @@ static void check_last_copy(const struct member *m)
     const struct record_member *line = record_find(&W.lease.record, m->volume);
     if (W.set.mode == REPL_ASYNC || line == NULL || !line->in_v)
         return; /* what has no vote was never counted on */
-    memset(copies, 0, sizeof copies);
+    memset(copies, 0, W.next_entry + 1);
     for (int o = 0; o < W.n; o++)
         for (uint64_t j = 0; o != m->idx && pos_of(&W.m[o]).lsn > 0 && j < W.m[o].len; j++)
             copies[W.m[o].log[j]]++;
@@ -443,8 +528,8 @@ static bool finish_clone(struct member *m, const struct member *up)
             if (W.kept[m->log[i]] && (i >= up->len || up->log[i] != m->log[i]))
                 violate("last copy", "m%d replaces its directory, m%d lacks entry %u", m->idx,
                         up->idx, m->log[i]);
-    memcpy(m->log, up->log, sizeof m->log);
-    memcpy(m->logtl, up->logtl, sizeof m->logtl);
+    memcpy(m->log, up->log, up->len * sizeof m->log[0]);
+    memcpy(m->logtl, up->logtl, up->len * sizeof m->logtl[0]);
     m->len = up->len;
     m->tl = up->tl;
     m->data = DATA_OK;

@@ -78,8 +78,7 @@ struct member {
     int64_t set_at_ms;       /* takes the cluster's settings then */
     struct view view;        /* kept between turns: its records change rarely and are large */
     bool new_lease, new_state, new_record;
-    struct memo memo;
-    struct verdict ver;
+    struct verdict verdicts[2], *ver; /* the last one, which carries the memo */
     int64_t next_turn_ms, agent_started;
     int64_t busy_until_ms;   /* its thread is in a long turn */
     int quiet;               /* turns in a row that came to the same */
@@ -174,7 +173,7 @@ struct world {
     struct state_view state;
     struct settings set;      /* of the cluster */
     bool dense;               /* every member at every step: agents turn all the time */
-    int64_t lively_until_ms;  /* clients write much until then */
+    int64_t lively_until_ms, lively_from_ms; /* clients write much: around each fault, after a promotion */
     bool gate;                /* the commit gate is loaded */
     int lose_puts, late_puts; /* percent of lease writes */
     int late_answers;         /* percent of peers' answers */
@@ -198,6 +197,7 @@ struct world {
     const char *violation;
     char detail[256];
     bool trace;
+    uint64_t turns;
     uint64_t rule_hits[RULES_MAX];
 };
 
@@ -228,7 +228,18 @@ void container_dies(struct member *m, int64_t back_ms);
 void volume_lost(struct member *m);
 void promoted_by_hand(struct member *m);
 void agent_starts(struct member *m);
-void world_step(void);
+void container_starts(struct member *m);
+void guard_run(struct member *m);
+void agent_run(struct member *m);
+void agent_event(struct member *m); /* something has come that its thread waits for */
+
+/* steps.c: who is touched when */
+void world_step(int64_t end); /* to the next event, or to end */
+void soonest(int64_t *due, int64_t at);
+int64_t true_time(const struct member *m, int64_t local);
+void poke(struct member *m); /* something may happen to it now */
+void poke_all(void);
+void wake_all(void);
 
 /* model_pg.c */
 struct position pos_of(const struct member *m);
@@ -236,6 +247,7 @@ void server_gone(struct member *m, bool crashed);
 void server_start(struct member *m);
 void server_stop(struct member *m);
 void server_run(struct member *m);
+int64_t server_due(const struct member *m);
 void stream_upstream_gone(const struct member *up);
 bool log_prefix(const struct member *up, const struct member *down);
 void op_begin(struct member *m, enum pg_op op, int64_t lo, int64_t hi);
@@ -252,8 +264,10 @@ void api_save_state(struct member *m);
 
 /* model_peers.c */
 void peers_collect(struct member *m);  /* asker: replies that have arrived */
-void peers_inbox(struct member *m);    /* answerer: what is asked now */
-void peers_answer(struct member *m);
+void peers_arrive(struct member *m);   /* answerer: requests that have arrived */
+void peers_inbox(struct member *m);    /* what is asked now */
+void peers_answer(struct member *m, bool turn);
+int64_t asks_every(const struct member *m);
 void peers_ask(struct member *m);
 
 /* faults.c */

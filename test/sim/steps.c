@@ -1,0 +1,238 @@
+/* Virtual time: which member is touched when. Between the events that can happen to anybody the clock
+ * jumps; in a dense episode nothing is left out, and every agent turns all the time. */
+#include "world.h"
+
+#define IDLE_MS 2000 /* a member is looked at this often at least */
+
+void soonest(int64_t *due, int64_t at)
+{
+    if (at < *due)
+        *due = at;
+}
+
+int64_t true_time(const struct member *m, int64_t local)
+{
+    return (local - m->clock0) * 1000 / (1000 + m->rate) + 1;
+}
+
+void poke(struct member *m)
+{
+    soonest(&m->due_ms, W.now);
+}
+
+void poke_all(void)
+{
+    for (int i = 0; i < W.n; i++)
+        poke(&W.m[i]);
+}
+
+void wake_all(void)
+{
+    poke_all();
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].container)
+            agent_event(&W.m[i]);
+}
+
+static void soonest_if_set(int64_t *due, int64_t at)
+{
+    if (at != 0)
+        soonest(due, at);
+}
+
+static int64_t api_due(const struct member *m)
+{
+    int64_t d = INT64_MAX;
+    const struct put *p = &m->put;
+    if (p->active) {
+        soonest(&d, p->deadline_ms);
+        if (p->applied && !p->lost_reply && !p->lost_request && m->api != API_SILENT)
+            soonest(&d, p->reply_ms);
+    }
+    if (m->get_pending) {
+        soonest(&d, m->get_at_ms);
+        if (!m->get_served && m->api == API_UP)
+            soonest(&d, m->get_serve_ms);
+    }
+    bool news = (m->known && m->seen_rv < W.rv) || m->seen_state != W.state_seq;
+    if (m->api == API_UP && news)
+        soonest(&d, m->watch_from_ms);
+    return d;
+}
+
+static int64_t peers_due(const struct member *m)
+{
+    int64_t d = INT64_MAX, every = asks_every(m);
+    for (int i = 0; i < W.n; i++) {
+        const struct ask *in = &W.m[i].ask[m->idx], *out = &m->ask[i];
+        if (in->active && !in->arrived)
+            soonest(&d, in->arrive_ms);
+        if (out->active)
+            soonest(&d, out->answered ? out->reply_ms : out->give_up_ms);
+        else if (i != m->idx && W.m[i].container_at_ms != INT64_MAX)
+            soonest(&d, m->ask_ms[i] + every);
+    }
+    if (m->has_dup)
+        soonest(&d, m->dup_at_ms);
+    return d;
+}
+
+static int64_t agent_due(const struct member *m)
+{
+    int64_t d = m->next_turn_ms;
+    soonest(&d, peers_due(m));
+    soonest_if_set(&d, m->set_at_ms);
+    if (m->op_state == OP_RUNNING)
+        soonest(&d, m->op_at_ms);
+    return d > m->agent_frozen_until ? d : m->agent_frozen_until;
+}
+
+static int64_t member_due(const struct member *m)
+{
+    int64_t d = W.now + (W.dense ? STEP_MS : IDLE_MS);
+    for (int i = 0; i < LATE_MAX; i++)
+        if (m->late[i].active)
+            soonest(&d, m->late[i].arrive_ms);
+    if (m->put.active && !m->put.applied)
+        soonest(&d, m->put.arrive_ms);
+    if (!m->container) {
+        soonest(&d, m->container_at_ms);
+        return d;
+    }
+    soonest_if_set(&d, m->kill_container_at);
+    if (m->node_frozen_until > W.now) {
+        soonest(&d, m->node_frozen_until);
+        return d;
+    }
+    soonest_if_set(&d, m->terminate_at_ms);
+    soonest_if_set(&d, m->agent_restart_at_ms);
+    soonest_if_set(&d, m->grace_until_ms);
+    if (m->thawed_ms != 0 && W.now - m->thawed_ms < 15)
+        soonest(&d, W.now);
+    if (m->writable && !m->kill_by_guard)
+        soonest(&d, true_time(m, m->page_deadline));
+    soonest(&d, api_due(m));
+    soonest(&d, agent_due(m));
+    soonest(&d, server_due(m));
+    return d;
+}
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+    return (h ^ v) * 0x9E3779B97F4A7C15ull;
+}
+
+/* What wakes an agent: its looks at the server come to something else. Positions that only move do not. */
+static uint64_t looked(const struct member *m)
+{
+    uint64_t bits = (uint64_t)m->proc | (uint64_t)m->op << 2 | (uint64_t)m->op_state << 5 |
+                    (uint64_t)m->data << 7 | (uint64_t)m->label << 10 | (uint64_t)m->terminate << 12 |
+                    (uint64_t)m->failed_starts << 20;
+    const bool bit[] = {m->crashed, m->clean, m->answers, m->recovery, m->writable, m->accounted,
+                        m->admitted, m->closed, m->leftovers, m->wal_missing, m->damaged, m->fenced,
+                        m->unread > 0, m->kill_at_ms != 0, m->ssn_at_ms != 0, m->gate_at_ms != 0,
+                        m->st.on && m->st.rx, W.now < m->seen_at_ms};
+    for (size_t i = 0; i < sizeof bit; i++)
+        bits |= (uint64_t)bit[i] << (28 + i);
+    uint64_t h = mix(bits, m->frozen_epoch);
+    h = mix(h, m->follows + m->follows_epoch);
+    h = mix(h, m->ssn_seq + (m->proof_lsn << 20));
+    h = mix(h, (uint64_t)(m->checkpoint_local + m->promoted_local + m->up_local));
+    h = mix(h, m->volume + m->tl);
+    for (int i = 0; i < W.n; i++) {
+        const struct stream *s = &W.m[i].st;
+        if (!s->on || s->upstream != m->idx)
+            continue;
+        bool waits = !m->admitted || m->proc == PG_STOPPING;
+        h = mix(h, s->volume + (s->flushed >= s->start_lsn ? 1 : 0) +
+                       (s->flushed >= m->proof_lsn ? 2 : 0) + (waits ? s->flushed << 4 : 0));
+    }
+    return h;
+}
+
+static void run_parts(struct member *m)
+{
+    bool late_guard = m->thawed_ms != 0 && W.now - m->thawed_ms < 15 && chance(60);
+    bool server_first = chance(50);
+    if (server_first)
+        server_run(m);
+    if (!late_guard)
+        guard_run(m);
+    if (m->container)
+        api_client_run(m);
+    uint64_t now = looked(m);
+    if (m->looked != now && m->container)
+        agent_event(m);
+    m->looked = now;
+    if (m->container && m->agent_frozen_until <= W.now)
+        agent_run(m);
+    if (m->container && !server_first)
+        server_run(m);
+}
+
+static void member_step(struct member *m)
+{
+    m->local = m->clock0 + W.now * (1000 + m->rate) / 1000;
+    if (m->local < m->page_deadline)
+        m->lapsed = 0;
+    else if (m->lapsed == 0)
+        m->lapsed = m->local - m->page_deadline < 30000 && m->page_deadline > 0 ? m->page_deadline
+                                                                              : m->local;
+    api_late_writes(m);
+    if (!m->container) {
+        if (W.now >= m->container_at_ms && !m->lost)
+            container_starts(m);
+        stream_upstream_gone(m);
+        return;
+    }
+    if (m->kill_container_at != 0 && W.now >= m->kill_container_at)
+        container_dies(m, between(200, 20000));
+    if (!m->container || m->node_frozen_until > W.now)
+        return;
+    if (m->node_frozen_until != 0) {
+        TRACE(m, "thaws");
+        m->node_frozen_until = 0;
+        m->thawed_ms = W.now;
+        wake_all();
+        if (m->vm_paused_at != 0) {
+            m->clock0 -= m->local - m->vm_paused_at;
+            m->local = m->vm_paused_at;
+            m->zombie_until = W.now + 2 * m->set.lease_ms;
+            m->zombie_len = m->len;
+            m->vm_paused_at = 0;
+        }
+    }
+    if (m->terminate_at_ms != 0 && W.now >= m->terminate_at_ms) {
+        TRACE(m, "SIGTERM");
+        m->terminate_at_ms = 0;
+        m->terminate++;
+        agent_event(m);
+        m->grace_until_ms = W.now + 60000;
+    }
+    if (m->agent_restart_at_ms != 0 && W.now >= m->agent_restart_at_ms && !m->kill_by_guard) {
+        m->agent_restart_at_ms = 0;
+        agent_starts(m);
+    }
+    run_parts(m);
+}
+
+void world_step(int64_t end)
+{
+    int64_t at = W.flap_until_ms != 0 ? W.flap_next_ms : INT64_MAX;
+    for (int i = 0; i < W.n; i++)
+        soonest(&at, W.m[i].due_ms);
+    soonest(&at, end);
+    W.now += at <= W.now ? STEP_MS : (at - W.now + STEP_MS - 1) / STEP_MS * STEP_MS;
+    faults_run();
+    if (W.modes && W.lease.has_record && W.lease.record.w == 0 && W.lease.record.sealed == 0)
+        memset(W.kept, 0, W.next_entry + 1);
+    int first = (int)between(0, W.n - 1);
+    for (int i = 0; i < W.n; i++) {
+        struct member *m = &W.m[(first + i) % W.n];
+        if (m->due_ms > W.now)
+            continue;
+        m->due_ms = INT64_MAX;
+        member_step(m);
+        soonest(&m->due_ms, member_due(m));
+    }
+}
