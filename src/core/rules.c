@@ -131,12 +131,12 @@ const struct rule core_rules[] = {
      EFF_CLOSE | EFF_SSN | EFF_STRIP | EFF_PEERS, WRITE_RENEW,
      "elected; a promotion now would leave own WAL behind that the server has not read yet"},
     {"promote", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(NEW_TIMELINE) | F(PREPARED) | F(DATA_GOOD) |
-     F(RIGHT) | F(BUDGET), 0, F(WAL_UNREAD),
+     F(ACCOUNTED) | F(RIGHT) | F(BUDGET), 0, F(WAL_UNREAD),
      EFF_END_CLIENTS | EFF_PROMOTE | EFF_STRIP | EFF_PEERS, WRITE_RENEW,
      "elected and prepared: the one way to become writable"},
     {"promote-wait", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY), 0, 0,
      EFF_CLOSE | EFF_SSN | EFF_PEERS, WRITE_RENEW,
-     "a promotion is not begun with too little of the Lease left"},
+     "a promotion is not begun before all of own WAL is known, nor with too little of the Lease left"},
     {"mine-moving", F(LEASE_MINE) | F(WRITER_ME) | F(PG_MOVING), 0, 0, EFF_PEERS, WRITE_RENEW,
      "the holder's server starts, stops or does not answer"},
 

@@ -59,7 +59,8 @@ static void judge(uint64_t f, size_t i)
         complain("a lapsed writer is not fenced", i, f);
     if ((e & EFF_PROMOTE) != 0 &&
         !has(f, FACT(LEASE_MINE) | FACT(WRITER_ME) | FACT(RIGHT) | FACT(BUDGET) |
-                    FACT(PREPARED) | FACT(NEW_TIMELINE) | FACT(PG_STANDBY) | FACT(DATA_GOOD)))
+                    FACT(PREPARED) | FACT(NEW_TIMELINE) | FACT(PG_STANDBY) | FACT(DATA_GOOD) |
+                    FACT(ACCOUNTED)))
         complain("promotion without right, proof or preparation", i, f);
     if (((e & EFF_PROMOTE) != 0 || r->write == WRITE_WRITER) && (f & FACT(WAL_UNREAD)) != 0)
         complain("becomes writer without own WAL", i, f);

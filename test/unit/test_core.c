@@ -537,6 +537,9 @@ static void core__promotion__needs_budget_and_preparation(void **s)
     v.pg.wal_unread = true;
     assert_string_equal(rule_for(&v, &m, &d), "promote-replay");
     v.pg.wal_unread = false;
+    v.pg.accounted = TRI_NO; /* started anew since its timeline was allocated: nobody has looked yet */
+    assert_string_equal(rule_for(&v, &m, &d), "promote-wait");
+    v.pg.accounted = TRI_YES;
     v.pg.closed = TRI_UNKNOWN;
     assert_string_equal(rule_for(&v, &m, &d), "prepare");
     v.pg.closed = TRI_YES;
