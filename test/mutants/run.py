@@ -20,7 +20,8 @@ import time
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 LIST = os.path.join(ROOT, "test/mutants/list")
-FLAGS = ["-std=gnu17", "-O2", "-w", "-Iinclude", "-Isrc/core", "-Itest/sim", "-D_GNU_SOURCE"]
+FLAGS = ["-std=gnu17", "-O2", "-w", "-Iinclude", "-Isrc/core", "-Itest/sim", "-Itest/lib",
+         "-D_GNU_SOURCE"]
 UNITS = ["test_core", "test_core_mutants"]
 BASE = ["page", "clock", "fd", "must", "str", "err", "log", "buf", "jw"]
 

@@ -289,8 +289,9 @@ static void fault_objects(enum fault_kind k)
     bool lost = k == F_LEASE_DELETED || k == F_LEASE_BARE || k == F_LEASE_RESTORED;
     bool copied = W.state.epoch == W.lease.epoch && W.lease.has_record &&
                   record_cmp(&W.state.record, &W.lease.record) == 0;
-    if (beyond_promises() || (lost && !copied))
-        return; /* the last record must be somewhere */
+    bool replaces = W.intent.kind == INTENT_REINIT && W.now <= W.intent_until_ms;
+    if (beyond_promises() || (lost && (!copied || replaces)))
+        return; /* the last record must be somewhere, and its voters must be there */
     switch ((int)k) {
     case F_LEASE_DELETED:
         W.lease = (struct lease){0};
@@ -339,7 +340,8 @@ static void fault_operator(struct member *m, enum fault_kind k)
         give_intent(INTENT_RESTART, m);
         break;
     case F_REINIT:
-        give_intent(INTENT_REINIT, other);
+        if (W.lease.has_record)
+            give_intent(INTENT_REINIT, other);
         break;
     case F_INTENT_LATE: /* given again after its time */
         W.intent_until_ms = W.now + 10000;
