@@ -9,7 +9,7 @@ SANDBOX := PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/l
 PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
 .PHONY: check check-demo test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
-        scenarios-real-core chaos demo run-demo build-demo build-test \
+        scenarios-real-core e2e chaos demo run-demo build-demo build-test \
         bench-quick bench-resources install need-python
 
 # For targets that install what is missing: only a make that starts afterwards sees the libraries.
@@ -52,8 +52,11 @@ REAL_CORE := test_bootstrap[3] or test_switchover_to_a_named_member or test_post
 scenarios-real-core: $(SYSTEM) kube-bins need-python ## the kernel of the scenarios on a real kube-apiserver
 	$(Q)$(SCENARIOS) --kube real -k '$(REAL_CORE)'
 
-scenarios-real: $(SYSTEM) kube-bins need-python ## the same scenarios on a real kube-apiserver
+# Ends with the RBAC proof: every request against the Roles in k8s/base (test/lib/rbac.py).
+scenarios-real: $(SYSTEM) kube-bins kubectl-bin need-python ## the same scenarios on a real kube-apiserver
 	$(Q)$(SCENARIOS) --kube real
+
+e2e: scenarios-real ## all scenarios on a real kube-apiserver, and the proof that the Roles are minimal
 
 # SEEDS=FIRST-LAST; KUBE=real for a real kube-apiserver.
 chaos: $(SYSTEM) need-python $(if $(filter real,$(KUBE)),kube-bins) ## random sequences of faults: make chaos SEEDS=1-10

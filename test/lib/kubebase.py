@@ -85,23 +85,23 @@ class Pod:
         self.ip, self.node, self.token = ip, node, token
 
 
-def _rename(value, old, new):
+def rename(value, old, new):
     """Replaces the cluster's name wherever a manifest has it: "pg", "pg-rw", "pg-state"."""
     if isinstance(value, dict):
-        return {k: _rename(v, old, new) for k, v in value.items()}
+        return {k: rename(v, old, new) for k, v in value.items()}
     if isinstance(value, list):
-        return [_rename(v, old, new) for v in value]
+        return [rename(v, old, new) for v in value]
     if isinstance(value, str) and (value == old or value.startswith(old + "-")):
         return new + value[len(old):]
     return value
 
 
-def manifests(namespace, cluster):
+def manifests(namespace, cluster, paths=MANIFESTS):
     """The shipped objects for one cluster, as (plural, object) in the order to create them."""
-    for path in MANIFESTS:
+    for path in paths:
         with open(os.path.join(ROOT, path)) as f:
             for doc in yaml.safe_load_all(f):
-                obj = _rename(doc, "pg", cluster)
+                obj = rename(doc, "pg", cluster)
                 obj["metadata"]["namespace"] = namespace
                 for subject in obj.get("subjects", ()):
                     subject["namespace"] = namespace

@@ -6,15 +6,19 @@ and no scheduler: add_pod() plays them.
 """
 import base64
 import collections
+import contextlib
 import datetime
+import glob
 import json
 import os
 import random
 import secrets
 import signal
 import subprocess
+import time
 
 import kubebase
+import rbac
 import wait
 from kubebase import Daemon, Kube, free_port
 from kubeclient import Client
@@ -25,15 +29,15 @@ SERVICE_NET = "10.96.0.0/16"
 # endpointslice: what the Services lead to. serviceaccount: "default" in each namespace.
 # namespace: removal of a namespace removes what is in it.
 CONTROLLERS = "endpointslice-controller,serviceaccount-controller,namespace-controller"
-# Who asked for what and what came of it; no bodies. The controllers and the server itself are left
-# out: their requests say nothing about the members.
+# Who asked for what and what came of it; no bodies. The controllers, the server itself and the
+# harness are left out: their requests say nothing about the members and are most of all.
 AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
   - level: None
-    users: [system:apiserver, kube-controller-manager]
+    users: [system:apiserver, kube-controller-manager, admin]
   - level: None
     nonResourceURLs: ["/readyz*", "/livez*"]
   - level: Metadata
@@ -120,6 +124,8 @@ class RealKube(Kube):
             os.environ.get("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "60s").rstrip("s"))
         self.etcd = self.apiserver = self.controller_manager = None
         self._audit_from = 0
+        self.accounts = {}  # {user name: rbac.Account}
+        self.windows = []   # rbac.Window: when a refusal says nothing
         self.ready_s = None  # what start() took until the API server was ready, in seconds
 
     def _path(self, *names):
@@ -196,8 +202,14 @@ class RealKube(Kube):
         if self.audit:
             argv += [f"--audit-policy-file={self._path('audit-policy.yaml')}",
                      f"--audit-log-path={self._path('audit.log')}", "--audit-log-mode=blocking"]
-        self.apiserver = Daemon(argv, self._path("kube-apiserver.log"))
-        self._wait_ready()
+        # Until its caches are filled it may refuse what it will allow.
+        starting = rbac.Window(time.time(), float("inf"))
+        self.windows.append(starting)
+        try:
+            self.apiserver = Daemon(argv, self._path("kube-apiserver.log"))
+            self._wait_ready()
+        finally:
+            starting.end_s = time.time()
 
     def _wait_ready(self):
         def ready():
@@ -307,12 +319,69 @@ class RealKube(Kube):
     def _settle(self, namespace, cluster):
         """Authorisation works from caches that lag behind the objects by some milliseconds, more on
         a busy machine; a kubelet never has a container running as soon as a test has."""
+        self.accounts[rbac.user(namespace, cluster)] = rbac.Account(rbac.MEMBERS, cluster)
+        self._await_right(namespace, cluster, True, "update", "coordination.k8s.io", "leases",
+                          cluster)
+
+    def _await_right(self, namespace, account, allowed, verb, group, resource, name=""):
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-            "user": f"system:serviceaccount:{namespace}:{cluster}",
-            "resourceAttributes": {"namespace": namespace, "verb": "update", "name": cluster,
-                                   "group": "coordination.k8s.io", "resource": "leases"}}}
-        wait.until(lambda: self.admin.create("subjectaccessreviews", None, review)["status"]
-                   ["allowed"], 10, f"the Role of {cluster} to be in force", every=0.01)
+            "user": rbac.user(namespace, account),
+            "resourceAttributes": {"namespace": namespace, "verb": verb, "name": name,
+                                   "group": group, "resource": resource}}}
+        wait.until(lambda: bool(self.admin.create("subjectaccessreviews", None, review)["status"]
+                                ["allowed"]) is allowed, 10,
+                   f"{account} {'to be' if allowed else 'not to be'} allowed to {verb} {resource}",
+                   every=0.01)
+
+    def add_person(self, namespace, cluster, role):
+        """ServiceAccount with the Role rbac.VIEWER or rbac.OPERATOR of that cluster, in its place a
+        person: returns its token."""
+        for kind, obj in kubebase.manifests(namespace, cluster, (role[0],)):
+            self.admin.ensure(kind, namespace, obj)
+        name = kubebase.rename(role[1], "pg", cluster)
+        self.admin.ensure("serviceaccounts", namespace, {"metadata": {"name": name}})
+        self.admin.ensure("rolebindings", namespace, {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]})
+        self.accounts[rbac.user(namespace, name)] = rbac.Account(role, cluster)
+        self._await_right(namespace, name, True, "get", "", "configmaps", f"{cluster}-state")
+        return self.admin.create("serviceaccounts", namespace, {
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600}}, name=name, sub="token")["status"]["token"]
+
+    @contextlib.contextmanager
+    def without(self, namespace, cluster, *taken):
+        """The Role of the members lacks (verb, resource) while it lasts."""
+        role = self.admin.get("roles", namespace, cluster)
+        lost = [(r, verb) for verb, resource in taken for r in role["rules"]
+                if resource in r["resources"] and verb in r["verbs"]]
+        assert len(lost) == len(taken), f"not in the Role: {taken}"
+        rules = [{**r, "verbs": [v for v in r["verbs"] if (r, v) not in lost]}
+                 for r in role["rules"]]
+        with self.refusals(namespace):
+            self._put_rules(namespace, cluster, [r for r in rules if r["verbs"]], lost, False)
+            try:
+                yield
+            finally:
+                self._put_rules(namespace, cluster, role["rules"], lost, True)
+
+    def _put_rules(self, namespace, cluster, rules, changed, allowed):
+        self.admin.patch("roles", namespace, cluster, {"rules": rules})
+        for r, verb in changed:
+            self._await_right(namespace, cluster, allowed, verb, r["apiGroups"][0],
+                              r["resources"][0], r.get("resourceNames", [""])[0])
+
+    @contextlib.contextmanager
+    def refusals(self, namespace, beyond=False):
+        """Forbidden requests of the namespace's accounts are meant to be while it lasts. beyond:
+        also such as no Role covers."""
+        window = rbac.Window(time.time(), float("inf"), namespace, beyond)
+        self.windows.append(window)
+        try:
+            yield
+        finally:
+            window.end_s = time.time()
 
     @staticmethod
     def _user(cert):
@@ -327,18 +396,28 @@ class RealKube(Kube):
     # What was asked of it.
 
     def requests(self):
-        """As request_counts(), one by one: without count, with namespace, name, pod (whose token it
-        was) and time (seconds since the epoch, at its arrival)."""
+        """As request_counts(), one by one: without count, with group, namespace, name, pod (whose
+        token it was) and time (seconds since the epoch, at its arrival)."""
         if not self.audit:
             raise RuntimeError("started without the audit log")
-        found = []
-        with open(self._path("audit.log"), "rb") as f:
-            f.seek(self._audit_from)
+        return list(self._audit(self._path("audit.log"), self._audit_from))
+
+    def proof(self):
+        """rbac.Proof over every request since the start, whatever was forgotten meanwhile."""
+        proof = rbac.Proof(self.accounts, self.windows)
+        # The server begins a new file after 100 MB.
+        for path in sorted(glob.glob(self._path("audit*.log"))):
+            for request in self._audit(path):
+                proof.add(request)
+        return proof
+
+    def _audit(self, path, offset=0):
+        with open(path, "rb") as f:
+            f.seek(offset)
             for line in f:
                 if not line.endswith(b"\n"):
                     break  # being written
-                found.extend(self._request_of(json.loads(line)))
-        return found
+                yield from self._request_of(json.loads(line))
 
     def request_counts(self):
         keys = ("user", "verb", "resource", "code")
@@ -363,7 +442,7 @@ class RealKube(Kube):
         # A refused identity has no user.
         user = e.get("user", {})
         yield {"user": user.get("username", ""), "verb": e["verb"], "resource": resource,
-               "namespace": ref.get("namespace", ""),
+               "group": ref.get("apiGroup", ""), "namespace": ref.get("namespace", ""),
                "name": ref.get("name", ""), "code": e["responseStatus"]["code"],
                "pod": user.get("extra", {}).get(POD_NAME, [""])[0],
                "time": _seconds(e["requestReceivedTimestamp"])}

@@ -23,6 +23,7 @@ from cluster import Cluster  # noqa: E402
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
 STORY_LINES = 250
+PROOF = pytest.StashKey()  # lines for the end
 collect_ignore = [] if "PGHA_CHAOS" in os.environ else ["test_random.py"]
 
 
@@ -126,8 +127,40 @@ def net(world):
     return world[1]
 
 
+def _partial(config):
+    """Whether less than all scenarios were selected, so that unused verbs say nothing."""
+    o = config.option
+    return bool(o.keyword or o.markexpr or o.deselect or "PGHA_CHAOS" in os.environ or
+                any("::" in a or a.endswith(".py") for a in config.args))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rights(request, kube):
+    """The RBAC proof: after the last scenario all that was asked of the API server is compared with
+    the Roles in k8s/base."""
+    yield
+    if kube.backend != "real":
+        return
+    partial = _partial(request.config)
+    proof = kube.proof()
+    lines = list(proof.table())
+    if partial:
+        lines.append("not all scenarios were selected: unused verbs were not looked at, only "
+                     "requests that were forbidden or beyond the Roles")
+    request.config.stash[PROOF] = lines
+    faults = proof.verdict(whole=not partial)
+    assert not faults, "RBAC proof: " + "\n".join(faults)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if PROOF in config.stash:
+        terminalreporter.section("requests and the Roles that allow them")
+        for line in config.stash[PROOF]:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
-def pool(kube, net):
+def pool(kube, net, rights):
     p = (KindPool if kube.backend == "kind" else Pool)(kube, net)
     yield p
     p.discard()
