@@ -64,7 +64,7 @@ struct doctor_need {
     enum { NEED_ANY, NEED_LEASE, NEED_STATE } name; /* none, the cluster's, its -state */
     bool optional; /* the database runs without it */
 };
-#define DOCTOR_NEEDS 16
+#define DOCTOR_NEEDS 15
 extern const struct doctor_need doctor_needs[DOCTOR_NEEDS];
 
 enum doctor_how { HOW_NONE, HOW_REVIEW, HOW_ROLES, HOW_SOME_ROLES };

@@ -14,7 +14,6 @@ const struct doctor_need doctor_needs[DOCTOR_NEEDS] = {
     {"watch", LEASES, NEED_LEASE, false},
     {"update", LEASES, NEED_LEASE, false},
     {"create", LEASES, NEED_ANY, false},
-    {"get", "", "pods", NEED_ANY, false},
     {"list", "", "pods", NEED_ANY, false},
     {"watch", "", "pods", NEED_ANY, false},
     {"patch", "", "pods", NEED_ANY, false},

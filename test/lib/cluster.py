@@ -300,10 +300,11 @@ class Cluster:
     def load(self, **options):
         return Load(self, **options)
 
-    def hactl(self, *args, timeout_s=90, check=None):
-        """Runs hactl as administrator. check: the exit code it must end with."""
-        argv = [os.path.abspath(f"{BUILD}/hactl"), "--kubeconfig", self.kubeconfig, "-n", self.ns,
-                "--cluster", self.name, *map(str, args)]
+    def hactl(self, *args, timeout_s=90, check=None, kubeconfig=None):
+        """Runs hactl as administrator, or as the kubeconfig says. check: the exit code it must end
+        with."""
+        argv = [os.path.abspath(f"{BUILD}/hactl"), "--kubeconfig", kubeconfig or self.kubeconfig,
+                "-n", self.ns, "--cluster", self.name, *map(str, args)]
         r = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
                            stdin=subprocess.DEVNULL)
         self.mark("hactl", f"{' '.join(map(str, args))}: exit {r.returncode}")
