@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "core/core.h"
 #include "http/status.h"
+#include "kube/client.h"
 #include "kube/intent.h"
 
 struct api;
@@ -61,6 +62,8 @@ void api_append_history(struct api *a, const struct history_entry *h, int64_t no
 const struct history_entry *api_last_change(const struct api *a);
 size_t api_history(const struct api *a, struct status_history *ret, size_t max);
 void api_event(struct api *a, bool warning, const char *reason, const char *note, int64_t now);
+/* What is forbidden, as kube_denials(). */
+size_t api_denials(const struct api *a, const struct kube_denial **ret);
 void api_counters(const struct api *a, struct status_counters *n);
 int64_t api_contact_ms(const struct api *a);
 

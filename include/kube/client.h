@@ -20,6 +20,7 @@
 #define KUBE_BODY_MAX (8 * 1024 * 1024)
 #define KUBE_PODS_MAX 32
 #define KUBE_EVENTS_MAX 16
+#define KUBE_EVENT_RETRY_MS 10000
 
 struct http_client;
 struct json_object;
@@ -140,7 +141,8 @@ struct kube_call *kube_configmap_patch(struct kube *k, const char *name, const c
                                        const struct kube_change *data, size_t n_data,
                                        int64_t deadline_ms);
 
-/* An Event, begun and forgotten: at most KUBE_EVENTS_MAX wait, more are dropped and counted. */
+/* An Event, begun and forgotten: at most KUBE_EVENTS_MAX wait, more are dropped and counted. One that
+ * is forbidden is sent again every KUBE_EVENT_RETRY_MS: the right may come. */
 struct kube_event {
     const char *kind;        /* of the object it is about: "Pod", "StatefulSet", "Lease", ... */
     const char *api_version; /* "v1", "apps/v1", ... */
@@ -172,6 +174,18 @@ struct kube_stat {
 #define KUBE_STATS_MAX 96
 /* Rows in use. */
 size_t kube_stats(const struct kube *k, const struct kube_stat **ret);
+
+/* What the API server forbids (403): a row for each verb and resource from its first refusal until an
+ * answer that shows the right. */
+struct kube_denial {
+    const char *verb, *resource; /* as in kube_stat */
+    uint32_t count;              /* refusals in a row */
+    int64_t since_ms, last_ms;   /* BOOTTIME of the first and of the last of them */
+    char text[256];              /* what the server said last */
+};
+#define KUBE_DENIALS_MAX 16
+size_t kube_denials(const struct kube *k, const struct kube_denial **ret);
+
 uint64_t kube_rejected(const struct kube *k); /* answers that were damaged, too large or not ours */
 uint64_t kube_events_dropped(const struct kube *k);
 

@@ -170,6 +170,8 @@ struct agent {
     struct verdict verdict;
     uint64_t vote_ticket, promise_ticket;
     struct events_seen seen;
+    char rights_missing[128]; /* "update leases, patch pods": told as forbidden; "" = none */
+    unsigned rights_missing_n;
     struct status status;
     struct succession succession;
     char annotated[API_ANNOTATION_MAX]; /* what of the published status counts as a change */
@@ -220,6 +222,7 @@ void recorder_flush(struct agent *a, int64_t now);
 
 /* operations.c */
 void operations(struct agent *a, int64_t now);
+void rights_turn(struct agent *a, int64_t now); /* tells what is forbidden */
 
 /* standalone.c */
 bool standalone_wanted(void); /* nothing in the environment speaks of Kubernetes */

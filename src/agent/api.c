@@ -94,6 +94,22 @@ void api_event(struct api *a, bool warning, const char *reason, const char *note
     kube_event_post(a->kube, &ev);
 }
 
+bool api_worth_a_line(const struct api *a, const struct kube_reply *r)
+{
+    const struct kube_denial *d;
+    size_t n = kube_denials(a->kube, &d);
+
+    for (size_t i = 0; r->http_status == 403 && i < n; i++)
+        if (d[i].count > 3 && str_starts(r->err.msg, d[i].text))
+            return false;
+    return true;
+}
+
+size_t api_denials(const struct api *a, const struct kube_denial **ret)
+{
+    return kube_denials(a->kube, ret);
+}
+
 void api_counters(const struct api *a, struct status_counters *n)
 {
     const struct kube_stat *s;

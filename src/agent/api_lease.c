@@ -25,8 +25,9 @@ void api_poll_write(struct api *a)
         bool never = o == KUBE_REFUSED || (o == KUBE_UNKNOWN && !r->sent);
         a->outcome = never ? OUTCOME_REFUSED : OUTCOME_UNKNOWN;
         a->renew_failures++;
-        log_event(LOG_WARNING, "lease-write-failed", r->err.msg, LOG_I("kind", a->kind),
-                  LOG_I("status", r->http_status), LOG_I("ms", r->done_ms - r->sent_ms));
+        if (api_worth_a_line(a, r))
+            log_event(LOG_WARNING, "lease-write-failed", r->err.msg, LOG_I("kind", a->kind),
+                      LOG_I("status", r->http_status), LOG_I("ms", r->done_ms - r->sent_ms));
     }
     kube_call_free(a->write);
     a->write = NULL;
@@ -39,6 +40,8 @@ void api_poll_get(struct api *a)
     const struct kube_reply *r = kube_call_reply(a->get);
     if (kube_watch_merge(a->lease, a->get))
         a->own_got_ms = r->sent_ms;
+    else if (r->http_status == 403)
+        kube_watch_refresh(a->lease); /* a list is as linearizable */
     kube_call_free(a->get);
     a->get = NULL;
 }

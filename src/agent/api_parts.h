@@ -75,6 +75,9 @@ static inline const char *api_cluster(const struct api *a)
     return a->cfg->cluster.name;
 }
 
+/* False for a refusal (403) that repeats itself: "access-denied" has told it. */
+bool api_worth_a_line(const struct api *a, const struct kube_reply *r);
+
 /* Once a turn each. poll: takes what has come. drive: begins what is due as well. */
 void api_poll_write(struct api *a);
 void api_poll_get(struct api *a);

@@ -74,7 +74,8 @@ void api_drive_patch(struct api *a, int64_t now)
             a->role_known = true;
         } else {
             const struct kube_reply *r = kube_call_reply(a->patch);
-            log_event(LOG_WARNING, "label-failed", r->err.msg, LOG_I("status", r->http_status));
+            if (api_worth_a_line(a, r))
+                log_event(LOG_WARNING, "label-failed", r->err.msg, LOG_I("status", r->http_status));
             a->patch_next_ms = now + API_PATCH_RETRY_MS;
             a->annotation_done[0] = '\0';
         }
@@ -131,7 +132,7 @@ void api_poll_strip(struct api *a)
         if (s->call == NULL || kube_call_outcome(s->call) == KUBE_PENDING)
             continue;
         const struct kube_reply *r = kube_call_reply(s->call);
-        if (r->outcome != KUBE_OK)
+        if (r->outcome != KUBE_OK && api_worth_a_line(a, r))
             log_event(LOG_ERROR, "strip-failed", r->err.msg, LOG_S("pod", s->name.s),
                       LOG_I("status", r->http_status));
         kube_call_free(s->call);

@@ -122,7 +122,9 @@ static bool state_call_done(struct api *a, struct kube_call **call, int64_t *nex
         api_poll_state(a);
     } else {
         const struct kube_reply *r = kube_call_reply(*call);
-        log_event(LOG_WARNING, "state-write-failed", r->err.msg, LOG_I("status", r->http_status));
+        if (api_worth_a_line(a, r))
+            log_event(LOG_WARNING, "state-write-failed", r->err.msg,
+                      LOG_I("status", r->http_status));
         *next_ms = now + (r->outcome == KUBE_CONFLICT ? 50 : 500);
         kube_watch_refresh(a->state);
     }

@@ -204,7 +204,11 @@ static void fill_alarms(struct agent *a, struct status *s)
     }
     alarm_of_kept_settings(a, s);
     if (s->failsafe)
-        add_alarm(s, "failsafe", "the API does not answer: the right lives by promises");
+        add_alarm(s, "failsafe", "the Lease is not renewed: the right lives by promises");
+    if (a->rights_missing_n > 0) {
+        (void)str_format(text, sizeof text, "forbidden: %s; see hactl doctor", a->rights_missing);
+        add_alarm(s, "access-denied", text);
+    }
 }
 
 static void fill_identity(struct agent *a, struct status *s)
@@ -413,7 +417,7 @@ static void tell_changes(struct agent *a, struct status *s, int64_t now)
     }
     if (s->failsafe != seen->failsafe) {
         log_event(LOG_WARNING, s->failsafe ? "failsafe-begin" : "failsafe-end",
-                  s->failsafe ? "the API does not answer; members give promises"
+                  s->failsafe ? "the Lease is not renewed; members give promises"
                               : "renewals succeed again");
         seen->failsafe = s->failsafe;
     }
@@ -490,6 +494,7 @@ void publish(struct agent *a, int64_t now)
     s->paused = a->view.st.paused;
     s->failsafe = a->memo.failsafe_since_ms != 0; /* each promise ends the need for the next a while */
     s->ready_max_lag_bytes = a->cfg.replication.max_lag_bytes;
+    rights_turn(a, now);
     fill_decision(a, s);
     fill_wal(a, s);
     fill_lease(a, s);

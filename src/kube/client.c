@@ -256,9 +256,10 @@ static void finish(struct kube_call *c, const struct http_result *h)
     r->done_ms = h->done_ms;
     r->sent = h->sent;
     r->retry_after_s = h->retry_after_s;
-    kube_count(c->kube, c->method, c->path, h->status);
-    if (h->err.kind == ERR_NONE) {
+    if (h->err.kind == ERR_NONE)
         judge_answer(c, h);
+    kube_count(c->kube, c->method, c->path, h->status, r->err.msg);
+    if (h->err.kind == ERR_NONE) {
         if (kube_is_contact(h->status) && r->outcome != KUBE_UNKNOWN &&
             c->kube->contact_ms < h->done_ms)
             c->kube->contact_ms = h->done_ms;
@@ -283,7 +284,7 @@ static void step(struct kube_call *c)
     if (h->status == 401 && h->err.kind == ERR_NONE && !c->repeated &&
         clock_boot_ms() < c->deadline_ms) {
         c->repeated = true;
-        kube_count(c->kube, c->method, c->path, 401);
+        kube_count(c->kube, c->method, c->path, 401, NULL);
         http_call_free(c->http);
         kube_creds_refresh(c->kube, true, NULL);
         send_call(c, true);
@@ -434,6 +435,12 @@ size_t kube_stats(const struct kube *k, const struct kube_stat **ret)
     return k->n_stats;
 }
 
+size_t kube_denials(const struct kube *k, const struct kube_denial **ret)
+{
+    *ret = k->denials;
+    return k->n_denials;
+}
+
 uint64_t kube_rejected(const struct kube *k)
 {
     return k->rejected;
@@ -447,6 +454,7 @@ uint64_t kube_events_dropped(const struct kube *k)
 static void prepare(void *ctx, struct loop *l)
 {
     kube_watches_prepare(ctx, l);
+    kube_events_prepare(ctx, l);
 }
 
 static void dispatch(void *ctx, struct loop *l)

@@ -65,21 +65,18 @@ static void build(struct kube *k, const struct kube_event *ev, struct buf *b)
     jw_object_end(&j);
 }
 
-static void send_next(struct kube *k)
+static void send_first(struct kube *k)
 {
     struct buf path;
 
-    if (k->event_call || k->event_count == 0)
+    if (k->event_call || k->event_count == 0 || clock_boot_ms() < k->event_next_ms)
         return;
-    struct buf *body = &k->events[k->event_first];
     buf_init(&path, 1024);
     kube_path(&path, k, "events.k8s.io", "events", NULL);
-    k->event_call = kube_begin(k, "kube-event", "POST", buf_str(&path), NULL, buf_str(body),
+    k->event_call = kube_begin(k, "kube-event", "POST", buf_str(&path), NULL,
+                               buf_str(&k->events[k->event_first]),
                                clock_boot_ms() + EVENT_REQUEST_MS);
     buf_done(&path);
-    buf_done(body);
-    k->event_first = (k->event_first + 1) % KUBE_EVENTS_MAX;
-    k->event_count--;
 }
 
 void kube_event_post(struct kube *k, const struct kube_event *ev)
@@ -97,19 +94,38 @@ void kube_event_post(struct kube *k, const struct kube_event *ev)
         return;
     }
     k->event_count++;
-    send_next(k);
+    send_first(k);
+}
+
+/* The first one is done with: sent, or lost. */
+static void forget_first(struct kube *k)
+{
+    buf_done(&k->events[k->event_first]);
+    k->event_first = (k->event_first + 1) % KUBE_EVENTS_MAX;
+    k->event_count--;
 }
 
 void kube_events_step(struct kube *k, int64_t now_ms)
 {
-    (void)now_ms;
     while (k->event_call && kube_call_outcome(k->event_call) != KUBE_PENDING) {
-        if (kube_call_outcome(k->event_call) != KUBE_OK)
+        const struct kube_reply *r = kube_call_reply(k->event_call);
+        bool forbidden = r->http_status == 403;
+        k->event_next_ms = forbidden ? now_ms + KUBE_EVENT_RETRY_MS : 0;
+        if (r->outcome != KUBE_OK && !forbidden)
             k->events_dropped++;
         kube_call_free(k->event_call);
         k->event_call = NULL;
-        send_next(k);
+        if (!forbidden)
+            forget_first(k);
+        send_first(k);
     }
+    send_first(k);
+}
+
+void kube_events_prepare(struct kube *k, struct loop *l)
+{
+    if (k->event_count > 0 && !k->event_call)
+        loop_wake_at(l, k->event_next_ms);
 }
 
 void kube_events_done(struct kube *k)

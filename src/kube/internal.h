@@ -23,10 +23,13 @@ struct kube {
     struct kube_watch *watches;
     struct buf events[KUBE_EVENTS_MAX]; /* bodies that wait, a ring */
     size_t event_first, event_count;
-    struct kube_call *event_call; /* the one under way */
+    struct kube_call *event_call; /* of the first one, while it is under way */
+    int64_t event_next_ms;        /* not before, 0 = at once */
     uint64_t event_seq;
     struct kube_stat stats[KUBE_STATS_MAX];
     size_t n_stats;
+    struct kube_denial denials[KUBE_DENIALS_MAX];
+    size_t n_denials;
     uint64_t rejected, events_dropped;
 };
 
@@ -71,7 +74,8 @@ void kube_escape(struct buf *b, const char *s);
 /* "/apis/<group>/v1/namespaces/<ns>/<plural>[/<name>]"; group "" = the core group. */
 void kube_path(struct buf *b, const struct kube *k, const char *group, const char *plural,
                const char *name);
-void kube_count(struct kube *k, const char *method, const char *path, int code);
+/* Counts an answer, and keeps who is denied what; why: of a refusal, or NULL. */
+void kube_count(struct kube *k, const char *method, const char *path, int code, const char *why);
 
 /* ---- pods (pods.c) ---- */
 
@@ -92,6 +96,7 @@ bool kube_configmap_decode(struct json_object *o, struct kube_configmap *ret, st
 /* ---- Events (event.c), watches (watch.c) ---- */
 
 void kube_events_step(struct kube *k, int64_t now_ms);
+void kube_events_prepare(struct kube *k, struct loop *l);
 void kube_events_done(struct kube *k);
 void kube_watches_prepare(struct kube *k, struct loop *l);
 void kube_watches_step(struct kube *k, int64_t now_ms);

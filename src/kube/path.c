@@ -1,6 +1,8 @@
 /* Paths of the API and the counters kept by them. */
+#include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 #include "internal.h"
 
@@ -65,7 +67,39 @@ static const char *verb_of(const char *method, const char *path, const char *res
     return *rest == '/' ? "get" : "list";
 }
 
-void kube_count(struct kube *k, const char *method, const char *path, int code)
+/* Whether the request was authorised, as far as its answer tells: what judges objects comes after. */
+static bool shows_right(int code)
+{
+    return (code >= 200 && code < 300) || code == 404 || code == 409 || code == 410 || code == 422;
+}
+
+static void note_right(struct kube *k, const char *verb, const char *resource, int code,
+                       const char *why)
+{
+    struct kube_denial *d = NULL;
+
+    for (size_t i = 0; i < k->n_denials && !d; i++)
+        if (str_eq(k->denials[i].verb, verb) && str_eq(k->denials[i].resource, resource))
+            d = &k->denials[i];
+    if (d && shows_right(code)) {
+        *d = k->denials[--k->n_denials];
+        return;
+    }
+    if (code != 403)
+        return;
+    int64_t now = clock_boot_ms();
+    if (!d) {
+        if (k->n_denials == KUBE_DENIALS_MAX)
+            return;
+        d = &k->denials[k->n_denials++];
+        *d = (struct kube_denial){.verb = verb, .resource = resource, .since_ms = now};
+    }
+    d->count++;
+    d->last_ms = now;
+    snprintf(d->text, sizeof(d->text), "%s", why ? why : "");
+}
+
+void kube_count(struct kube *k, const char *method, const char *path, int code, const char *why)
 {
     const char *rest;
     const char *resource = resource_of(path, &rest);
@@ -73,6 +107,7 @@ void kube_count(struct kube *k, const char *method, const char *path, int code)
                            ? "get"
                            : verb_of(method, path, rest);
 
+    note_right(k, verb, resource, code, why);
     for (size_t i = 0; i < k->n_stats; i++) {
         struct kube_stat *s = &k->stats[i];
         if (s->code == code && str_eq(s->verb, verb) && str_eq(s->resource, resource)) {

@@ -139,7 +139,7 @@ static void count(struct kube_watch *w, int status)
     buf_puts(&path, buf_str(&w->base));
     if (w->phase == PHASE_STREAM)
         buf_puts(&path, "&watch=true");
-    kube_count(w->kube, "GET", buf_str(&path), status);
+    kube_count(w->kube, "GET", buf_str(&path), status, w->err.msg);
     buf_done(&path);
 }
 
