@@ -203,12 +203,12 @@ static void fill_alarms(struct agent *a, struct status *s)
         add_alarm(s, "waits-for", text);
     }
     alarm_of_kept_settings(a, s);
-    if (s->failsafe)
-        add_alarm(s, "failsafe", "the Lease is not renewed: the right lives by promises");
     if (a->rights_missing_n > 0) {
         (void)str_format(text, sizeof text, "forbidden: %s; see hactl doctor", a->rights_missing);
         add_alarm(s, "access-denied", text);
     }
+    if (s->failsafe)
+        add_alarm(s, "failsafe", "the Lease is not renewed: the right lives by promises");
 }
 
 static void fill_identity(struct agent *a, struct status *s)
