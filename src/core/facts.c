@@ -251,7 +251,7 @@ static uint64_t election_facts(struct turn *t)
         f |= FACT(FETCH);
     if (m->refused_max >= t->lease->epoch)
         f |= FACT(REFUSED);
-    if (m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 &&
+    if (m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 && tally.own &&
         position_cmp(t->v->pg.position, m->bypass_end) >= 0)
         f |= FACT(BYPASS);
     if (t->now - m->elected_ms > 2 * t->lease_ms || promise_binds(t))

@@ -161,10 +161,22 @@ static bool plan_takeover(struct turn *t, struct lease *l)
     return true;
 }
 
+/* A number above the last allocated one is of a promotion by hand. It is about to count as used, and
+ * would then look allocated: the voter that is on it is marked so that nothing it says on it counts. */
+static void void_foreign(const struct turn *t, struct record *r)
+{
+    for (uint8_t i = 0; i < r->n; i++) {
+        const struct peer *p = peer_of_volume(t, r->m[i].volume);
+        if (p != NULL && r->timeline > 0 && p->state.position.timeline > r->timeline)
+            r->m[i].flushed = (struct position){p->state.position.timeline, UINT64_MAX};
+    }
+}
+
 static bool plan_writer(struct turn *t, struct lease *l)
 {
     struct tally tally = election_tally(t, t->rec, t->lease->epoch);
     hold(t, l);
+    void_foreign(t, &l->record);
     uint32_t used = tally.timeline > l->record.timeline ? tally.timeline : l->record.timeline;
     l->record.writer = t->v->self.volume;
     l->record.writer_epoch = l->epoch;

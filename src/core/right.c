@@ -40,19 +40,22 @@ static const struct peer *promise_of(const struct turn *t, const struct ha_name 
     return p;
 }
 
-/* The send of the earliest promise among all members of a list, 0 when one is missing. */
-static int64_t promised_since(const struct turn *t, const struct record *r, int64_t least)
+/* Until when the promises of all members of a list carry the right, 0 when one is missing: each for the
+ * share of its own duration, which may have been asked for under another profile. */
+static int64_t promised_until(const struct turn *t, const struct record *r, int64_t until)
 {
-    for (uint8_t i = 0; i < r->n && least > 0; i++) {
+    for (uint8_t i = 0; i < r->n && until > 0; i++) {
         if (name_eq(&r->m[i].name, &t->v->self.id.name))
             continue;
         const struct peer *p = promise_of(t, &r->m[i].name);
         if (p == NULL)
             return 0;
-        if (p->promise_sent_ms < least)
-            least = p->promise_sent_ms;
+        int64_t least = p->promise_sent_ms +
+                        fence_ms_for(&t->v->set, p->promise_until_ms - p->promise_sent_ms);
+        if (least < until)
+            until = least;
     }
-    return least;
+    return until;
 }
 
 /* Whatever the API answers but a 2xx, and however fast, a renewal has failed. */
@@ -80,11 +83,11 @@ static void account_promises(struct turn *t)
     if (m->failsafe_since_ms == 0)
         m->failsafe_since_ms = t->now;
     t->out->failsafe = true;
-    int64_t since = promised_since(t, t->rec, t->now);
+    int64_t until = promised_until(t, t->rec, t->now + t->v->set.fence_ms);
     if (m->has_pending)
-        since = promised_since(t, &m->pending, since);
-    if (since > 0 && since + t->v->set.fence_ms > m->deadline_ms)
-        m->deadline_ms = since + t->v->set.fence_ms;
+        until = promised_until(t, &m->pending, until);
+    if (until > m->deadline_ms)
+        m->deadline_ms = until;
 }
 
 static void void_promise(struct turn *t);

@@ -101,12 +101,21 @@ static bool beyond_promises(void)
     return false;
 }
 
+/* An order to clone a member anew ends a volume, too: a loss at the same time is the operator's case. */
+static bool replacing(void)
+{
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].op == OP_CLONE && W.m[i].op_state == OP_RUNNING)
+            return true;
+    return W.intent.kind == INTENT_REINIT && W.now <= W.intent_until_ms;
+}
+
 /* A permanent loss that the promises cover: V unsealed, W >= 1, and nobody of V is lost already. */
 static bool may_lose(const struct member *m)
 {
     const struct record *r = &W.lease.record;
     if (W.set.mode == REPL_ASYNC || r->sealed != 0 || r->w == 0 || W.lease.holder.boot == 0 ||
-        beyond_promises())
+        beyond_promises() || replacing())
         return false;
     for (int i = 0; i < W.n; i++)
         if (W.m[i].put.active || W.m[i].late[0].active || W.m[i].late[1].active ||
@@ -289,8 +298,7 @@ static void fault_objects(enum fault_kind k)
     bool lost = k == F_LEASE_DELETED || k == F_LEASE_BARE || k == F_LEASE_RESTORED;
     bool copied = W.state.epoch == W.lease.epoch && W.lease.has_record &&
                   record_cmp(&W.state.record, &W.lease.record) == 0;
-    bool replaces = W.intent.kind == INTENT_REINIT && W.now <= W.intent_until_ms;
-    if (beyond_promises() || (lost && (!copied || replaces)))
+    if (beyond_promises() || (lost && (!copied || replacing())))
         return; /* the last record must be somewhere, and its voters must be there */
     switch ((int)k) {
     case F_LEASE_DELETED:

@@ -399,7 +399,9 @@ void server_run(struct member *m)
         m->proc = PG_RUNNING;
         m->answers = m->recovery = m->closed = true;
         m->accounted_at_ms = W.now + between(5, 200);
-        m->unread = chance(3) && m->len > 8 ? (uint64_t)between(1, 8) : 0;
+        /* What one start has not read the next one or the one after it does (decision 0016). */
+        m->unread = m->unread_lives < 2 && chance(3) && m->len > 8 ? (uint64_t)between(1, 8) : 0;
+        m->unread_lives = m->unread > 0 ? m->unread_lives + 1 : 0;
         m->up_local = m->local;
         m->ssn.kind = m->ssn_backend.kind = SSN_UNSATISFIABLE;
         m->ssn_seq++;

@@ -101,6 +101,7 @@ struct member {
     uint32_t log[LOG_MAX], logtl[LOG_MAX];
     uint64_t len;
     uint64_t unread; /* last entries that the server does not see in this life */
+    int unread_lives;
     uint32_t tl;
     /* server */
     enum pg_process proc;

@@ -128,7 +128,7 @@ static void api_away(struct view *v, struct memo *m)
 static void promise(struct view *v, int i)
 {
     v->peer[i].promise_sent_ms = NOW - 20 - i;
-    v->peer[i].promise_until_ms = NOW + 9000;
+    v->peer[i].promise_until_ms = v->peer[i].promise_sent_ms + 10000;
     v->peer[i].promise_epoch = 5;
 }
 
@@ -147,6 +147,10 @@ static void core__api_away__every_promise_extends_and_one_missing_does_not(void 
     promise(&v, 1);
     rule_for(&v, &m, &d);
     assert_int_equal(d.deadline_ms, NOW - 21 + 7000); /* the first request of the round */
+    /* Asked for under a profile of 5 s: it carries the share of 5 s, whatever the profile is now. */
+    v.peer[0].promise_until_ms = v.peer[0].promise_sent_ms + 5000;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.deadline_ms, NOW - 20 + 3500);
 }
 
 static void core__lapse_is_final__promises_come_too_late(void **s)

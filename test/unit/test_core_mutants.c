@@ -90,7 +90,7 @@ static void away(struct scene *s)
     s->m.deadline_ms = NOW + 3000;
     for (int i = 0; i < 2; i++) {
         s->v.peer[i].promise_sent_ms = NOW - 20 - i;
-        s->v.peer[i].promise_until_ms = NOW + 9000;
+        s->v.peer[i].promise_until_ms = s->v.peer[i].promise_sent_ms + 10000;
         s->v.peer[i].promise_epoch = 5;
     }
 }
@@ -483,6 +483,43 @@ static void election__timeline_above_every_one_reported(void **state)
     assert_int_equal(s.d.write.want.record.timeline, 9);
 }
 
+/* pg-0 was promoted by hand to a number of its own. Whoever allocates a higher one says that it is void. */
+static void election__timeline_made_by_hand_stays_void(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.peer[0].received_ms = s.v.peer[0].sent_ms = NOW;
+    s.v.peer[0].state.position = (struct position){400, 90};
+    s.v.peer[0].state.frozen_epoch = 6;
+    assert_string_equal(rule(&s), "elect-writer");
+    assert_int_equal(s.d.write.want.record.timeline, 401);
+    struct record after = s.d.write.want.record;
+    /* The writer is gone before it promoted; everybody has an epoch and a count more behind him. */
+    elected(&s);
+    s.v.lv.lease.record = after;
+    s.v.lv.lease.record.writer = A;
+    s.v.peer[0].received_ms = s.v.peer[0].sent_ms = NOW;
+    s.v.peer[0].state.position = (struct position){400, 900};
+    s.v.peer[0].state.frozen_epoch = 6;
+    s.v.lv.lease.record.writer_epoch = 5;
+    assert_string_equal(rule(&s), "elect-writer");
+    s.v.peer[1].state.frozen_epoch = 0; /* and what it says is no report */
+    assert_string_equal(rule(&s), "elect-wait");
+}
+
+static void bypass__not_on_a_timeline_made_by_hand(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.peer[1].state.frozen_epoch = 0;
+    s.m.bypass_epoch = 6;
+    s.m.bypass_end = (struct position){4, 200};
+    s.v.pg.position = (struct position){400, 200};
+    assert_string_equal(rule(&s), "elect-wait");
+}
+
 static void bypass__needs_all_wal_of_the_releaser(void **state)
 {
     (void)state;
@@ -830,6 +867,8 @@ int main(void)
         cmocka_unit_test(election__older_lineage_counts_and_is_less),
         cmocka_unit_test(election__rolled_back_volume_does_not_report),
         cmocka_unit_test(election__timeline_above_every_one_reported),
+        cmocka_unit_test(election__timeline_made_by_hand_stays_void),
+        cmocka_unit_test(bypass__not_on_a_timeline_made_by_hand),
         cmocka_unit_test(bypass__needs_all_wal_of_the_releaser),
         cmocka_unit_test(resume__only_at_the_epoch_of_the_writer),
         cmocka_unit_test(resume__needs_all_of_its_recorded_wal),
