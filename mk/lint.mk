@@ -5,13 +5,13 @@ LINT_HEADERS := $(wildcard include/*/*.h src/*/*.h)
 LINT_CPP     := $(CPPFLAGS) $(call pkg,libcurl json-c libmicrohttpd libpq yaml-0.1 smartcols) -std=gnu17
 LINT_STAMPS  := $(patsubst src/%.c,$(B)/lint/%,$(LINT_SRCS))
 
-.PHONY: lint lint-all lint-headers lint-cppcheck lint-source lint-symbols lint-shell lint-links
-lint: ## static checks: clang-tidy, gcc -fanalyzer, cppcheck, headers, symbols, scripts, links
+.PHONY: lint lint-all lint-headers lint-cppcheck lint-source lint-symbols lint-shell lint-links lint-docs
+lint: ## static checks: clang-tidy, gcc -fanalyzer, cppcheck, headers, symbols, scripts, documents
 	$(Q)tools/deps lint
 	$(Q)$(ANEW) $(JOBS) lint-all
 	@echo 'lint: clean'
 
-lint-all: check-layers lint-source lint-symbols lint-shell lint-links lint-cppcheck lint-headers \
+lint-all: check-layers lint-source lint-symbols lint-shell lint-links lint-docs lint-cppcheck lint-headers \
           $(LINT_STAMPS:=.tidy) $(LINT_STAMPS:=.analyzed)
 
 $(B)/lint/%.tidy: src/%.c $(LINT_HEADERS) .clang-tidy
@@ -55,3 +55,7 @@ lint-shell:
 
 lint-links:
 	$(Q)tools/lint-links .
+
+# Reference pages and runbooks against the source, in both directions.
+lint-docs:
+	$(Q)tools/lint-docs .

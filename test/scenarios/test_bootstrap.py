@@ -1,5 +1,6 @@
 """First start, retained volumes, stop and start of the whole."""
 import json
+import os
 import threading
 
 import pytest
@@ -74,6 +75,33 @@ def test_empty_first_pod_does_not_win_against_data(fresh):
     c.writer_logs = logs
     p = c.wait_healthy()
     assert p.name != "pg-0" and system_ids(c) == before
+    c.verify()
+
+
+def test_the_only_volume_left_is_adopted_by_hand(fresh):
+    """The last resort of the runbooks: two of three volumes are lost for good, with them the majority.
+    Without Lease, state and its own record the survivor is data without a history, and is adopted."""
+    c = fresh(size=3)
+    c.wait_healthy()
+    before = system_ids(c)
+    survivor = c.standby()
+    lost = c.others(survivor)
+    for m in lost:
+        m.kill()
+        m.lose_volume()
+    for m in lost:
+        m.start()
+    wait.until(lambda: not c.writable(), 20, "the lost primary to be noticed")
+    wait.holds(lambda: not c.writable(), 8, "nobody is promoted", every=0.5)
+    for m in c.members:
+        m.terminate()
+    c.kube.admin.delete("leases", c.ns, c.name)
+    c.kube.admin.delete("configmaps", c.ns, f"{c.name}-state")
+    os.unlink(os.path.join(os.path.dirname(survivor.pgdata), "pghad", "member.state"))
+    for m in c.members:
+        m.start()
+    assert c.wait_healthy() is survivor
+    assert system_ids(c) == before
     c.verify()
 
 
