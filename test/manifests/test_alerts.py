@@ -35,8 +35,6 @@ HEALTHY = {
     'pgha_rewinds_total{result="failed"}': (0, 0, 1),
     'pgha_config_reloads_total{result="failed"}': (1, 0, 0),
     'pgha_peer_refused_total{reason="unauthorized"}': (5, 0, 0),
-    'pgha_api_requests_total{verb="patch",resource="pods",code="200"}': (90, 80, 70),
-    'pgha_api_requests_total{verb="patch",resource="pods",code="403"}': (1, None, None),
     'pgha_lease_renew_seconds_bucket{le="0.01"}': ("0+7x", "0+0x", "0+0x"),
     'pgha_lease_renew_seconds_bucket{le="1.0"}': ("0+8x", "0+0x", "0+0x"),
     'pgha_lease_renew_seconds_bucket{le="5.0"}': ("0+8x", "0+0x", "0+0x"),
@@ -69,12 +67,12 @@ FAULTS = {
     "PghadLeaseRenewalsFail": ({"pgha_lease_renew_failures_total": (None, "+1", None)}, 3, {"pod": ONE}),
     "PghadLeaseSlow": ({'pgha_lease_renew_seconds_bucket{le="5.0"}': ("+20", None, None),
                         'pgha_lease_renew_seconds_bucket{le="+Inf"}': ("+20", None, None)}, 21, {}),
-    "PghadApiForbidden": ({'pgha_api_requests_total{verb="patch",resource="pods",code="403"}':
-                           (None, "+1", None)}, 2, {"verb": "patch", "resource": "pods"}),
+    "PghadAccessDenied": ({'pgha_alarm{name="access-denied"}': (None, 1, None)}, 2, {"pod": ONE}),
     "PghadPeersRefused": ({'pgha_peer_refused_total{reason="unauthorized"}': (None, "+1", None)}, 12,
                           {"pod": ONE, "reason": "unauthorized"}),
     "PghadSettingsRefused": ({'pgha_config_reloads_total{result="failed"}': (None, 1, None)}, 1,
                              {"pod": ONE}),
+    "PghadSettingsKept": ({'pgha_alarm{name="settings-kept"}': (None, 1, None)}, 62, {"pod": ONE}),
     "PghadPaused": ({"pgha_paused": (1, 1, 1)}, 62, {}),
     "PghadPendingRestart": ({"pgha_pending_restart": (0, 1, 0)}, 62, {"pod": ONE}),
 }
