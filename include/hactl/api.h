@@ -18,6 +18,8 @@ struct api;
 struct api *api_new(const struct args *a, struct err *e);
 void api_free(struct api *a); /* NULL accepted */
 const char *api_namespace(const struct api *a);
+/* "https://server, file, context \"name\"" into dst, returned; "" with --socket. */
+const char *api_whom(const struct api *a, char *dst, size_t size);
 bool api_is_socket(const struct api *a);
 
 /* 2xx: true and *ret (owned by the caller; NULL accepted) is the object. Otherwise the kind of *e:

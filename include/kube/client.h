@@ -56,6 +56,8 @@ void kube_free(struct kube *k); /* NULL accepted; calls and watches must be free
 /* Drives watches, Events and the repetition after 401. To be added after http_client_source. */
 struct loop_source kube_source(struct kube *k);
 const char *kube_namespace(const struct kube *k);
+/* Takes token and certificate of the config from now on; no call may be under way. */
+void kube_set_credentials(struct kube *k, const struct kube_config *config);
 /* BOOTTIME of the last answer of the API server that was understood, of any request or watch;
  * 0 = never. */
 int64_t kube_contact_ms(const struct kube *k);

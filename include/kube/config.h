@@ -18,12 +18,14 @@ struct kube_exec { /* credential plugin, client.authentication.k8s.io */
     char *command;
     char **argv; /* NULL-terminated, argv[0] = command; NULL when there is no plugin */
     char **env;  /* "NAME=value", NULL-terminated, or NULL */
+    char *install_hint; /* for people, when the command is not there */
     bool provide_cluster_info;
 };
 
 /* All strings are owned; NULL = not set. */
 struct kube_config {
-    char *source;     /* where it comes from, for people */
+    char *source;     /* where it comes from, for people: the file, ... */
+    char *context;    /* of a kubeconfig */
     char *server;     /* "https://host:port[/prefix]", no slash at the end */
     char *ns;         /* never NULL */
     char *connect_to; /* "ip:port" dialled in place of the server's host */
@@ -51,8 +53,8 @@ struct kube_settings {
 };
 
 /* Order: explicit server; --kubeconfig; $KUBECONFIG (merged, the first file to define a thing wins);
- * ~/.kube/config; the pod's account. ERR_INVALID names file and line, ERR_NOT_FOUND when there is
- * nothing to go by. c is overwritten on success only. */
+ * ~/.kube/config; the pod's account. ERR_INVALID names file, line and context, ERR_NOT_FOUND when there is
+ * nothing to go by, or a file that is named is not there. c is overwritten on success only. */
 bool kube_config_load(struct kube_config *c, const struct kube_settings *s, struct err *e);
 void kube_config_done(struct kube_config *c); /* accepts a zeroed one */
 

@@ -90,8 +90,19 @@ bool api_is_socket(const struct api *a)
     return a->socket != NULL;
 }
 
-bool api_call(struct api *a, const char *method, const char *path, const char *body,
-              int64_t deadline_ms, struct json_object **ret, struct err *e)
+const char *api_whom(const struct api *a, char *dst, size_t size)
+{
+    const struct kube_config *c = &a->config;
+
+    if (a->socket || !str_format(dst, size, "%s, %s%s%s%s", c->server, c->source,
+                                 c->context ? ", context \"" : "", c->context ? c->context : "",
+                                 c->context ? "\"" : ""))
+        return "";
+    return dst;
+}
+
+static bool ask(struct api *a, const char *method, const char *path, const char *body,
+                int64_t deadline_ms, struct json_object **ret, struct err *e)
 {
     int64_t own = clock_boot_ms() + API_REQUEST_MS;
     struct kube_call *c;
@@ -116,6 +127,23 @@ bool api_call(struct api *a, const char *method, const char *path, const char *b
     }
     kube_call_free(c);
     return ok;
+}
+
+bool api_call(struct api *a, const char *method, const char *path, const char *body,
+              int64_t deadline_ms, struct json_object **ret, struct err *e)
+{
+    if (ask(a, method, path, body, deadline_ms, ret, e))
+        return true;
+    if (e->code != 401 || !a->config.exec.argv)
+        return false;
+    /* What a plugin gave expires during --watch and wait. */
+    struct err again;
+    if (!kube_config_run_exec(&a->config, a->loop, environ, clock_boot_ms() + EXEC_MS, &again)) {
+        *e = again;
+        return false;
+    }
+    kube_set_credentials(a->kube, &a->config);
+    return ask(a, method, path, body, deadline_ms, ret, e);
 }
 
 /* An IPv6 address needs brackets in a URL (RFC 3986, 3.2.2). */

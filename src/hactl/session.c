@@ -54,19 +54,30 @@ int session_fail(struct session *s, int code, const char *hint, const char *fmt,
     return code;
 }
 
+/* Whom was asked, and what may be wrong with that. */
+static int fail_of_server(struct session *s, const char *doing, const struct err *e)
+{
+    const char *advice =
+        e->code == 401 ? "It does not know the account: log in again."
+        : e->kind == ERR_DENIED
+            ? "The account needs rights on leases, pods and configmaps in the namespace: the Roles "
+              "viewer and operator have them."
+            : "Is the API server up? Inside a pod --socket asks the agent itself.";
+    char whom[512], hint[1024];
+
+    (void)api_whom(s->api, whom, sizeof(whom));
+    if (!*whom || !str_format(hint, sizeof(hint), "Asked: %s. %s", whom, advice))
+        str_copy(hint, sizeof(hint), advice);
+    return session_fail(s, EXIT_UNREACHABLE, hint, "%s: %s", doing, e->msg);
+}
+
 int session_fail_err(struct session *s, const char *doing, const struct err *e)
 {
     switch (e->kind) {
     case ERR_TRANSIENT:
     case ERR_TIMEOUT:
-        return session_fail(s, EXIT_UNREACHABLE,
-                            "Is the API server up? Inside a pod --socket asks the agent itself.",
-                            "%s: %s", doing, e->msg);
     case ERR_DENIED:
-        return session_fail(s, EXIT_UNREACHABLE,
-                            "The account of this kubeconfig needs rights on leases, pods and "
-                            "configmaps in the namespace.",
-                            "%s: %s", doing, e->msg);
+        return fail_of_server(s, doing, e);
     case ERR_CONFLICT:
         return session_fail(s, EXIT_FAILED, "Somebody else changed it meanwhile; try again.",
                             "%s: %s", doing, e->msg);
@@ -162,7 +173,10 @@ int session_connect(struct session *s)
 
     if (!s->api && !(s->api = api_new(&s->args, &e)))
         return session_fail(s, e.kind == ERR_INVALID ? EXIT_USAGE : EXIT_UNREACHABLE,
-                            "Give --kubeconfig, set KUBECONFIG, or run in a pod.", "%s", e.msg);
+                            e.kind == ERR_NOT_FOUND
+                                ? "Give --kubeconfig, set KUBECONFIG, or run in a pod."
+                                : NULL,
+                            "%s", e.msg);
     if (s->cluster[0] || api_is_socket(s->api))
         return EXIT_DONE;
     if (!name || !*name)

@@ -348,6 +348,7 @@ static void copy_config(struct kube_config *dst, const struct kube_config *src)
 {
     *dst = (struct kube_config){
         .source = dup_or_null(src->source),
+        .context = dup_or_null(src->context),
         .server = dup_or_null(src->server),
         .ns = dup_or_null(src->ns),
         .connect_to = dup_or_null(src->connect_to),
@@ -417,6 +418,21 @@ void kube_free(struct kube *k)
     free(k->user_password);
     kube_config_done(&k->cfg);
     free(k);
+}
+
+void kube_set_credentials(struct kube *k, const struct kube_config *config)
+{
+    must(!k->calls && !k->watches);
+    free(k->token);
+    free(k->cfg.cert_pem);
+    if (k->cfg.key_pem)
+        explicit_bzero(k->cfg.key_pem, strlen(k->cfg.key_pem));
+    free(k->cfg.key_pem);
+    k->token = dup_or_null(config->token);
+    k->cfg.cert_pem = dup_or_null(config->cert_pem);
+    k->cfg.key_pem = dup_or_null(config->key_pem);
+    k->tls.cert_pem = k->cfg.cert_pem;
+    k->tls.key_pem = k->cfg.key_pem;
 }
 
 const char *kube_namespace(const struct kube *k)

@@ -30,6 +30,7 @@ static void wipe(char **s)
 void kube_config_done(struct kube_config *c)
 {
     free(c->source);
+    free(c->context);
     free(c->server);
     free(c->ns);
     free(c->connect_to);
@@ -47,6 +48,7 @@ void kube_config_done(struct kube_config *c)
     free(c->proxy);
     free(c->exec.api_version);
     free(c->exec.command);
+    free(c->exec.install_hint);
     free_list(c->exec.argv);
     free_list(c->exec.env);
     *c = (struct kube_config){0};
@@ -171,13 +173,33 @@ static char *home_file(const struct kube_settings *s)
     return path;
 }
 
+/* What fails later does not know the field any more. */
+static bool check_files(const struct kube_config *c, struct err *e)
+{
+    const struct {
+        const char *field, *path;
+    } files[] = {
+        {"certificate-authority", c->ca_pem ? NULL : c->ca_file},
+        {"client-certificate", c->cert_pem ? NULL : c->cert_file},
+        {"client-key", c->key_pem ? NULL : c->key_file},
+        {"tokenFile", c->token_file},
+    };
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        if (files[i].path && access(files[i].path, R_OK) != 0)
+            return err_errno(e, ERR_NOT_FOUND, "%s, context \"%s\": %s %.200s", c->source,
+                             c->context, files[i].field, files[i].path);
+    return true;
+}
+
 static bool file_config(struct kube_config *c, const struct kube_settings *s, const char *list,
                         bool one, struct err *e)
 {
     struct kubeconfig *k = kubeconfig_new();
     bool ok = one ? kubeconfig_add_file(k, list, true, e) : kubeconfig_add_list(k, list, e);
 
-    ok = ok && kubeconfig_resolve(k, s->context, c, e) && check_server(c, e);
+    ok = ok && kubeconfig_resolve(k, s->context, c, e) && check_server(c, e) &&
+         check_files(c, e);
     kubeconfig_free(k);
     return ok;
 }

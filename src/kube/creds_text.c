@@ -47,3 +47,22 @@ bool creds_base64(const char *text, struct buf *ret)
     }
     return ret->len > 0 && !memchr(ret->data, '\0', ret->len);
 }
+
+bool creds_to_base64(const char *data, size_t len, struct buf *ret)
+{
+    static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (size_t i = 0; i < len; i += 3) {
+        uint32_t bits = 0;
+        size_t n = len - i < 3 ? len - i : 3;
+        char out[4] = {'=', '=', '=', '='};
+
+        for (size_t k = 0; k < n; k++)
+            bits |= (uint32_t)(unsigned char)data[i + k] << (16 - 8 * k);
+        for (size_t k = 0; k <= n; k++)
+            out[k] = set[bits >> (18 - 6 * k) & 63];
+        if (!buf_put(ret, out, sizeof(out)))
+            return false;
+    }
+    return true;
+}

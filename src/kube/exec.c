@@ -4,14 +4,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/must.h"
 #include "base/str.h"
+#include "creds_text.h"
 #include "internal.h"
 #include "jx.h"
 #include "kube/config.h"
 #include "loop/proc.h"
 
 #define OUT_MAX (256 * 1024)
+#define CA_MAX (256 * 1024)
 
 static const char *env_value(char *const *env, const char *name)
 {
@@ -23,13 +26,17 @@ static const char *env_value(char *const *env, const char *name)
     return NULL;
 }
 
-static bool find_command(const char *command, char *const *env, char *dst, size_t size,
+static bool find_command(const struct kube_exec *x, char *const *env, char *dst, size_t size,
                          struct err *e)
 {
-    const char *path = env_value(env, "PATH");
+    const char *path = env_value(env, "PATH"), *command = x->command;
 
+    if (strchr(command, '/') && !str_copy(dst, size, command))
+        return err_set(e, ERR_INVALID, "exec: path too long");
+    if (strchr(command, '/') && access(dst, X_OK) == 0)
+        return true;
     if (strchr(command, '/'))
-        return str_copy(dst, size, command) || err_set(e, ERR_INVALID, "exec: path too long");
+        path = NULL;
     while (path && *path) {
         size_t len = strcspn(path, ":");
         if (len && str_format(dst, size, "%.*s/%s", (int)len, path, command) &&
@@ -38,7 +45,23 @@ static bool find_command(const char *command, char *const *env, char *dst, size_
         path += len + (path[len] == ':');
     }
     return err_set(e, ERR_NOT_FOUND,
-                   "the credential plugin \"%.100s\" of the kubeconfig is not installed", command);
+                   "the credential plugin \"%.100s\" is not installed%s%.300s", command,
+                   x->install_hint ? ": " : "", x->install_hint ? x->install_hint : "");
+}
+
+/* The CA that the plugin is to trust, when it is asked to speak to the cluster itself. */
+static void put_ca(struct json_object *cluster, const struct kube_config *c)
+{
+    struct buf pem, text;
+
+    buf_init(&pem, CA_MAX);
+    buf_init(&text, 2 * CA_MAX);
+    bool ok = c->ca_pem ? buf_puts(&pem, c->ca_pem)
+                        : c->ca_file && fd_read_file(c->ca_file, &pem, NULL);
+    if (ok && creds_to_base64(buf_str(&pem), pem.len, &text))
+        jx_set_text(cluster, "certificate-authority-data", buf_str(&text));
+    buf_done(&pem);
+    buf_done(&text);
 }
 
 static char *exec_info(const struct kube_config *c)
@@ -57,6 +80,9 @@ static char *exec_info(const struct kube_config *c)
     if (c->exec.provide_cluster_info) {
         cluster = jx_object_in(spec, "cluster");
         jx_set_text(cluster, "server", c->server);
+        if (c->proxy)
+            jx_set_text(cluster, "proxy-url", c->proxy);
+        put_ca(cluster, c);
         if (c->insecure)
             must(json_object_object_add(cluster, "insecure-skip-tls-verify",
                                         json_object_new_boolean(1)) == 0);
@@ -160,8 +186,8 @@ bool kube_config_run_exec(struct kube_config *c, struct loop *l, char *const *en
 
     if (!c->exec.argv)
         return true;
-    if (!find_command(c->exec.command, env, path, sizeof(path), e))
-        return false;
+    if (!find_command(&c->exec, env, path, sizeof(path), e))
+        return err_wrap(e, "%s, context \"%s\"", c->source, c->context);
     size_t n = 0;
     while (c->exec.argv[n])
         n++;
@@ -178,5 +204,5 @@ bool kube_config_run_exec(struct kube_config *c, struct loop *l, char *const *en
     free(argv);
     free(vars);
     free(info);
-    return ok;
+    return ok || err_wrap(e, "%s, context \"%s\"", c->source, c->context);
 }

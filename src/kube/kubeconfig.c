@@ -269,6 +269,12 @@ static bool find(struct kubeconfig *k, const char *list, const char *key, const 
                    k->n == 1 ? k->f[0].name : "any kubeconfig");
 }
 
+static bool refuse(const struct entry *n, const char *key, const char *why, struct err *e)
+{
+    return err_set(e, ERR_INVALID, "%s, line %zu: %s %s", n->file->name,
+                   n->map->start_mark.line + 1, key, why);
+}
+
 /* ---- clusters and users ---- */
 
 /* The certificate is checked for the name: the name goes into the URL, the host is dialled. */
@@ -302,6 +308,16 @@ static bool apply_tls_name(struct kube_config *c, const char *name, const struct
     return true;
 }
 
+static bool check_proxy(const struct entry *n, const char *url, struct err *e)
+{
+    static const char *const schemes[] = {"http://", "https://", "socks5://", "socks5h://"};
+
+    for (size_t i = 0; url && i < sizeof(schemes) / sizeof(schemes[0]); i++)
+        if (str_starts(url, schemes[i]) && url[strlen(schemes[i])])
+            return true;
+    return !url || refuse(n, "proxy-url", "is no http, https or socks5 URL", e);
+}
+
 static bool take_cluster(const struct entry *n, struct kube_config *c, struct err *e)
 {
     char *name = NULL;
@@ -312,10 +328,14 @@ static bool take_cluster(const struct entry *n, struct kube_config *c, struct er
               take(n, "proxy-url", &c->proxy, e) && take(n, "tls-server-name", &name, e);
 
     if (ok && !c->server)
-        ok = err_set(e, ERR_INVALID, "%s: a cluster without a server", n->file->name);
+        ok = refuse(n, "server", "is missing in the cluster", e);
     if (ok && !str_starts(c->server, "https://") && !str_starts(c->server, "http://"))
         ok = err_set(e, ERR_INVALID, "%s: server \"%.200s\" is no http or https URL", n->file->name,
                      c->server);
+    if (ok && c->insecure && (c->ca_file || c->ca_pem))
+        ok = refuse(n, "insecure-skip-tls-verify",
+                    "contradicts certificate-authority: only one of them can be meant", e);
+    ok = ok && check_proxy(n, c->proxy, e);
     if (ok && name)
         ok = apply_tls_name(c, name, n->file, e);
     free(name);
@@ -372,8 +392,12 @@ static bool take_exec(const struct entry *user, struct kube_exec *r, struct err 
     if (is_null(x.map))
         return true;
     if (!take(&x, "apiVersion", &r->api_version, e) || !take(&x, "command", &r->command, e) ||
+        !take(&x, "installHint", &r->install_hint, e) ||
         !take_bool(&x, "provideClusterInfo", &r->provide_cluster_info, e))
         return false;
+    if (str_eq(scalar(get(x.file, x.map, "interactiveMode")), "Always"))
+        return refuse(&x, "exec", "wants a terminal (interactiveMode: Always), which it does not get "
+                      "here; log in with kubectl first, or use a token", e);
     if (!r->command)
         return err_set(e, ERR_INVALID, "%s, line %zu: exec without a command", x.file->name,
                        x.map->start_mark.line + 1);
@@ -392,21 +416,38 @@ static bool take_exec(const struct entry *user, struct kube_exec *r, struct err 
     return take_exec_lists(&x, r, e);
 }
 
+/* Certificate and key belong together, however each is given. */
+static bool check_user(const struct entry *n, const struct kube_config *c, struct err *e)
+{
+    bool cert = c->cert_file || c->cert_pem, key = c->key_file || c->key_pem;
+
+    if (cert != key)
+        return refuse(n, cert ? "client-key" : "client-certificate",
+                      cert ? "is missing beside client-certificate in the user"
+                           : "is missing beside client-key in the user", e);
+    return true;
+}
+
 static bool take_user(const struct entry *n, struct kube_config *c, struct err *e)
 {
-    yaml_node_t *provider = get(n->file, n->map, "auth-provider");
+    /* To leave one of these out would be to act as somebody else. */
+    static const char *const not_supported[] = {"auth-provider", "as-groups", "as-uid",
+                                                "as-user-extra"};
 
-    if (!is_null(provider))
-        return err_set(e, ERR_INVALID,
-                       "%s, line %zu: auth-provider is not supported; use exec or a token",
-                       n->file->name, provider->start_mark.line + 1);
+    for (size_t i = 0; i < sizeof(not_supported) / sizeof(not_supported[0]); i++) {
+        yaml_node_t *v = get(n->file, n->map, not_supported[i]);
+        if (!is_null(v))
+            return err_set(e, ERR_INVALID, "%s, line %zu: %s is not supported%s", n->file->name,
+                           v->start_mark.line + 1, not_supported[i],
+                           i == 0 ? "; use exec or a token" : "");
+    }
     return take_data(n, "client-certificate-data", &c->cert_pem, e) &&
            take_data(n, "client-key-data", &c->key_pem, e) &&
            take_path(n, "client-certificate", &c->cert_file, e) &&
            take_path(n, "client-key", &c->key_file, e) && take(n, "token", &c->token, e) &&
            take_path(n, "tokenFile", &c->token_file, e) && take(n, "username", &c->username, e) &&
            take(n, "password", &c->password, e) && take(n, "as", &c->impersonate, e) &&
-           take_exec(n, &c->exec, e);
+           take_exec(n, &c->exec, e) && check_user(n, c, e);
 }
 
 /* Header values: what a text file could smuggle in must not become a header line. */
@@ -433,28 +474,35 @@ static const char *current_context(struct kubeconfig *k)
     return NULL;
 }
 
-bool kubeconfig_resolve(struct kubeconfig *k, const char *context, struct kube_config *c,
-                        struct err *e)
+static bool resolve(struct kubeconfig *k, const char *context, struct kube_config *c,
+                    struct err *e)
 {
     struct entry ctx, part;
     char *cluster = NULL, *user = NULL;
 
-    if (!context || !*context)
-        context = current_context(k);
-    if (!context)
-        return err_set(e, ERR_INVALID, "%s: no current-context; choose one with --context",
-                       k->n ? k->f[0].name : "kubeconfig");
     if (!find(k, "contexts", "context", context, &ctx, e))
         return false;
     c->source = copy(ctx.file->name);
+    c->context = copy(context);
     bool ok = take(&ctx, "cluster", &cluster, e) && take(&ctx, "user", &user, e) &&
               take(&ctx, "namespace", &c->ns, e);
     if (ok && !cluster)
-        ok = err_set(e, ERR_INVALID, "%s: context \"%.100s\" names no cluster", c->source, context);
+        ok = refuse(&ctx, "cluster", "is missing in the context", e);
     ok = ok && find(k, "clusters", "cluster", cluster, &part, e) && take_cluster(&part, c, e);
     if (ok && user)
         ok = find(k, "users", "user", user, &part, e) && take_user(&part, c, e);
     free(cluster);
     free(user);
     return ok && check_header_values(c, e);
+}
+
+bool kubeconfig_resolve(struct kubeconfig *k, const char *context, struct kube_config *c,
+                        struct err *e)
+{
+    if (!context || !*context)
+        context = current_context(k);
+    if (!context)
+        return err_set(e, ERR_INVALID, "%s: no current-context; choose one with --context",
+                       k->n ? k->f[0].name : "kubeconfig");
+    return resolve(k, context, c, e) || err_wrap(e, "context \"%.100s\"", context);
 }

@@ -128,8 +128,8 @@ static void parse__bad_files__refused_with_the_place(void **state)
         {"- a\n- b\n", "line 1: not a kubeconfig"},
         {"current-context: gone\n", "\"gone\" is not in f"},
         {"current-context: a\ncontexts: [{name: a}]\n", "no context in \"a\""},
-        {"current-context: a\ncontexts: [{name: a, context: {user: u}}]\n", "names no cluster"},
-        {FILE_OF("{}", "{}"), "without a server"},
+        {"current-context: a\ncontexts: [{name: a, context: {user: u}}]\n", "context \"a\": f, line 2: cluster is missing"},
+        {FILE_OF("{}", "{}"), "f, line 3: server is missing in the cluster"},
         {FILE_OF("{server: 10.0.0.1}", "{}"), "no http or https URL"},
         {FILE_OF("{server: [1]}", "{}"), "server is not a text"},
         {FILE_OF("{server: 'https://1.1.1.1', insecure-skip-tls-verify: yes}", "{}"),
@@ -142,6 +142,19 @@ static void parse__bad_files__refused_with_the_place(void **state)
         {FILE_OF("{server: 'https://1.1.1.1'}", "{exec: {command: x, apiVersion: v9}}"),
          "not known"},
         {FILE_OF("{server: 'https://1.1.1.1'}", "{exec: {args: [a]}}"), "without a command"},
+        {FILE_OF("{server: 'https://1.1.1.1', insecure-skip-tls-verify: true,"
+                 " certificate-authority-data: Q0E=}", "{}"),
+         "context \"a\": f, line 3: insecure-skip-tls-verify contradicts"},
+        {FILE_OF("{server: 'https://1.1.1.1', proxy-url: 'ftp://p'}", "{}"), "proxy-url is no http"},
+        {FILE_OF("{server: 'https://1.1.1.1', proxy-url: 'http://'}", "{}"), "proxy-url is no http"},
+        {FILE_OF("{server: 'https://1.1.1.1'}", "{client-certificate: /c}"),
+         "context \"a\": f, line 4: client-key is missing"},
+        {FILE_OF("{server: 'https://1.1.1.1'}", "{client-key-data: S0VZ}"),
+         "line 4: client-certificate is missing"},
+        {FILE_OF("{server: 'https://1.1.1.1'}", "{token: t, as: a, as-groups: [b]}"),
+         "as-groups is not supported"},
+        {FILE_OF("{server: 'https://1.1.1.1'}", "{exec: {command: x, interactiveMode: Always}}"),
+         "wants a terminal"},
     };
 
     (void)state;
@@ -176,6 +189,11 @@ static void base64__table(void **state)
             fail_msg("\"%s\"", rows[i].text);
         if (ok)
             assert_string_equal(buf_str(&b), rows[i].want);
+        buf_clear(&b);
+        if (ok && !strchr(rows[i].text, '\n')) {
+            assert_true(creds_to_base64(rows[i].want, strlen(rows[i].want), &b));
+            assert_string_equal(buf_str(&b), rows[i].text);
+        }
         buf_done(&b);
     }
 }
@@ -295,6 +313,35 @@ static void load__pod__account_and_order(void **state)
     assert_int_equal(e.kind, ERR_NOT_FOUND);
 }
 
+static void load__named_files__must_be_there(void **state)
+{
+    static const char *const fields[] = {"certificate-authority: gone", "tokenFile: gone",
+                                         "client-certificate: gone, client-key: ca.crt",
+                                         "client-certificate: ca.crt, client-key: gone"};
+    struct kube_settings s = {.kubeconfig = in_dir("one")};
+    struct kube_config c = {0};
+    char text[512], want[192];
+    struct err e;
+
+    (void)state;
+    put("ca.crt", "PEM");
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        bool ca = i == 0;
+        str_format(text, sizeof(text),
+                   "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n"
+                   "clusters: [{name: c, cluster: {server: 'https://1.1.1.1', %s}}]\n"
+                   "users: [{name: u, user: {%s}}]\n",
+                   ca ? fields[i] : "", ca ? "" : fields[i]);
+        put("one", text);
+        assert_false(kube_config_load(&c, &s, &e));
+        assert_int_equal(e.kind, ERR_NOT_FOUND);
+        assert_true(str_format(want, sizeof(want), "%s, context \"a\": ", in_dir("one")));
+        assert_true(str_starts(e.msg, want));
+        assert_true(str_format(want, sizeof(want), "%s: No such file", in_dir("gone")));
+        assert_non_null(strstr(e.msg, want));
+    }
+}
+
 static bool run_plugin(const char *script, struct kube_config *c, struct err *e)
 {
     char path[] = "PATH=/usr/bin:/bin", *env[] = {path, NULL};
@@ -307,7 +354,8 @@ static bool run_plugin(const char *script, struct kube_config *c, struct err *e)
     loop_add(l, &src);
     str_format(text, sizeof(text),
                "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n"
-               "clusters: [{name: c, cluster: {server: 'https://1.1.1.1'}}]\n"
+               "clusters: [{name: c, cluster: {server: 'https://1.1.1.1',"
+               " certificate-authority-data: Q0EgUEVN}}]\n"
                "users: [{name: u, user: {exec: {command: ./plugin, args: [tok], apiVersion: "
                "client.authentication.k8s.io/v1, provideClusterInfo: true}}}]\n");
     assert_true(kube_config_parse(c, text, strlen(text), "f", dir, NULL, e));
@@ -322,7 +370,7 @@ static void exec__plugin__token_taken_or_reason_told(void **state)
     struct err e;
 
     (void)state;
-    assert_true(run_plugin("#!/bin/sh\ncase \"$KUBERNETES_EXEC_INFO\" in *https://1.1.1.1*)\n"
+    assert_true(run_plugin("#!/bin/sh\ncase \"$KUBERNETES_EXEC_INFO\" in *https://1.1.1.1*Q0EgUEVN*)\n"
                            "echo '{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"'$1-en'\"}}'\n"
                            ";; esac\n",
                            &c, &e));
@@ -334,6 +382,7 @@ static void exec__plugin__token_taken_or_reason_told(void **state)
     assert_false(run_plugin("#!/bin/sh\necho '{}'\n", &c, &e));
     assert_int_equal(e.kind, ERR_INVALID);
     kube_config_done(&c);
+    assert_true(str_starts(e.msg, "f, context \"a\": "));
     assert_false(run_plugin("#!/bin/sh\necho garbage\n", &c, &e));
     kube_config_done(&c);
 }
@@ -348,6 +397,7 @@ int main(void)
         cmocka_unit_test(base64__table),
         T(load__list_of_files__first_definition_wins),
         T(load__pod__account_and_order),
+        T(load__named_files__must_be_there),
         T(exec__plugin__token_taken_or_reason_told),
     };
 
