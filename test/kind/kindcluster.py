@@ -13,7 +13,7 @@ import signal
 
 import nodes
 import wait
-from cluster import PARAMETERS, Cluster, Load
+from cluster import Cluster, Load
 from deployment import PASSWORD, Deployment
 from kindkube import Endpoints, Mirror
 from member import Member, Process
@@ -230,7 +230,7 @@ class KindCluster(Cluster):
         self.kube, self.net, self.ns, self.name, self.size = kube, net, namespace, name, size
         self.dir = os.path.join(kube.dir, namespace, name)
         self.volumes, self.apart = self.dir, apart
-        self.options = {"postgres.parameters": json.dumps(PARAMETERS), **(options or {})}
+        self.options = options or {}
         self.members, self.pods, self.writer_logs = [], {}, []
         self.kubelet = None
         self.password = PASSWORD

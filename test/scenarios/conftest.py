@@ -7,6 +7,7 @@ seconds: each scenario begins with a healthy cluster and must end with one; a fa
 With kind only what is marked so: it needs no more of a member than its pod, its processes and its
 network, and a whole deployment takes long to make.
 """
+import json
 import os
 import secrets
 import sys
@@ -19,7 +20,7 @@ sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.join(ROOT, "test", "k
 
 import kubeapi  # noqa: E402
 import netns  # noqa: E402
-from cluster import Cluster  # noqa: E402
+from cluster import PARAMETERS, Cluster  # noqa: E402
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
 STORY_LINES = 250
@@ -99,7 +100,9 @@ class KindPool(Pool):
             k, n, f"{namespace}-{secrets.token_hex(3)}", **more)
 
     def new(self, size=3, options=None, start=True, **more):
-        return super().new(size, {"lease.profile": "fast", **(options or {})}, start, **more)
+        return super().new(size, {"lease.profile": "fast",
+                                  "postgres.parameters": json.dumps(PARAMETERS),
+                                  **(options or {})}, start, **more)
 
 
 @pytest.fixture(scope="session")
