@@ -44,8 +44,8 @@ kind-deploy: $(PROGRAMS) need-python ## kind: the overlay comes up, is reached a
 kind-scenarios: $(PROGRAMS) $(B)/ha-writer need-python ## kind: the scenarios marked so, on a deployment; K=WORD selects
 	$(Q)$(KIND_INSIDE) $(if $(K),-k '$(K)') $(X) test/scenarios --kube kind
 
-# One JSON line per episode in build/kind-chaos.jsonl. SEEDS=none leaves the random sequences out,
-# N=0 the catalogue; FAULTS='A;B' takes some of it.
+# One JSON line per episode in build/kind-chaos.jsonl. SEEDS=none leaves the random sequences out, N=0 the
+# catalogue; FAULTS='A;B' takes these faults of it and not those of objects.
 kind-chaos: $(PROGRAMS) $(B)/ha-writer need-python ## kind: each fault N=1 times, random sequences SEEDS=1-10; build/kind-report.md
 	$(Q)rm -f build/kind-chaos.jsonl
 	$(Q)rc=0; PGHA_EPISODES=$(if $(filter command,$(firstword $(origin N))),$(N),1) PGHA_FAULTS='$(FAULTS)' \

@@ -15,6 +15,11 @@ sys.path[:0] = [os.path.join(ROOT, "test", "kind"), os.path.join(ROOT, "test", "
 from kindcluster import KindCluster, KindNet  # noqa: E402
 from kindkube import KindKube  # noqa: E402
 
+# FAULTS, N and SEEDS of make kind-chaos.
+SOME, NONE = bool(os.environ.get("PGHA_FAULTS")), os.environ.get("PGHA_EPISODES") == "0"
+collect_ignore = [f for f, out in (("test_faults.py", NONE), ("test_objects.py", NONE or SOME),
+                                   ("test_sequences.py", os.environ.get("PGHA_CHAOS") == "none"))
+                  if out]
 LOGS = os.path.join(ROOT, "build", "test-logs")
 
 
