@@ -34,9 +34,9 @@ kind-load: $(PROGRAMS) ## build the image pghad:dev and load it into the nodes
 	$(Q)tools/image-offline $(B) $(KIND_IMAGE) $(KIND_ARCHIVE)
 	$(Q)test/kind/load $(KIND_ARCHIVE)
 
-KIND_PYTEST := env PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -q -s -rfEs --tb=short --durations=5
+KIND_PYTEST = env PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -q -s -rfEs --tb=short --durations=5
 # Inside the cluster's network, as its clients.
-KIND_INSIDE := test/kind/inside $(KIND_PYTEST)
+KIND_INSIDE = test/kind/inside $(KIND_PYTEST)
 
 kind-deploy: $(PROGRAMS) need-python ## kind: the overlay comes up, is reached and operated; K=WORD selects
 	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_deploy.py

@@ -62,16 +62,16 @@ def table(rows):
     groups = collections.defaultdict(list)
     for r in rows:
         groups[r["fault"]].append(r)
-    yield ("| fault | n | gap p50 | gap max | silent in sum p50 | no endpoint max | healthy p50 | goal p50 "
-           "| Patroni | Patroni tuned |")
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield ("| fault | n | gap p50 | gap max | of it after the endpoint p50 | silent in sum p50 "
+           "| no endpoint max | healthy p50 | goal p50 | Patroni | Patroni tuned |")
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for fault, found in groups.items():
         text, met = goal(fault, found)
         mark = "" if met is None else " ✓" if met else " **missed**"
-        gap, silent, empty, healthy = (values(found, k) for k in (
-            "gap_ms", "silent_ms", "empty_ms", "healthy_ms"))
+        gap, proxy, silent, empty, healthy = (values(found, k) for k in (
+            "gap_ms", "proxy_ms", "silent_ms", "empty_ms", "healthy_ms"))
         yield "| " + " | ".join([fault, str(len(found)), seconds(gap[0]), seconds(gap[1]),
-                                 seconds(silent[0]), seconds(empty[1]), seconds(healthy[0]),
+                                 seconds(proxy[0]), seconds(silent[0]), seconds(empty[1]), seconds(healthy[0]),
                                  text + mark, *PATRONI.get(fault, ("", ""))]) + " |"
 
 
@@ -88,7 +88,8 @@ def report(rows):
     yield from table(rows)
     yield ""
     yield ("Gap: longest silence between two acknowledgements from the fault until all is healthy again. "
-           "Silent in sum: all silences over 0.1 s together. No endpoint: how long `-rw` led nowhere. "
+           "After the endpoint: from the last change of the EndpointSlice to the first acknowledgement, which is "
+           "kube-proxy's time, at least 1 s between two changes of its rules. Silent in sum: all silences over 0.1 s together. No endpoint: how long `-rw` led nowhere. "
            "Healthy: all members stream again; faults that are held for a time include it.")
     for r in bad:
         yield ""

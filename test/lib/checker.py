@@ -126,12 +126,12 @@ class History:
             at = [a for a in at if a < end_us] + ([a for a in at if a >= end_us] or [end_us])[:1]
         return max(b - a for a, b in zip(at, at[1:]))
 
-    def silences_us(self, start_us):
-        """The times between successive acknowledgements from the last one before start on."""
+    def silences(self, start_us):
+        """[(from, to)] between successive acknowledgements, beginning with the last one before start."""
         at = [r["a"] for r in self.acks]
         before = sum(1 for a in at if a <= start_us)
         at = at[max(0, before - 1):]
-        return [b - a for a, b in zip(at, at[1:])]
+        return list(zip(at, at[1:]))
 
     def writers(self):
         """[(server, timeline, first ack, last ack)], by the first acknowledgement."""
