@@ -89,7 +89,8 @@ def report(rows):
     yield ""
     yield ("Gap: longest silence between two acknowledgements from the fault until all is healthy again. "
            "After the endpoint: from the last change of the EndpointSlice to the first acknowledgement, which is "
-           "kube-proxy's time, at least 1 s between two changes of its rules. Silent in sum: all silences over 0.1 s together. No endpoint: how long `-rw` led nowhere. "
+           "kube-proxy's time, at least 1 s between two changes of its rules. Silent in sum: all "
+           "silences over 0.1 s together. No endpoint: how long `-rw` led nowhere. "
            "Healthy: all members stream again; faults that are held for a time include it.")
     for r in bad:
         yield ""
