@@ -103,6 +103,7 @@ struct config {
 
 struct config_sources {
     const char *file;         /* NULL: CONFIG_FILE, which may be absent; named files must exist */
+    bool no_file;             /* without any: what the environment alone gives */
     const char *cluster_text; /* YAML from the ConfigMap, or NULL */
     char *const *env;         /* environ, or NULL: no environment */
     bool check_only;          /* do not insist on what only a running member has (its name) */

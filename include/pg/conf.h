@@ -74,8 +74,11 @@ struct pg_conf;
 struct pg_conf *pg_conf_new(const struct pg_env *env);
 void pg_conf_free(struct pg_conf *c);
 /* ERR_INVALID, naming the parameter, for one that we own or a name or line that cannot be written
- * (control characters); nothing changes then. */
+ * (control characters) or has not the form of a line of pg_hba.conf; nothing changes then. */
 bool pg_conf_set_user(struct pg_conf *c, const struct pg_user_conf *u, struct err *e);
+/* The same, and asks the server's program whether it accepts the settings: a running server would ignore
+ * all of a file with one bad name, a stopped one would not start. Blocks for some 30 ms, 2 s at most. */
+bool pg_conf_try_user(struct pg_conf *c, const struct pg_user_conf *u, struct err *e);
 bool pg_conf_set_ssn(struct pg_conf *c, const struct pg_ssn *s, struct err *e);
 void pg_conf_set_upstream(struct pg_conf *c, const struct pg_upstream *u); /* NULL: none */
 /* A server in recovery refuses to start with lower values than the directory has seen

@@ -1,9 +1,13 @@
 /* One turn of the agent: observe, decide, act, publish. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
+
+#define MEND_MS 1000
 
 static void narrate(struct agent *a, int64_t now)
 {
@@ -34,27 +38,46 @@ static bool stalled(struct agent *a, int64_t now)
     return true;
 }
 
+/* Changes with the file: kubelet puts another one into its place. */
+static uint64_t file_stamp(const struct agent *a)
+{
+    struct stat st;
+    if (stat(a->sources.file != NULL ? a->sources.file : CONFIG_FILE, &st) != 0)
+        return 0;
+    return (uint64_t)st.st_ino * 1000003 + (uint64_t)st.st_mtim.tv_sec * 1000000007 +
+           (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_size;
+}
+
+static bool refuse(struct agent *a, const struct err *e)
+{
+    (void)str_format(a->refused, sizeof a->refused, "%.150s", e->msg);
+    a->status.n.config_reloads_failed++;
+    log_event(LOG_ERROR, "config-refused", e->msg, LOG_S("hint", "the old settings stay"));
+    api_event(a->api, true, "ConfigRefused", e->msg, loop_now(a->loop));
+    return false;
+}
+
 bool agent_reload(struct agent *a, struct err *e)
 {
     struct config_changes ch = {0};
     uint64_t generation;
     a->sources.cluster_text = api_settings_text(a->api, &generation);
     a->settings_generation = generation;
-    if (!config_reload(&a->cfg, &a->sources, &ch, e)) {
-        a->status.n.config_reloads_failed++;
-        log_event(LOG_ERROR, "config-refused", e->msg, LOG_S("hint", "the old settings stay"));
-        api_event(a->api, true, "ConfigRefused", e->msg, loop_now(a->loop));
-        return false;
-    }
-    a->status.n.config_reloads_ok++;
+    a->file_seen = file_stamp(a);
+    if (!config_reload(&a->cfg, &a->sources, &ch, e))
+        return refuse(a, e);
     for (size_t i = 0; i < ch.n; i++)
         log_event(LOG_INFO, "config-changed", ch.v[i].name, LOG_S("from", ch.v[i].from),
                   LOG_S("to", ch.v[i].to), LOG_I("needs_restart", ch.v[i].needs_restart));
     config_changes_done(&ch);
     config_settings(&a->cfg, &a->set);
     bool ok = agent_user_conf(a, e);
-    if (!ok)
-        log_event(LOG_ERROR, "config-refused", e->msg, LOG_S("section", "postgres"));
+    if (ok) {
+        a->refused[0] = '\0';
+        a->status.n.config_reloads_ok++;
+    } else {
+        (void)refuse(a, e);
+    }
     struct peer_tokens tokens;
     struct err why;
     if (peer_tokens_read(&tokens, a->cfg.api.token_file, &why)) {
@@ -80,12 +103,26 @@ static void watch_settings(struct agent *a)
         (void)agent_reload(a, &e);
 }
 
+/* Settings that were refused, or with which no server starts, are taken up by themselves once somebody
+ * has mended them; all others when a reload is asked for. */
+static void watch_mending(struct agent *a, int64_t now)
+{
+    struct err e = {0};
+    bool wrong = a->refused[0] != '\0' || a->server.failed_starts > 0;
+    if (!wrong || now < a->file_next_ms)
+        return;
+    a->file_next_ms = now + MEND_MS;
+    if (file_stamp(a) != a->file_seen)
+        (void)agent_reload(a, &e);
+}
+
 void agent_turn(struct agent *a)
 {
     int64_t now = loop_now(a->loop), began_us = clock_boot_us();
     page_beat(a->page, now);
     api_poll(a->api, now);
     watch_settings(a);
+    watch_mending(a, now);
     bool late = stalled(a, now);
     observe(a, now);
     decide(&a->view, &a->memo, &a->verdict);

@@ -111,7 +111,7 @@ struct member { /* another member, by pod */
 struct events_seen { /* last published, so that an event is emitted on change only */
     uint32_t rule;
     enum ha_role role;
-    bool sealed, failsafe;
+    bool sealed, failsafe, fails;
     int64_t rule_since_ms;
 };
 
@@ -184,13 +184,20 @@ struct agent {
     bool exiting;
     bool standalone; /* no Kubernetes: see standalone.c */
     bool reload_wanted;
+    char refused[STATUS_TEXT_SIZE]; /* why the last settings given are not in force, "" = they are */
+    uint64_t file_seen;             /* stamp of the settings file when it was read last */
+    int64_t file_next_ms;
     int64_t last_now_ms;
     int64_t trim_next_ms;
     struct addresses addresses; /* as on disk */
     int64_t addresses_next_ms;
 };
 
-/* setup.c */
+/* setup.c. Loop and guard first, then the rest. */
+bool agent_base(struct agent *a, struct err *e);
+bool agent_identity(struct agent *a, struct err *e);
+bool agent_env(struct agent *a, struct err *e);     /* paths, directories, version of the binaries */
+bool agent_secrets(struct agent *a, struct err *e); /* the passwords */
 bool agent_setup(struct agent *a, struct err *e);
 bool agent_setup_standalone(struct agent *a, struct err *e);
 bool agent_user_conf(struct agent *a, struct err *e);
@@ -212,6 +219,7 @@ struct member *member_of_name(struct agent *a, const struct ha_name *name);
 
 /* publish.c */
 void publish(struct agent *a, int64_t now);
+void publish_annotation(struct agent *a, int64_t now); /* of a->status, on change */
 void fill_peer_state(const struct agent *a, struct peer_state *s);
 
 /* recorder.c: the flight recorder. Note after decide() and before act(): act() replaces the memo. */
@@ -223,6 +231,10 @@ void recorder_flush(struct agent *a, int64_t now);
 /* operations.c */
 void operations(struct agent *a, int64_t now);
 void rights_turn(struct agent *a, int64_t now); /* tells what is forbidden */
+
+/* waiting.c: the start failed with why. Stays until what is wrong is mended and gives the exit code with
+ * which guard starts the agent anew. */
+int waiting_room(struct agent *a, const char *file, const struct err *why);
 
 /* standalone.c */
 bool standalone_wanted(void); /* nothing in the environment speaks of Kubernetes */

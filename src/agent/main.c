@@ -79,15 +79,23 @@ static int run(const char *file)
 {
     static struct agent a;
     struct err e = {0};
+    signal(SIGPIPE, SIG_IGN);
+    if (!agent_base(&a, &e)) {
+        log_event(LOG_ERROR, "agent-start-failed", e.msg);
+        return 1;
+    }
     if (!load(&a, file, &e)) {
+        if (!a.standalone)
+            return waiting_room(&a, file, &e);
         log_event(LOG_ERROR, "config-invalid", e.msg);
         return LINK_EXIT_CONFIG;
     }
     log_set_level((enum log_level)a.cfg.log.level);
     struct sigaction sa = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
     sigaction(SIGHUP, &sa, NULL);
-    signal(SIGPIPE, SIG_IGN);
     if (!(a.standalone ? agent_setup_standalone(&a, &e) : agent_setup(&a, &e))) {
+        if (!a.standalone)
+            return waiting_room(&a, file, &e);
         log_event(LOG_ERROR, "agent-start-failed", e.msg);
         return 1;
     }

@@ -8,6 +8,11 @@
 #include "base/str.h"
 #include "http/render.h"
 
+#define FAILED_STARTS 3
+
+static const char does_not_start[] = "PostgreSQL ends again and again before it answers: its own messages "
+                                     "in the log of the container say why";
+
 static const struct rule *rule_of(const struct agent *a)
 {
     return &core_rules[a->verdict.rule];
@@ -170,9 +175,13 @@ static bool election_waits(const struct agent *a)
     return a->verdict.waits_for[0] != '\0' && (over || a->memo.elected_epoch != 0);
 }
 
-/* PostgreSQL starts no standby with less than the data directory has seen, and every start is one. */
-static void alarm_of_kept_settings(const struct agent *a, struct status *s)
+static void alarms_of_settings(const struct agent *a, struct status *s)
 {
+    if (a->refused[0] != '\0')
+        add_alarm(s, "config-refused", a->refused);
+    if (a->server.failed_starts >= FAILED_STARTS)
+        add_alarm(s, "server-does-not-start", does_not_start);
+    /* PostgreSQL starts no standby with less than the data directory has seen; every start is one. */
     char text[STATUS_TEXT_SIZE];
     const char *const *raised = pg_conf_raised(a->conf);
     if (raised[0] == NULL || a->server.pid == 0)
@@ -202,7 +211,7 @@ static void fill_alarms(struct agent *a, struct status *s)
                          a->verdict.waits_for);
         add_alarm(s, "waits-for", text);
     }
-    alarm_of_kept_settings(a, s);
+    alarms_of_settings(a, s);
     if (a->rights_missing_n > 0) {
         (void)str_format(text, sizeof text, "forbidden: %s; see hactl doctor", a->rights_missing);
         add_alarm(s, "access-denied", text);
@@ -415,6 +424,10 @@ static void tell_changes(struct agent *a, struct status *s, int64_t now)
                   now);
         seen->sealed = sealed;
     }
+    bool fails = a->server.failed_starts >= FAILED_STARTS;
+    if (fails && !seen->fails)
+        api_event(a->api, true, "ServerDoesNotStart", does_not_start, now);
+    seen->fails = fails;
     if (s->failsafe != seen->failsafe) {
         log_event(LOG_WARNING, s->failsafe ? "failsafe-begin" : "failsafe-end",
                   s->failsafe ? "the Lease is not renewed; members give promises"
@@ -448,8 +461,9 @@ static void annotation_stable(const struct status *s, struct jw *j)
     jw_object_end(j);
 }
 
-static void annotate(struct agent *a, const struct status *s, int64_t now)
+void publish_annotation(struct agent *a, int64_t now)
 {
+    const struct status *s = &a->status;
     struct buf key, json;
     struct jw j;
     buf_init(&key, API_ANNOTATION_MAX - 1);
@@ -509,7 +523,7 @@ void publish(struct agent *a, int64_t now)
     s->n.log_dropped = log_dropped();
     succeed(a, s, now);
     tell_changes(a, s, now);
-    annotate(a, s, now);
+    publish_annotation(a, now);
     operations(a, now);
     http_server_publish(a->rest, s);
 }

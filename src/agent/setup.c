@@ -17,7 +17,7 @@ static bool copy(char *dst, size_t size, const char *what, const char *src, stru
     return err_set(e, ERR_INVALID, "%s is longer than %zu bytes", what, size - 1);
 }
 
-static bool setup_identity(struct agent *a, struct err *e)
+bool agent_identity(struct agent *a, struct err *e)
 {
     const struct config *c = &a->cfg;
     if (!copy(a->id.name.s, sizeof a->id.name.s, "the pod's name (POD_NAME)", c->pod.name, e) ||
@@ -39,11 +39,10 @@ static bool setup_identity(struct agent *a, struct err *e)
     return true;
 }
 
-static bool setup_env(struct agent *a, struct err *e)
+bool agent_env(struct agent *a, struct err *e)
 {
     const struct config *c = &a->cfg;
     struct pg_env *env = &a->env;
-    struct buf secret;
     if (!pg_env_set_data_dir(env, c->postgres.data_dir, e) ||
         !copy(env->bin_dir, sizeof env->bin_dir, "postgres.bin_dir", c->postgres.bin_dir, e) ||
         !copy(env->socket_dir, sizeof env->socket_dir, "postgres.socket_dir",
@@ -56,6 +55,14 @@ static bool setup_env(struct agent *a, struct err *e)
         !pg_env_find_binaries(env, e))
         return false;
     env->port = (uint16_t)c->postgres.port;
+    return fd_mkdirs(env->state_dir, 0700, e) && fd_mkdirs(env->socket_dir, 0775, e);
+}
+
+bool agent_secrets(struct agent *a, struct err *e)
+{
+    const struct config *c = &a->cfg;
+    struct pg_env *env = &a->env;
+    struct buf secret;
     buf_init(&secret, PG_SECRET_SIZE - 1);
     bool ok = config_replication_password(c, &secret, e);
     if (!ok && a->standalone && e->kind == ERR_NOT_FOUND) /* the role is made, nobody uses it */
@@ -65,12 +72,12 @@ static bool setup_env(struct agent *a, struct err *e)
     if (ok && config_superuser_password(c, &secret, e))
         ok = copy(env->superuser_password, sizeof env->superuser_password,
                   "the superuser's password", buf_str(&secret), e);
-    else if (ok && e->kind != ERR_NOT_FOUND)
-        ok = false;
+    else if (ok && (e->kind != ERR_NOT_FOUND || c->postgres.superuser_password_file[0] != '\0'))
+        ok = false; /* a Secret that is named and not there is on its way */
     if (secret.data != NULL)
         explicit_bzero(secret.data, secret.len);
     buf_done(&secret);
-    return ok && fd_mkdirs(env->state_dir, 0700, e) && fd_mkdirs(env->socket_dir, 0775, e);
+    return ok;
 }
 
 /* The user's part of the server's configuration, written and reloaded by the next effect. */
@@ -106,7 +113,7 @@ bool agent_user_conf(struct agent *a, struct err *e)
         u.ident = ident_lines;
         u.n_ident = 1;
     }
-    if (!pg_conf_set_user(a->conf, &u, e))
+    if (!pg_conf_try_user(a->conf, &u, e))
         return false;
     a->conf_due = true;
     return true;
@@ -168,9 +175,9 @@ static bool setup_http(struct agent *a, struct err *e)
     return true;
 }
 
-/* Loop and guard: what every kind of run has. */
-static bool setup_base(struct agent *a, struct err *e)
+bool agent_base(struct agent *a, struct err *e)
 {
+    a->started_ms = clock_boot_ms();
     a->loop = loop_new();
     a->recorder = recorder_new();
     a->link = guard_link_new(e);
@@ -182,7 +189,7 @@ static bool setup_base(struct agent *a, struct err *e)
 
 bool agent_setup_standalone(struct agent *a, struct err *e)
 {
-    if (!setup_base(a, e) || !setup_env(a, e) || !setup_pg(a, e))
+    if (!agent_env(a, e) || !agent_secrets(a, e) || !setup_pg(a, e))
         return false;
     struct loop_source sources[] = {guard_link_source(a->link), proc_source(),
                                     pg_engine_source(a->engine)};
@@ -193,15 +200,13 @@ bool agent_setup_standalone(struct agent *a, struct err *e)
 
 bool agent_setup(struct agent *a, struct err *e)
 {
-    a->started_ms = clock_boot_ms();
     a->status.n.switchover_write_gap_ms = -1;
     a->status.n.lost_bytes_last_failover = -1;
-    if (!setup_base(a, e))
-        return false;
     /* A server that is writable now was armed by an earlier agent process: its right goes on. */
     a->memo.deadline_ms = page_writable(a->page) ? page_deadline_ms(a->page) : 0;
     config_settings(&a->cfg, &a->set);
-    if (!setup_identity(a, e) || !setup_env(a, e) || !setup_pg(a, e) || !setup_http(a, e))
+    if (!agent_identity(a, e) || !agent_env(a, e) || !agent_secrets(a, e) || !setup_pg(a, e) ||
+        !setup_http(a, e))
         return false;
     a->client = http_client_new("pghad/" PGHAD_VERSION);
     if (a->client == NULL)

@@ -58,7 +58,7 @@ static bool apply_file(struct config *c, const char *named, struct err *e)
 
 static bool build(struct config *c, const struct config_sources *s, struct err *e)
 {
-    return config_env_image(c, s->env, e) && apply_file(c, s->file, e) &&
+    return config_env_image(c, s->env, e) && (s->no_file || apply_file(c, s->file, e)) &&
            (!s->cluster_text || config_yaml_apply(c, "cluster settings", s->cluster_text,
                                                   strlen(s->cluster_text), true, e)) &&
            config_env_pgha(c, s->env, e) && config_finish(c, s->check_only, e);

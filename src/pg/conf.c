@@ -169,6 +169,14 @@ static bool set_text(char *dst, size_t size, const char *value, const char *othe
     return true;
 }
 
+static bool hba_lines_are_good(const struct pg_user_conf *u, struct err *e)
+{
+    for (size_t i = 0; i < u->n_hba; i++)
+        if (!pg_conf_check_hba(u->hba[i], i + 1, e))
+            return false;
+    return true;
+}
+
 static bool fill(struct pg_conf *n, const struct pg_user_conf *u, struct err *e)
 {
     str_copy(n->wal_level, sizeof(n->wal_level), "replica");
@@ -177,7 +185,7 @@ static bool fill(struct pg_conf *n, const struct pg_user_conf *u, struct err *e)
     n->max_slots = u->max_slots ? u->max_slots : 32;
     n->feedback = u->feedback;
     n->log_json = u->log_json;
-    if (!add_params(n, u, e) || !add_lines(&n->hba, "hba", u->hba, u->n_hba, e) ||
+    if (!add_params(n, u, e) || !hba_lines_are_good(u, e) || !add_lines(&n->hba, "hba", u->hba, u->n_hba, e) ||
         !add_lines(&n->ident, "ident", u->ident, u->n_ident, e) ||
         !set_text(n->include, sizeof(n->include), u->include, "", "include", e) ||
         !set_text(n->listen_addresses, sizeof(n->listen_addresses), u->listen_addresses, "*",
@@ -193,13 +201,13 @@ static bool fill(struct pg_conf *n, const struct pg_user_conf *u, struct err *e)
     return true;
 }
 
-bool pg_conf_set_user(struct pg_conf *c, const struct pg_user_conf *u, struct err *e)
+static bool set_user(struct pg_conf *c, const struct pg_user_conf *u, bool check, struct err *e)
 {
     struct pg_conf n = *c;
     buf_init(&n.params, PG_CONF_TEXT_MAX);
     buf_init(&n.hba, PG_CONF_TEXT_MAX);
     buf_init(&n.ident, PG_CONF_TEXT_MAX);
-    bool ok = fill(&n, u, e);
+    bool ok = fill(&n, u, e) && (!check || pg_conf_check(&n, e));
     struct pg_conf *loser = ok ? c : &n;
     buf_done(&loser->params);
     buf_done(&loser->hba);
@@ -207,6 +215,16 @@ bool pg_conf_set_user(struct pg_conf *c, const struct pg_user_conf *u, struct er
     if (ok)
         *c = n;
     return ok;
+}
+
+bool pg_conf_set_user(struct pg_conf *c, const struct pg_user_conf *u, struct err *e)
+{
+    return set_user(c, u, false, e);
+}
+
+bool pg_conf_try_user(struct pg_conf *c, const struct pg_user_conf *u, struct err *e)
+{
+    return set_user(c, u, true, e);
 }
 
 /* ---- our part ---- */

@@ -12,6 +12,11 @@ extern const char *const pg_conf_floor_names[FLOORS];
 /* Index of a parameter with a floor, or -1. */
 int pg_conf_floor_of(const char *name);
 
+/* A line of pg_hba.conf as far as its form goes; an empty one or a comment is fine. */
+bool pg_conf_check_hba(const char *line, size_t number, struct err *e);
+/* Whether PostgreSQL accepts the rendered settings; blocks for some 30 ms, 2 s at most. */
+bool pg_conf_check(const struct pg_conf *c, struct err *e);
+
 struct pg_conf {
     const struct pg_env *env;
     struct pg_ssn ssn;

@@ -66,31 +66,99 @@ def test_bad_data_directory_is_explained_and_not_touched(cluster, damage, word):
     cluster.verify()
 
 
-def test_bad_configuration_at_start_is_refused(cluster):
+def told(cluster, m, name, reason, word):
+    """The member says what is wrong in /status, hactl, an Event and one line of its log."""
+    alarm = wait.until(lambda: m.says("/startup") and
+                       [a for a in m.status()["alarms"] if word in a["text"]], 20,
+                       f"an alarm with {word}")[0]
+    assert alarm["name"] == name, alarm
+    assert m.says("/liveness") and not m.says("/readiness")
+    events = wait.until(lambda: [e for e in cluster.kube.admin.list("events", cluster.ns)
+                                 if e["reason"] == reason
+                                 and word in (e.get("message") or e.get("note"))], 20, "an Event")
+    assert events[0]["regarding" if "regarding" in events[0] else "involvedObject"]["name"] == m.name
+    wait.until(lambda: "waiting" in cluster.hactl("list").stdout, 20, "hactl to tell")
+
+
+BAD_AT_START = [
+    ("lease:\n  profle: fast\n", "profle"),
+    ("lease:\n  renew: 90min\n", "90min"),
+    ("lease: {duration: 5s, fence: 4900ms}\n", "might still write"),
+    ("postgres:\n  parameters: {max_conections: 100}\n", "max_conections"),
+    ("postgres:\n  parameters: {work_mem: 4PB}\n", "work_mem"),
+    ("postgres:\n  hba: [\"host all all 10.0.0.0/8 md6\"]\n", "md6"),
+]
+
+
+def test_bad_configuration_at_start_is_told_and_mended_without_a_restart(cluster):
     with cluster.load() as load:
         s = cluster.standby()
         s.terminate()
+        before = snapshot(s.pgdata)
         path = pathlib.Path(s.dir, "pghad.yaml")
+        s.env["PGHA_LEASE_PROFILE"] = "default"
+        s.args = ["--config", str(path)]
         try:
-            for text, place, told in (
-                    ("lease:\n  profle: fast\n", f"{path}: line 2", "profle"),
-                    ("lease:\n  renew: 90min\n", f"{path}: line 2", "1min"),
-                    ("lease: {duration: 5s, fence: 4900ms}\n", "lease.duration", "fence")):
+            path.write_text(BAD_AT_START[0][0])
+            s.start()
+            for text, word in BAD_AT_START:
                 path.write_text(text)
-                s.args = ["--config", str(path)]
                 r = subprocess.run([f"{sandbox.programs()}/pghad", "--check-config", "--config",
                                     str(path)], capture_output=True, text=True)
-                said = r.stdout + r.stderr
-                assert r.returncode == 2 and told in said and place in said, said
-                s.env["PGHA_LEASE_PROFILE"] = "default"
-                s.start()
-                assert s.wait_exit(20) == 2
+                assert text.startswith("postgres") or \
+                    (r.returncode == 2 and word in r.stdout + r.stderr), r
+                told(cluster, s, "config-refused", "ConfigRefused", word)
+                assert not s.postmaster() and snapshot(s.pgdata) == before
+            lines = [r for r in s.log_lines("waiting") if "profle" in r["msg"]]
+            assert len(lines) == 1 and f"{path}: line 2" in lines[0]["msg"], lines
+            path.write_text("lease:\n  profile: fast\n")
+            wait.until(lambda: s.says("/readiness"), 60, "the member to come by itself")
+            assert s.running() and s.log_lines("mended")
+            load.wait_writes(10, wait.boot_us())
+            # Nor does it hold up the end of the pod.
+            s.terminate()
+            path.write_text("nonsense: true\n")
+            s.start()
+            told(cluster, s, "config-refused", "ConfigRefused", "nonsense")
+            s.terminate(10)
+            assert s.proc.returncode == 0
         finally:
             s.args = []
             s.env["PGHA_LEASE_PROFILE"] = "fast"
             if not s.running():
                 s.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+@pytest.mark.parametrize("what", ["superuser", "replication", "token"])
+def test_a_secret_that_arrives_late_is_waited_for(cluster, what):
+    with cluster.load() as load:
+        s = cluster.standby()
+        s.terminate()
+        before = snapshot(s.pgdata)
+        late = pathlib.Path(s.dir, f"late-{what}")
+        name = {"superuser": "POSTGRES_PASSWORD_FILE",
+                "replication": "PGHA_POSTGRES_REPLICATION_PASSWORD_FILE",
+                "token": "PGHA_API_TOKEN_FILE"}[what]
+        env, s.env = s.env, {**s.env, name: str(late)}
+        try:
+            s.start()
+            told(cluster, s, "waiting-for-secret", "WaitingForSecret", f"late-{what}")
+            assert snapshot(s.pgdata) == before
+            late.touch()  # and then it is empty
+            told(cluster, s, "waiting-for-secret", "WaitingForSecret",
+                 "no token" if what == "token" else "empty")
+            shutil.copy(cluster.secret[what], late)
+            shutil.copystat(cluster.secret[what], late)
+            st = os.stat(cluster.secret[what])
+            os.chown(late, st.st_uid, st.st_gid)
+            wait.until(lambda: s.says("/readiness"), 60, "the member to come by itself")
+        finally:
+            s.env = env
         load.wait_writes(10, wait.boot_us())
+        s.terminate()
+        s.start()
         cluster.wait_healthy()
     cluster.verify()
 
@@ -110,8 +178,9 @@ def test_bad_configuration_on_reload_changes_nothing(cluster):
             row = wait.until(lambda: s.log_lines("config-refused"), 10, "the refusal")[0]
             assert f"{path}: line 3" in row["msg"] and "leave_behind" in row["msg"], row
             events = wait.until(lambda: [e for e in cluster.kube.admin.list("events", cluster.ns)
-                                         if e["reason"] == "ConfigRefused"], 10, "an Event")
-            assert "leave_behind" in (events[0].get("message") or events[0].get("note"))
+                                         if e["reason"] == "ConfigRefused" and "leave_behind" in
+                                         (e.get("message") or e.get("note"))], 10, "an Event")
+            assert events
             assert '"21s"' in s.get("/config")[1] or "21000" in s.get("/config")[1]
             path.write_text("replication:\n  leave_after: 22s\n")
             s.guard().signal(signal.SIGHUP)

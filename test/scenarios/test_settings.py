@@ -1,7 +1,6 @@
 """Settings of the server that change: in any order, with values that only PostgreSQL refuses."""
 import os
 import pathlib
-import signal
 
 import pytest
 import wait
@@ -78,4 +77,61 @@ def test_lowered_settings_are_told_and_never_stop_a_start(fresh):
             assert shown(m, "max_connections") == "90"
             told = wait.until(lambda: m.status()["alarms"], 20, "a word of it")
             assert told[0]["name"] == "settings-kept" and "max_connections" in told[0]["text"], told
+    c.verify()
+
+
+BAD = [(parameters(max_conections=100), "max_conections"),
+       (parameters(work_mem="lots"), "work_mem"),
+       ("postgres:\n  hba: [\"host all all 10.0.0.0/33 trust\"]\n", "10.0.0.0/33"),
+       ("postgres:\n  hba: [\"host all all all scram\"]\n", "scram")]
+
+
+def test_settings_that_only_postgresql_refuses_never_hold_up_a_running_server(fresh):
+    """One bad name, and PostgreSQL would ignore every other change of the file: no member could close
+    its doors, follow another one or wait for standbys any more."""
+    c = with_files(fresh, parameters(work_mem="5MB"))
+    with c.load() as load:
+        for text, word in BAD:
+            give(c, text)
+            r = c.hactl("reload")
+            assert r.returncode != 0 and word in r.stdout + r.stderr, r
+            for m in c.members:
+                wait.until(lambda: [a for a in m.status()["alarms"]
+                                    if a["name"] == "config-refused" and word in a["text"]], 20,
+                           f"{m.name} to say so")
+                assert shown(m, "work_mem") == "5MB"
+        p = c.primary()
+        at = wait.boot_us()
+        p.kill()
+        load.wait_writes(30, at)
+        assert c.primary() is not p
+        p.start()  # it finds settings that nobody can start with
+        wait.until(lambda: p.says("/startup") and p.status()["state"] == "waiting", 20,
+                   "it to wait")
+        c.wait_healthy(down=[p.name])
+        give(c, parameters(work_mem="6MB"))  # nobody asks for a reload
+        wait.until(lambda: all(shown(m, "work_mem") == "6MB" and not m.status()["alarms"]
+                               for m in c.members), 60, "all to have the mended settings")
+        c.wait_healthy()
+        load.wait_writes(10, wait.boot_us())
+    c.verify()
+
+
+def test_a_library_that_is_not_there_is_told_and_mended(fresh):
+    """No check before the start finds this one."""
+    c = with_files(fresh, parameters(work_mem="5MB"))
+    with c.load() as load:
+        s = c.standby()
+        s.terminate()
+        s.settings.write_text(parameters(shared_preload_libraries="not_there"))
+        s.start()
+        wait.until(lambda: s.says("/startup") and [a for a in s.status()["alarms"] if a["name"] ==
+                                                   "server-does-not-start"], 30, "an alarm")
+        wait.until(lambda: [e for e in c.kube.admin.list("events", c.ns)
+                            if e["reason"] == "ServerDoesNotStart"], 10, "an Event")
+        assert s.says("/liveness") and not s.says("/readiness")
+        s.settings.write_text(parameters(work_mem="5MB"))
+        c.wait_healthy()
+        assert s.running() and not s.status()["alarms"]
+        load.wait_writes(10, wait.boot_us())
     c.verify()

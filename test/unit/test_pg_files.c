@@ -381,10 +381,70 @@ static void binaries__found_or_named(void **st)
     CHECK(!pg_env_find_binaries(&x, &e));
 }
 
+static bool takes_hba(struct pg_conf *c, const char *line, struct err *e)
+{
+    const char *const hba[] = {line};
+    return pg_conf_set_user(c, &(struct pg_user_conf){.hba = hba, .n_hba = 1}, e);
+}
+
+/* A bad line would keep PostgreSQL from reading any other of the file. */
+static void conf__hba__form_is_looked_at(void **st)
+{
+    (void)st;
+    static const char *const good[] = {
+        "", "# nothing", "local all all peer map=x", "host all all 10.0.0.0/8 md5 # some",
+        "host all all 10.0.0.0 255.0.0.0 md5", "hostssl \"my db\", b \"a b\",c all cert clientcert=1",
+        "host all all ::1/128 trust", "host all all .example.com scram-sha-256",
+        "host all all db.cafe reject", "host all all samenet ldap ldapserver=\"x y\"",
+        "include_if_exists /x",
+    };
+    static const char *const bad[] = {
+        "hosts all all all md5", "host all all all", "host all all all md6", "local all all",
+        "host all all 10.0.0.0/33 md5", "host all all 10.0.0/8 md5", "host all all ::1/129 md5",
+        "host all all all md5 strict", "host all all 10.0.0.0 255.0.0.0",
+    };
+    struct pg_conf *c = pg_conf_new(&env);
+    struct err e;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        if (!takes_hba(c, good[i], &e))
+            fail_msg("%s: %s", good[i], e.msg);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        if (takes_hba(c, bad[i], &e) || e.kind != ERR_INVALID || !strstr(e.msg, "hba line 1"))
+            fail_msg("taken: %s", bad[i]);
+    pg_conf_free(c);
+}
+
+static bool takes(struct pg_conf *c, const char *name, const char *value, struct err *e)
+{
+    const struct pg_param p[] = {{name, value}};
+    return pg_conf_try_user(c, &(struct pg_user_conf){.params = p, .n_params = 1}, e);
+}
+
+static void conf__parameters__postgresql_is_asked(void **st)
+{
+    (void)st;
+    struct pg_conf *c = pg_conf_new(&env);
+    struct err e = {0};
+    CHECK(takes(c, "work_mem", "5MB", &e));
+    CHECK(takes(c, "some.extension", "x", &e)); /* known to nobody before it is loaded */
+    CHECK(!takes(c, "work_mem", "5XB", &e) && e.kind == ERR_INVALID && strstr(e.msg, "work_mem"));
+    CHECK(!strstr(e.msg, base));
+    CHECK(!takes(c, "wrok_mem", "5MB", &e) && strstr(e.msg, "wrok_mem"));
+    CHECK(!takes(c, "max_connections", "900000", &e) && strstr(e.msg, "max_connections"));
+    struct buf b;
+    buf_init(&b, 65536); /* what was accepted last stays */
+    CHECK(pg_conf_render(c, &b, &e) && strstr(buf_str(&b), "some.extension") &&
+          !strstr(buf_str(&b), "5MB"));
+    buf_done(&b);
+    pg_conf_free(c);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
+        T(conf__hba__form_is_looked_at),
+        T(conf__parameters__postgresql_is_asked),
         T(state__absent_saved_damaged),
         T(datadir__each_state),
         T(passfile__per_epoch__old_ones_go),
