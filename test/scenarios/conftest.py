@@ -133,7 +133,7 @@ def net(world):
 def _partial(config):
     """Whether less than all scenarios were selected, so that unused verbs say nothing."""
     o = config.option
-    return bool(o.keyword or o.markexpr or o.deselect or "PGHA_CHAOS" in os.environ or
+    return bool(o.keyword or o.markexpr or o.deselect or o.ignore or "PGHA_CHAOS" in os.environ or
                 any("::" in a or a.endswith(".py") for a in config.args))
 
 

@@ -1,7 +1,12 @@
 """The Role of the members lacks a verb: it is told by name, the database runs on, and the right heals
 without a restart when it is back."""
-import pytest
+import json
+import os
 
+import pytest
+import yaml
+
+import kubebase
 import wait
 
 pytestmark = pytest.mark.rbac
@@ -167,3 +172,24 @@ def test_a_new_cluster_waits_for_its_rights(fresh, kube, verb, resource):
         before = agents(c)
     c.wait_healthy()
     expect_healed(c, before)
+
+
+def test_doctor_names_what_is_missing(cluster, kube):
+    with open(os.path.join(kubebase.ROOT, "k8s/base/statefulset.yaml")) as f:
+        kube.admin.ensure("statefulsets", cluster.ns, yaml.safe_load(f))
+
+    def missing():
+        rows = json.loads(cluster.hactl("doctor", "-o", "json", check=None).stdout)["checks"]
+        return [r for r in rows if r["check"] == "access" and r["status"] != "ok"]
+
+    try:
+        assert missing() == []
+        for verb, resource in EVERYTHING:
+            with kube.without(cluster.ns, cluster.name, (verb, resource)):
+                found = missing()
+                assert len(found) == 1 and f"may not {verb} {resource}" in found[0]["what"], found
+                assert f"verbs [{verb}]" in found[0]["remedy"], found
+        assert missing() == []
+    finally:
+        kube.admin.delete("statefulsets", cluster.ns, cluster.name)
+    cluster.wait_healthy()
