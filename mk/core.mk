@@ -1,7 +1,7 @@
 # The decision core: simulation and the proof of its purity. The simulator's own files are compiled for
 # speed; what it examines is the archive that ships.
 SIM_CFLAGS := $(filter-out $(HARDEN),$(CFLAGS)) -fPIE
-$(B)/sim: $(sort $(wildcard test/sim/*.c)) test/sim/world.h $(call lib,core)
+$(B)/sim: $(sort $(wildcard test/sim/*.c)) test/sim/world.h test/sim/plan.h $(call lib,core)
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(CC) $(CPPFLAGS) $(SIM_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.h,$^)

@@ -1,17 +1,7 @@
 /* What goes wrong, what operators do, and the end of both. */
 #include "world.h"
 
-enum fault_kind {
-    F_CRASH, F_CONTAINER, F_AGENT_HANG, F_AGENT_RESTART, F_NODE_FREEZE, F_VOLUME_LOST,
-    F_API_ONE, F_API_ALL, F_API_FLAPS, F_WATCH_LAG, F_LINK_ONE_WAY, F_ISOLATED, F_CUT_OFF,
-    F_HEAL, F_TERMINATE, F_ROLLING, F_STOP_ALL, F_KILL_ALL, F_WAL_MISSING,
-    F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
-    F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
-    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_DAMAGE, F_FOREIGN, F_PROMOTED, F_LAG, F_TAGGED_LEADS,
-    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
-};
-
-static const char *const names[F_COUNT] = {
+const char *const fault_names[F_COUNT] = {
     "crash", "container", "agent-hang", "agent-restart", "node-freeze", "volume-lost", "api-one",
     "api-all", "api-flaps", "watch-lag", "link-one-way", "isolated", "cut-off", "heal",
     "terminate", "rolling", "stop-all", "kill-all", "wal-missing", "lease-deleted",
@@ -46,8 +36,6 @@ void character(void)
     W.lose_puts = chance(15) ? 15 : 1;
     W.late_puts = chance(15) ? 20 : 3;
     W.late_answers = chance(20) ? 30 : 4;
-    W.storm = chance(20) ? 6 : 3;
-    W.modes = chance(10);
     profile(&W.set, !chance(20));
     if (chance(20))
         W.set.failsafe = false;
@@ -60,6 +48,15 @@ void character(void)
     for (int i = 0; i < W.n; i++) {
         W.m[i].rate = chance(30) ? 0 : (int)between(-90, 90);
         W.m[i].receives = chance(15) ? 10 : 60;
+    }
+}
+
+void plain_character(void)
+{
+    W.lose_puts = W.late_puts = W.late_answers = 0;
+    for (int i = 0; i < W.n; i++) {
+        W.m[i].rate = 0;
+        W.m[i].receives = 60;
     }
 }
 
@@ -389,15 +386,20 @@ static void fault_operator(struct member *m, enum fault_kind k)
     }
 }
 
-void fault(void)
+enum fault_kind fault_draw(void)
+{
+    return (enum fault_kind)between(0, F_COUNT - 1);
+}
+
+void fault(enum fault_kind k)
 {
     struct member *m = &W.m[between(0, W.n - 1)];
     if (chance(50))
         for (int i = 0; i < W.n; i++)
             if (W.m[i].proc == PG_RUNNING && !W.m[i].recovery)
                 m = &W.m[i];
-    enum fault_kind k = (enum fault_kind)between(0, F_COUNT - 1);
-    TRACE(m, "FAULT %s", names[k]);
+    tally_fault(k);
+    TRACE(m, "FAULT %s", fault_names[k]);
     if (!W.has_old || chance(20)) {
         W.old_lease = W.lease;
         W.has_old = W.lease.exists;

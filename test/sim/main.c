@@ -1,279 +1,355 @@
-/* Simulation of a cluster: the product's core, a model Kubernetes API, a model PostgreSQL, a model
- * network, one seed, virtual time in steps of 5 ms. Each episode injects faults for a while, heals,
- * and demands a primary and full replication, and then that nothing moves any more.
+/* Simulation of clusters: the product's core, a model Kubernetes API, a model PostgreSQL, a model
+ * network, one seed, virtual time. Each episode (episode.c) injects faults for a while, heals, and
+ * demands a primary and full replication, and then that nothing moves any more.
  *
- *   sim --seeds A-B [--members N] [--mode quorum|sync|async] [--strict] [--k K] [--trace]
- *      [--coverage]
+ *   sim --seeds A-B|N [--mix | --members N --mode quorum|sync|async --strict --k K] [--trace]
+ *       [--jobs M] [--seconds S] [--tally FILE] [--coverage]
+ *   sim --shrink SEED [--mix ...]
+ *   sim --report FILE
  *
  * Checked all the time: at most one server acknowledges; nothing that was acknowledged or could be
  * read is missing from a server that admits clients; no last copy is given up; no timeline number
  * is used twice; nothing is acknowledged after the fence. */
-#include <stdarg.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "world.h"
+#include "plan.h"
 
-struct world W;
+#define BLOCK 200 /* seeds between two looks at clock, tally and signals */
+#define JOBS_MAX 64
+#define SAVE_S 5
 
-static uint64_t rnd(void)
+struct job {
+    struct options o;
+    char config[64];
+    uint64_t from, to, shrink;
+    int jobs;
+    int64_t seconds;
+    const char *tally, *report;
+};
+
+struct message {
+    uint64_t from, to;
+    struct tally t;
+};
+
+static struct tally total;
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int sig)
 {
-    W.rng ^= W.rng << 13;
-    W.rng ^= W.rng >> 7;
-    W.rng ^= W.rng << 17;
-    return W.rng * 0x2545F4914F6CDD1Dull;
+    (void)sig;
+    stopped = 1;
 }
 
-int64_t between(int64_t a, int64_t b)
+static int64_t now_s(void)
 {
-    return a + (int64_t)((rnd() >> 11) % (uint64_t)(b - a + 1));
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec;
 }
 
-bool chance(int percent)
+static void run_block(const struct job *j, uint64_t from, uint64_t to, bool print)
 {
-    return between(0, 99) < percent;
-}
-
-bool chance_in(int n)
-{
-    return between(1, n) == 1;
-}
-
-uint64_t random_id(void)
-{
-    return rnd() | 1;
-}
-
-void violate(const char *what, const char *fmt, ...)
-{
-    if (W.violation != NULL)
-        return;
-    W.violation = what;
-    va_list ap;
-    va_start(ap, fmt);
-    int n = snprintf(W.detail, sizeof W.detail, "at %" PRId64 ": ", W.now);
-    vsnprintf(W.detail + n, sizeof W.detail - (size_t)n, fmt, ap);
-    va_end(ap);
-    if (W.trace)
-        printf("%7" PRId64 " VIOLATION %s: %s\n", W.now, what, W.detail);
-}
-
-static const struct member *primary(void)
-{
-    for (int i = 0; i < W.n; i++)
-        if (W.m[i].proc == PG_RUNNING && !W.m[i].recovery && W.m[i].admitted)
-            return &W.m[i];
-    return NULL;
-}
-
-static int members_now(void)
-{
-    int n = 0;
-    for (int i = 0; i < W.n; i++)
-        n += W.m[i].container_at_ms != INT64_MAX ? 1 : 0;
-    return n;
-}
-
-/* Serving, every member streaming and voting, as many confirmations as asked for. */
-static bool whole(void)
-{
-    const struct member *p = primary();
-    const struct record *r = &W.lease.record;
-    int n = members_now();
-    if (p == NULL || p->label != ROLE_PRIMARY || !p->ver->serving || record_votes(r) != n ||
-        r->n != n || r->sealed != 0)
-        return false;
-    if (W.set.mode != REPL_ASYNC && r->w != (W.set.k < n - 1 ? W.set.k : n - 1))
-        return false;
-    for (int i = 0; i < W.n; i++) {
-        const struct member *m = &W.m[i];
-        if (m->container_at_ms == INT64_MAX)
+    for (uint64_t seed = from; seed <= to; seed++) {
+        static struct plan p;
+        plan_draw(&p, seed, &j->o);
+        if (episode(&p, j->o.trace))
             continue;
-        if (m->terminate_at_ms != 0)
-            return false; /* a rolling restart is under way */
-        if (m == p)
-            continue;
-        if (!(m->st.on && m->st.rx && m->st.upstream == p->idx) || m->label != ROLE_REPLICA)
+        tally_failure(seed, j->config);
+        if (print)
+            printf("seed %" PRIu64 ": %s %s\n", seed, W.violation, W.detail);
+        fflush(stdout);
+    }
+}
+
+static bool write_all(int fd, const void *data, size_t size)
+{
+    for (const char *p = data; size > 0;) {
+        ssize_t n = write(fd, p, size);
+        if (n < 0)
             return false;
+        p += n;
+        size -= (size_t)n;
     }
     return true;
 }
 
-static void show(void)
+static bool read_all(int fd, void *data, size_t size)
 {
-    const struct record *r = &W.lease.record;
-    printf("        Lease epoch %" PRIu64 " rev %" PRIu64 " n %d V %d W %d sealed %d holder %s\n",
-           W.lease.epoch, r->rev, r->n, record_votes(r), r->w, r->sealed != 0, W.lease.holder.name.s);
-    for (uint8_t i = 0; i < r->n; i++) {
-        const struct member *m = by_volume(r->m[i].volume);
-        printf("        %s %s flushed %u/%" PRIu64 "%s%s\n", r->m[i].name.s,
-               m == NULL ? "(volume gone)" : "", r->m[i].flushed.timeline, r->m[i].flushed.lsn,
-               r->m[i].in_v ? " vote" : "", r->m[i].volume == r->writer ? " writer" : "");
+    for (char *p = data; size > 0;) {
+        ssize_t n = read(fd, p, size);
+        if (n < 0 && errno == EINTR && stopped == 0)
+            continue;
+        if (n <= 0)
+            return false;
+        p += n;
+        size -= (size_t)n;
     }
-    for (int i = 0; i < W.n; i++) {
-        const struct member *m = &W.m[i];
-        printf("        m%d up %d %s pos %u/%" PRIu64 " epoch %" PRIu64 " streams %d from m%d label %d k %d"
-               " promise %" PRId64 " ssn %d/%d%s%s\n", i, m->container, core_rules[m->ver->rule].id,
-               pos_of(m).timeline, m->len, m->durable_epoch, m->st.on && m->st.rx, m->st.upstream,
-               (int)m->label, m->set.k, m->ver->memo.promise_until_ms - m->local, (int)m->ssn.kind, m->ssn.w,
-               m->proof_lsn != 0 ? " proved" : "", m->set.nofailover ? " nofailover" : "");
+    return true;
+}
+
+static uint64_t block_end(const struct job *j, uint64_t from)
+{
+    return j->to - from < BLOCK ? j->to : from + BLOCK - 1;
+}
+
+static void work(const struct job *j, int number, int fd)
+{
+    static struct message m;
+    int64_t end = now_s() + j->seconds;
+    uint64_t block = 0;
+    for (uint64_t from = j->from; from <= j->to; from += BLOCK, block++) {
+        uint64_t to = block_end(j, from);
+        if (block % (uint64_t)j->jobs != (uint64_t)number || tally_has(j->config, from, to))
+            continue;
+        T = (struct tally){0};
+        run_block(j, from, to, false);
+        m = (struct message){.from = from, .to = to, .t = T};
+        if (!write_all(fd, &m, sizeof m) || (j->seconds > 0 && now_s() >= end))
+            return;
     }
 }
 
-static bool run_until_whole(int64_t ms)
+static void save_now_and_then(const struct job *j, bool last)
 {
-    for (int64_t end = W.now + ms; W.now < end && W.violation == NULL;) {
-        world_step(end);
-        if (whole())
-            return true;
-    }
-    return whole();
+    static int64_t next_s;
+    if (j->tally == NULL || (!last && now_s() < next_s))
+        return;
+    next_s = now_s() + SAVE_S;
+    tally_save(j->tally, &total);
 }
 
-static void run(int64_t ms)
+static void take(const struct job *j, const struct message *m)
 {
-    for (int64_t end = W.now + ms; W.now < end && W.violation == NULL;)
-        world_step(end);
-}
-
-struct options {
-    int members;
-    enum repl_mode mode;
-    uint8_t k;
-    bool strict, trace, coverage;
-};
-
-static void begin(uint64_t seed, const struct options *o)
-{
-    uint64_t hits[RULES_MAX];
-    memcpy(hits, W.rule_hits, sizeof hits);
-    memset(&W, 0, sizeof W);
-    memcpy(W.rule_hits, hits, sizeof hits);
-    W.rng = (seed + 1) * 0x9E3779B97F4A7C15ull + 1;
-    for (int i = 0; i < 8; i++)
-        (void)rnd();
-    W.now = 100000;
-    W.lively_from_ms = INT64_MAX;
-    W.trace = o->trace;
-    bool grows = o->members >= 3 && o->members + 2 <= N_MAX && chance(10);
-    W.n = o->members + (grows ? 2 : 0);
-    settings_default(o->members, o->mode, o->k, o->strict);
-    for (int i = 0; i < W.n; i++) {
-        struct member *m = &W.m[i];
-        m->idx = i;
-        m->ver = &m->verdicts[0];
-        identify(m);
-        m->clock0 = between(1, 1000000);
-        m->volume = random_id();
-        m->data = DATA_EMPTY;
-        m->container_at_ms = i < o->members ? W.now + between(0, 500) : INT64_MAX;
-    }
-    character();
-    heal();
-}
-
-static bool episode(uint64_t seed, const struct options *o)
-{
-    begin(seed, o);
-    if (chance(20)) { /* faults from the first moment on */
-        run(between(10, 8000));
-        fault();
-        run(between(10, 3000));
-        W.calm = true; /* whoever has a foreign volume is given an empty one */
-        heal();
-    }
-    if (!run_until_whole(90000))
-        violate("liveness", "no whole cluster after bootstrap");
-    W.lively_from_ms = W.now; /* what the first fault will meet */
-    run(between(10, 500));
-    W.calm = false;
-    int faults = (int)between(1, W.storm > 3 ? 16 : 7);
-    for (int f = 0; f < faults && W.violation == NULL; f++) {
-        for (int64_t n = chance(30) ? between(2, W.storm) : 1; n > 0; n--)
-            fault();
-        int64_t ms = between(10, chance(30) ? 15000 : 3000);
-        W.lively_from_ms = W.now + ms - 400;
-        run(ms);
-    }
-    W.lively_from_ms = INT64_MAX;
-    W.calm = true;
-    heal();
-    if (W.violation == NULL && !run_until_whole(90000))
-        violate("liveness", "not whole 90 s after healing");
-    if (W.violation == NULL)
-        check_kept(primary(), "missing at the end from");
-    run(20000); /* what the last faults left behind */
-    if (W.violation == NULL && !run_until_whole(60000))
-        violate("liveness", "whole, and then not any more");
-    uint64_t promotions = W.promotions;
-    if (W.violation == NULL && W.now > W.intent_until_ms) {
-        run(8000);
-        if (W.violation == NULL && (W.promotions != promotions || !whole()))
-            violate("liveness", "whole, and then moves without a fault: %s",
-                    W.promotions != promotions ? "another promotion" : "no longer whole");
-    }
-    if (W.violation != NULL)
-        printf("seed %" PRIu64 ": %s %s\n", seed, W.violation, W.detail);
-    if (W.violation != NULL && o->trace)
-        show();
+    tally_add(&total, &m->t);
+    tally_done(j->config, m->from, m->to);
+    fputs(m->t.failures, stdout);
     fflush(stdout);
-    return W.violation == NULL;
+    save_now_and_then(j, false);
+}
+
+static bool collect(const struct job *j, struct pollfd *p)
+{
+    static struct message m;
+    for (int open = j->jobs; open > 0 && stopped == 0;) {
+        if (poll(p, (nfds_t)j->jobs, -1) < 0)
+            continue;
+        for (int i = 0; i < j->jobs; i++) {
+            if (p[i].fd < 0 || p[i].revents == 0)
+                continue;
+            if (read_all(p[i].fd, &m, sizeof m)) {
+                take(j, &m);
+            } else {
+                close(p[i].fd);
+                p[i].fd = -1;
+                open--;
+            }
+        }
+    }
+    return stopped == 0;
+}
+
+/* One process for each job; each takes every M-th block and sends what came of it. */
+static bool run_jobs(const struct job *j)
+{
+    struct pollfd p[JOBS_MAX];
+    pid_t pid[JOBS_MAX];
+    bool good = true;
+    for (int i = 0; i < j->jobs; i++) {
+        int fd[2];
+        if (pipe(fd) != 0 || (pid[i] = fork()) < 0) {
+            perror("sim");
+            exit(1);
+        }
+        if (pid[i] == 0) {
+            signal(SIGINT, SIG_DFL);
+            signal(SIGTERM, SIG_DFL);
+            close(fd[0]);
+            work(j, i, fd[1]);
+            _exit(0);
+        }
+        close(fd[1]);
+        p[i] = (struct pollfd){.fd = fd[0], .events = POLLIN};
+    }
+    good = collect(j, p);
+    for (int i = 0; i < j->jobs; i++) {
+        int status = 0;
+        if (stopped != 0)
+            kill(pid[i], SIGTERM);
+        while (waitpid(pid[i], &status, 0) < 0 && errno == EINTR)
+            ;
+        if (status != 0 && stopped == 0) {
+            fprintf(stderr, "sim: a job ended with status %d\n", status);
+            good = false;
+        }
+    }
+    return good;
+}
+
+static bool run_here(const struct job *j)
+{
+    int64_t end = now_s() + j->seconds;
+    for (uint64_t from = j->from; from <= j->to && stopped == 0; from += BLOCK) {
+        uint64_t to = block_end(j, from);
+        if (tally_has(j->config, from, to))
+            continue;
+        T = (struct tally){0};
+        run_block(j, from, to, true);
+        tally_add(&total, &T);
+        tally_done(j->config, from, to);
+        save_now_and_then(j, false);
+        if (j->seconds > 0 && now_s() >= end)
+            break;
+    }
+    return stopped == 0;
+}
+
+static int run(const struct job *j)
+{
+    if (j->tally != NULL && !tally_load(j->tally, &total))
+        return 2;
+    uint64_t before = total.episodes, failed = total.failed, unreached = 0;
+    struct sigaction sa = {.sa_handler = on_signal};
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    bool good = j->jobs > 1 ? run_jobs(j) : run_here(j);
+    save_now_and_then(j, true);
+    for (size_t i = 0; i < core_rule_count && j->o.coverage; i++)
+        printf("%12" PRIu64 " turns of %s\n", total.rule[i], core_rules[i].id);
+    for (size_t i = 0; i < core_rule_count && total.episodes > 1; i++)
+        if (total.rule[i] == 0)
+            printf("%s%s", unreached++ == 0 ? "rules never reached: " : " ", core_rules[i].id);
+    printf("%s%" PRIu64 " episodes, %" PRIu64 " failed", unreached > 0 ? "\n" : "",
+           total.episodes - before, total.failed - failed);
+    if (before > 0)
+        printf("; %" PRIu64 " and %" PRIu64 " in all", total.episodes, total.failed);
+    printf("%s\n", stopped != 0 ? " (interrupted)" : "");
+    return good && total.failed == failed ? 0 : 1;
+}
+
+static int run_shrink(const struct job *j)
+{
+    static struct plan p;
+    plan_draw(&p, j->shrink, &j->o);
+    if (shrink(&p))
+        return 0;
+    printf("seed %" PRIu64 " passes: there is nothing to reduce\n", j->shrink);
+    return 1;
 }
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: sim --seeds A-B [--members 1-%d] [--mode quorum|sync|async] "
-                    "[--strict] [--k K] [--trace] [--coverage]\n", N_MAX);
+    fprintf(stderr,
+            "usage: sim --seeds A-B|N [--mix] [--members 1-%d] [--mode quorum|sync|async] [--strict]\n"
+            "           [--k K] [--trace] [--jobs M] [--seconds S] [--tally FILE] [--coverage]\n"
+            "       sim --shrink SEED [--mix ...]\n"
+            "       sim --report FILE\n", N_MAX);
     return 2;
 }
 
-static bool parse(int argc, char **argv, struct options *o, uint64_t *from, uint64_t *to)
+static bool number(const char *s, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    *ret = strtoull(s, &end, 10);
+    return errno == 0 && end != s && *end == '\0' && *s != '-';
+}
+
+static bool seeds(const char *s, struct job *j)
+{
+    const char *dash = strchr(s, '-');
+    char first[32] = "1";
+    if (dash != NULL)
+        snprintf(first, sizeof first, "%.*s", (int)(dash - s), s);
+    return number(first, &j->from) && number(dash != NULL ? dash + 1 : s, &j->to) && j->from <= j->to &&
+           j->to < UINT64_MAX - 2 * BLOCK;
+}
+
+static bool mode(const char *s, enum repl_mode *ret)
+{
+    static const char *const names[] = {"async", "sync", "quorum"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(s, names[i]) == 0) {
+            *ret = (enum repl_mode)i;
+            return true;
+        }
+    return false;
+}
+
+static bool flag(const char *s, struct options *o)
+{
+    static const char *const names[] = {"--mix", "--strict", "--trace", "--coverage"};
+    bool *const set[] = {&o->mix, &o->strict, &o->trace, &o->coverage};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(s, names[i]) == 0)
+            return *set[i] = true;
+    return false;
+}
+
+static bool value(const char *s, const char *v, struct job *j)
+{
+    uint64_t n = 0;
+    bool is = number(v, &n);
+    if (strcmp(s, "--seeds") == 0)
+        return seeds(v, j);
+    if (strcmp(s, "--mode") == 0)
+        return mode(v, &j->o.mode);
+    if (strcmp(s, "--tally") == 0)
+        return (j->tally = v)[0] != '\0';
+    if (strcmp(s, "--report") == 0)
+        return (j->report = v)[0] != '\0';
+    if (strcmp(s, "--shrink") == 0)
+        return is && (j->shrink = n) > 0;
+    if (strcmp(s, "--members") == 0)
+        return is && n >= 1 && n <= N_MAX && (j->o.members = (int)n) > 0;
+    if (strcmp(s, "--k") == 0)
+        return is && n >= 1 && n < N_MAX && (j->o.k = (uint8_t)n) > 0;
+    if (strcmp(s, "--jobs") == 0)
+        return is && n >= 1 && n <= JOBS_MAX && (j->jobs = (int)n) > 0;
+    if (strcmp(s, "--seconds") == 0)
+        return is && n >= 1 && n < 1u << 30 && (j->seconds = (int64_t)n) > 0;
+    return false;
+}
+
+static bool parse(int argc, char **argv, struct job *j)
 {
     for (int i = 1; i < argc; i++) {
-        const char *next = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--strict") == 0) {
-            o->strict = true;
-        } else if (strcmp(argv[i], "--trace") == 0) {
-            o->trace = true;
-        } else if (strcmp(argv[i], "--coverage") == 0) {
-            o->coverage = true;
-        } else if (strcmp(argv[i], "--seeds") == 0) {
-            if (sscanf(next, "%" SCNu64 "-%" SCNu64, from, to) != 2)
-                return false;
-            i++;
-        } else if (strcmp(argv[i], "--members") == 0) {
-            o->members = (int)strtol(next, NULL, 10);
-            i++;
-        } else if (strcmp(argv[i], "--k") == 0) {
-            o->k = (uint8_t)strtol(next, NULL, 10);
-            i++;
-        } else if (strcmp(argv[i], "--mode") == 0) {
-            o->mode = strcmp(next, "async") == 0  ? REPL_ASYNC
-                      : strcmp(next, "sync") == 0 ? REPL_SYNC
-                                                  : REPL_QUORUM;
-            i++;
-        } else {
+        if (flag(argv[i], &j->o))
+            continue;
+        if (i + 1 >= argc || !value(argv[i], argv[i + 1], j))
             return false;
-        }
+        i++;
     }
-    return o->members >= 1 && o->members <= N_MAX && o->k >= 1 && *from <= *to;
+    static const char *const modes[] = {"async", "sync", "quorum"};
+    if (j->o.mix)
+        snprintf(j->config, sizeof j->config, "mix");
+    else
+        snprintf(j->config, sizeof j->config, "%s-members%d-k%d%s", modes[j->o.mode], j->o.members,
+                 j->o.k, j->o.strict ? "-strict" : "");
+    return !(j->o.trace && j->jobs > 1);
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t from = 1, to = 1000;
-    struct options o = {.members = 3, .mode = REPL_QUORUM, .k = 1};
-    if (!parse(argc, argv, &o, &from, &to))
+    struct job j = {.from = 1, .to = 1000, .jobs = 1,
+                    .o = {.members = 3, .mode = REPL_QUORUM, .k = 1}};
+    if (!parse(argc, argv, &j))
         return usage();
-    uint64_t bad = 0, count = 0, unreached = 0;
-    for (uint64_t s = from; s <= to; s++, count++)
-        bad += episode(s, &o) ? 0 : 1;
-    for (size_t i = 0; i < core_rule_count && o.coverage; i++)
-        printf("%12" PRIu64 " turns of %s\n", W.rule_hits[i], core_rules[i].id);
-    for (size_t i = 0; i < core_rule_count && count > 1; i++) {
-        if (W.rule_hits[i] != 0)
-            continue;
-        printf("%s%s", unreached++ == 0 ? "rules never reached: " : " ", core_rules[i].id);
+    if (j.report != NULL) {
+        if (access(j.report, R_OK) != 0) {
+            perror(j.report);
+            return 2;
+        }
+        if (!tally_load(j.report, &total))
+            return 2;
+        tally_report(&total);
+        return total.failed == 0 ? 0 : 1;
     }
-    printf("%s%" PRIu64 " episodes, %" PRIu64 " failed\n", unreached > 0 ? "\n" : "", count, bad);
-    return bad == 0 ? 0 : 1;
+    return j.shrink != 0 ? run_shrink(&j) : run(&j);
 }

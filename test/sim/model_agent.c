@@ -423,9 +423,9 @@ void agent_run(struct member *m)
     uint64_t facts = m->ver->facts;
     struct verdict *next = &m->verdicts[m->ver == &m->verdicts[0] ? 1 : 0];
     decide(&m->view, &m->ver->memo, next);
+    tally_turn(m->ver, next);
     m->ver = next;
     W.turns++;
-    W.rule_hits[m->ver->rule]++;
     if (W.trace)
         agent_trace(m, rule);
     act(m);

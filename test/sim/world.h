@@ -52,6 +52,16 @@ struct ask { /* a call to a peer, kept with the asker */
     struct peer_state reply;
 };
 
+enum fault_kind {
+    F_CRASH, F_CONTAINER, F_AGENT_HANG, F_AGENT_RESTART, F_NODE_FREEZE, F_VOLUME_LOST,
+    F_API_ONE, F_API_ALL, F_API_FLAPS, F_WATCH_LAG, F_LINK_ONE_WAY, F_ISOLATED, F_CUT_OFF,
+    F_HEAL, F_TERMINATE, F_ROLLING, F_STOP_ALL, F_KILL_ALL, F_WAL_MISSING,
+    F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
+    F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
+    F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_DAMAGE, F_FOREIGN, F_PROMOTED, F_LAG, F_TAGGED_LEADS,
+    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
+};
+
 enum api_mode { API_UP, API_SILENT, API_REFUSES, API_ERRORS };
 
 struct member {
@@ -179,7 +189,6 @@ struct world {
     int lose_puts, late_puts; /* percent of lease writes */
     int late_answers;         /* percent of peers' answers */
     bool trap;                /* the next change of the record is applied and the reply lost */
-    int storm;                /* most faults at one time */
     bool calm;                /* the last faults are over */
     bool modes;               /* asynchronous replication comes and goes */
     int64_t flap_until_ms, flap_next_ms;
@@ -199,7 +208,6 @@ struct world {
     char detail[256];
     bool trace;
     uint64_t turns;
-    uint64_t rule_hits[RULES_MAX];
 };
 
 extern struct world W;
@@ -213,7 +221,7 @@ extern struct world W;
         }                                                                                          \
     } while (0)
 
-/* main.c */
+/* episode.c */
 int64_t between(int64_t a, int64_t b);
 bool chance(int percent);
 bool chance_in(int n); /* one in n */
@@ -271,10 +279,17 @@ void peers_answer(struct member *m, bool turn);
 int64_t asks_every(const struct member *m);
 void peers_ask(struct member *m);
 
+/* tally.c */
+void tally_turn(const struct verdict *before, const struct verdict *d);
+void tally_fault(enum fault_kind k);
+
 /* faults.c */
 void character(void); /* what is special in this episode */
 void settings_default(int n, enum repl_mode mode, uint8_t k, bool strict);
-void fault(void);
+void plain_character(void);
+extern const char *const fault_names[F_COUNT];
+enum fault_kind fault_draw(void);
+void fault(enum fault_kind k);
 void faults_run(void); /* those that go on for a while */
 void heal(void);
 
