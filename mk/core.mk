@@ -6,19 +6,24 @@ $(B)/sim: $(sort $(wildcard test/sim/*.c)) test/sim/world.h test/sim/plan.h $(ca
 	@echo '  LD    $@'
 	$(Q)$(CC) $(CPPFLAGS) $(SIM_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.h,$^)
 
-SEEDS ?= 1-400
-.PHONY: sim
-sim: $(B)/sim ## simulate clusters under faults: SEEDS=A-B, or one seed with SEED=n TRACE=1
+# One to seven members, each mode of replication: what a seed means is drawn from the seed.
+TALLY    ?= build/sim/tally
+SIM_JOBS  = $(or $(patsubst -j%,%,$(JOBS)),1)
+SIM_RANGE = $(if $(SEEDS),--seeds $(SEEDS),--seeds 1-1000000000 --seconds 120)
+.PHONY: sim sim-report sim-shrink
+sim: $(B)/sim ## simulate clusters under faults for two minutes, or SEEDS=n|A-B JOBS=m; SEED=n TRACE=1 shows one
 ifdef SEED
-	$(B)/sim --seeds $(SEED)-$(SEED) $(if $(TRACE),--trace)
+	@$(B)/sim --mix --seeds $(SEED)-$(SEED) $(if $(TRACE),--trace)
 else
-	$(B)/sim --seeds $(SEEDS) --coverage
-	$(B)/sim --seeds $(SEEDS) --members 2
-	$(B)/sim --seeds $(SEEDS) --members 1
-	$(B)/sim --seeds $(SEEDS) --members 5
-	$(B)/sim --seeds $(SEEDS) --mode async
-	$(B)/sim --seeds $(SEEDS) --strict
+	@mkdir -p $(dir $(TALLY))
+	$(B)/sim --mix $(SIM_RANGE) --jobs $(SIM_JOBS) --tally $(TALLY)
 endif
+
+sim-report: $(B)/sim ## what all runs of make sim have covered: episodes, faults, rules, pairs of both
+	@$(B)/sim --report $(TALLY)
+
+sim-shrink: $(B)/sim ## reduce a failing episode to few faults and tell its story: SEED=n
+	@$(B)/sim --mix --shrink $(SEED)
 
 $(B)/check-rules: test/exhaustive/check_rules.c $(call lib,core)
 	@mkdir -p $(@D)

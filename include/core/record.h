@@ -13,6 +13,10 @@ bool identity_same_pod(const struct identity *a, const struct identity *b); /* n
 int position_cmp(struct position a, struct position b);
 
 /* < 0, 0, > 0 by (epoch, rev). */
+struct version {
+    uint64_t epoch, rev;
+};
+int version_cmp(struct version a, struct version b);
 int record_cmp(const struct record *a, const struct record *b);
 /* The line of a volume, or NULL. volume 0 is never found. */
 const struct record_member *record_find(const struct record *r, uint64_t volume);

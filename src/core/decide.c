@@ -143,16 +143,16 @@ static void judge_age(struct turn *t)
         return;
     t->stale = t->lease->has_record && copy != NULL && record_cmp(copy, &t->lease->record) > 0;
     t->stale = t->stale || v->st.epoch > t->lease->epoch;
-    struct record known = {.epoch = copy != NULL ? copy->epoch : 0, .rev = copy != NULL ? copy->rev : 0};
+    struct version known = {copy != NULL ? copy->epoch : 0, copy != NULL ? copy->rev : 0};
     if (known.epoch < t->lease->epoch)
-        known = (struct record){.epoch = t->lease->epoch, .rev = UINT64_MAX};
+        known = (struct version){t->lease->epoch, UINT64_MAX};
     if (t->m->deadline_ms > t->now)
         known.rev = UINT64_MAX; /* a writer may learn of its own change later than its peers */
     for (uint8_t i = 0; i < v->n_peers; i++) {
         const struct peer_state *s = &v->peer[i].state;
-        struct record theirs = {.epoch = s->record_epoch, .rev = s->record_rev};
+        struct version theirs = {s->record_epoch, s->record_rev};
         if (peer_fresh(t, &v->peer[i]) && s->system_id == v->self.system_id &&
-            record_cmp(&theirs, &known) > 0)
+            version_cmp(theirs, known) > 0)
             t->behind = true;
     }
 }

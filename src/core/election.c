@@ -217,11 +217,12 @@ static bool boot_before(const struct turn *t, const struct peer *p, const struct
 {
     const struct peer_state *s = &p->state;
     const struct record_member *line = copy != NULL ? record_find(copy, s->volume) : NULL;
-    struct record theirs = {.epoch = s->record_epoch, .rev = s->record_rev};
-    static const struct record none;
+    struct version theirs = {s->record_epoch, s->record_rev}, ours = {0, 0};
+    if (copy != NULL)
+        ours = (struct version){copy->epoch, copy->rev};
     if (s->data != DATA_OK)
         return false;
-    int newer = record_cmp(&theirs, copy != NULL ? copy : &none);
+    int newer = version_cmp(theirs, ours);
     if (newer != 0)
         return newer > 0; /* it knows the later V; its election finds the greatest */
     if (copy != NULL && (line == NULL || !line->in_v))

@@ -104,8 +104,10 @@ static bool prepared(const struct turn *t)
 static bool last_copy_safe(const struct turn *t)
 {
     uint8_t n = 0;
+    /* A promotion by hand under this record says so, too: the recorded position may be older. */
     bool followed = t->me != NULL && t->me->in_v && t->me->volume != t->rec->writer &&
-                    t->me->flushed.timeline == t->rec->timeline;
+                    (t->me->flushed.timeline == t->rec->timeline ||
+                     t->v->pg.position.timeline > t->rec->timeline);
     for (uint8_t i = 0; i < t->rec->n; i++) {
         const struct record_member *line = &t->rec->m[i];
         const struct peer *p = peer_of_volume(t, line->volume);

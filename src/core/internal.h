@@ -68,7 +68,7 @@ uint64_t best_standby(const struct turn *t, const struct ha_name *named, const c
 enum change_kind { CHANGE_NONE, CHANGE_RECORD, CHANGE_SETTING };
 struct change {
     enum change_kind kind; /* RECORD: write it now. SETTING: set first, record when proved */
-    struct record record;  /* what the record will be */
+    struct record record;  /* what the record will be; not set for NONE */
     struct ssn ssn;        /* what the setting is to be now */
     bool proved;           /* SETTING: in force and flushed by W members of the new setting */
 };

@@ -41,13 +41,18 @@ int position_cmp(struct position a, struct position b)
     return 0;
 }
 
+int version_cmp(struct version a, struct version b)
+{
+    if (a.epoch != b.epoch)
+        return a.epoch < b.epoch ? -1 : 1;
+    if (a.rev != b.rev)
+        return a.rev < b.rev ? -1 : 1;
+    return 0;
+}
+
 int record_cmp(const struct record *a, const struct record *b)
 {
-    if (a->epoch != b->epoch)
-        return a->epoch < b->epoch ? -1 : 1;
-    if (a->rev != b->rev)
-        return a->rev < b->rev ? -1 : 1;
-    return 0;
+    return version_cmp((struct version){a->epoch, a->rev}, (struct version){b->epoch, b->rev});
 }
 
 const struct record_member *record_find(const struct record *r, uint64_t volume)

@@ -244,7 +244,6 @@ struct change replication_plan(const struct turn *t)
     struct change c = {.kind = CHANGE_NONE};
     bool primary = t->mine && t->writer_me && t->v->pg.process == PG_RUNNING &&
                    t->v->pg.in_recovery == TRI_NO;
-    c.record = *t->rec;
     c.ssn = ssn_of_record(t->rec, t->v->self.volume, primary, t->v->set.mode);
     if (!primary)
         return c;

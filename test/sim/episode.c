@@ -8,34 +8,6 @@
 
 struct world W;
 
-static uint64_t rnd(void)
-{
-    W.rng ^= W.rng << 13;
-    W.rng ^= W.rng >> 7;
-    W.rng ^= W.rng << 17;
-    return W.rng * 0x2545F4914F6CDD1Dull;
-}
-
-int64_t between(int64_t a, int64_t b)
-{
-    return a + (int64_t)((rnd() >> 11) % (uint64_t)(b - a + 1));
-}
-
-bool chance(int percent)
-{
-    return between(0, 99) < percent;
-}
-
-bool chance_in(int n)
-{
-    return between(1, n) == 1;
-}
-
-uint64_t random_id(void)
-{
-    return rnd() | 1;
-}
-
 void violate(const char *what, const char *fmt, ...)
 {
     if (W.violation != NULL)
@@ -157,7 +129,10 @@ void plan_draw(struct plan *p, uint64_t seed, const struct options *o)
 
 static void begin(const struct plan *p, bool trace)
 {
-    memset(&W, 0, sizeof W);
+    int n = p->members + (p->grows ? 2 : 0);
+    memset(&W, 0, offsetof(struct world, m));
+    memset(W.m, 0, (size_t)n * sizeof W.m[0]);
+    memset(&W.lease, 0, sizeof W - offsetof(struct world, lease));
     W.rng = (p->seed + 1) * 0xD1342543DE82EF95ull + p->salt * 0x9E3779B97F4A7C15ull + 1;
     for (int i = 0; i < 8; i++)
         (void)rnd();
@@ -166,7 +141,7 @@ static void begin(const struct plan *p, bool trace)
     W.trace = trace;
     W.dense = p->dense;
     W.modes = p->modes;
-    W.n = p->members + (p->grows ? 2 : 0);
+    W.n = n;
     settings_default(p->members, p->mode, p->k, p->strict);
     for (int i = 0; i < W.n; i++) {
         struct member *m = &W.m[i];

@@ -107,6 +107,14 @@ static bool replacing(void)
     return W.intent.kind == INTENT_REINIT && W.now <= W.intent_until_ms;
 }
 
+static bool followed(const struct member *m)
+{
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].st.on && W.m[i].st.upstream == m->idx)
+            return true;
+    return false;
+}
+
 /* A permanent loss that the promises cover: V unsealed, W >= 1, and nobody of V is lost already. */
 static bool may_lose(const struct member *m)
 {
@@ -188,8 +196,8 @@ static void fault_process(struct member *m, enum fault_kind k)
             m->data = chance(50) ? DATA_FOREIGN : DATA_BROKEN;
         }
         break;
-    case F_PROMOTED: /* not the elected writer's own: what it writes reaches all who follow it */
-        if (may_lose(m) && m->volume != W.lease.record.writer && m->proc == PG_RUNNING && m->recovery && m->answers && W.by_hand < 100)
+    case F_PROMOTED: /* nobody's upstream: what it writes reaches, and is confirmed by, all who follow it */
+        if (may_lose(m) && !followed(m) && m->volume != W.lease.record.writer && m->proc == PG_RUNNING && m->recovery && m->answers && W.by_hand < 100)
             promoted_by_hand(m);
         break;
     case F_LAG:

@@ -1,16 +1,6 @@
 /* Containers, guard, and the agent: view of the model -> core -> effects on the model. */
 #include "world.h"
 
-bool alive(const struct member *m)
-{
-    return m->container && m->node_frozen_until <= W.now;
-}
-
-bool linked(int a, int b)
-{
-    return W.link[a][b] && W.link[b][a] && alive(&W.m[a]) && alive(&W.m[b]);
-}
-
 struct member *by_volume(uint64_t v)
 {
     for (int i = 0; v != 0 && i < W.n; i++)
@@ -83,13 +73,15 @@ void agent_starts(struct member *m)
     m->ver->memo.deadline_ms = deadline;
     m->page_deadline = deadline;
     memset(&m->view, 0, sizeof m->view);
+    for (int i = 0; i < W.n; i++)
+        if (i != m->idx)
+            peer_at(m, i)->name = W.m[i].id.name;
     m->new_lease = m->new_state = m->new_record = true;
     m->agent_started = m->local;
     m->next_turn_ms = m->busy_until_ms = W.now;
     poke(m);
     m->seen_at_ms = W.now + (chance(10) ? between(10, 2000) : 0);
     api_client_reset(m);
-    memset(m->peer, 0, sizeof m->peer);
     memset(m->ask, 0, sizeof m->ask);
     m->has_vote = m->has_dup = false;
     m->op_failures = 0;
@@ -237,10 +229,9 @@ static void view_make(struct member *m, struct view *v)
     v->n_peers = 0;
     for (int i = 0; i < W.n; i++)
         if (i != m->idx && W.m[i].container_at_ms != INT64_MAX) {
-            v->peer[v->n_peers] = m->peer[i];
-            v->peer[v->n_peers++].pod_known = true;
+            peer_at(m, i)->pod_known = true;
+            v->n_peers++;
         }
-    v->in = m->in;
     v->label = m->label;
     v->intent_expired = W.now > W.intent_until_ms;
 }
@@ -254,6 +245,8 @@ static void act_right(struct member *m)
         m->ver->memo.deadline_ms = 0; /* a lapse is final */
     else
         m->page_deadline = d->deadline_ms;
+    if (m->page_deadline > m->local)
+        m->lapsed = 0;
     if (d->store_epoch > m->durable_epoch)
         m->durable_epoch = d->store_epoch;
     if (d->store_record) {
@@ -372,8 +365,10 @@ static void plan_turn(struct member *m, uint32_t rule, uint32_t effects, uint64_
     m->quiet = same ? m->quiet + 1 : 0;
     m->busy_until_ms = W.now + (chance_in(W.dense ? 200 : 40) ? between(50, 600) : between(0, 15));
     m->next_turn_ms = m->busy_until_ms;
+    if (!W.dense && m->quiet == 1)
+        m->next_turn_ms += between(0, 120);
     if (!W.dense && m->quiet > 1)
-        m->next_turn_ms += between(0, 15) << (m->quiet < 6 ? m->quiet : 6);
+        m->next_turn_ms = INT64_MAX;
     int64_t latest = true_time(m, m->ver->wake_at_ms);
     if (m->next_turn_ms > latest)
         m->next_turn_ms = latest;
@@ -402,7 +397,7 @@ static void agent_trace(const struct member *m, uint32_t before)
         TRACE(m, "intent: state %d %s", (int)m->ver->result.state, m->ver->result.message);
 }
 
-void agent_run(struct member *m)
+bool agent_run(struct member *m)
 {
     if (m->set_at_ms != 0 && W.now >= m->set_at_ms) {
         m->set = W.set;
@@ -415,7 +410,7 @@ void agent_run(struct member *m)
     if (W.now < m->next_turn_ms) {
         peers_answer(m, false);
         peers_ask(m);
-        return;
+        return false;
     }
     peers_inbox(m);
     view_make(m, &m->view);
@@ -431,4 +426,5 @@ void agent_run(struct member *m)
     act(m);
     if (m->container)
         plan_turn(m, rule, effects, facts);
+    return true;
 }

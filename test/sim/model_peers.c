@@ -41,11 +41,9 @@ void peers_collect(struct member *m)
 {
     for (int i = 0; i < W.n; i++) {
         struct ask *q = &m->ask[i];
-        struct peer *p = &m->peer[i];
-        if (i != m->idx)
-            p->name = W.m[i].id.name;
         if (!q->active)
             continue;
+        struct peer *p = peer_at(m, i);
         if (q->answered && W.now >= q->reply_ms) {
             q->active = false;
             if (!W.link[i][m->idx])
@@ -109,13 +107,14 @@ void peers_arrive(struct member *m)
 
 void peers_inbox(struct member *m)
 {
-    m->in = (struct inbox){0};
+    struct inbox *in = &m->view.in;
+    in->vote = in->promise = false;
     m->promise_from = -1;
     for (int i = 0; i < W.n; i++) {
         const struct ask *q = &W.m[i].ask[m->idx];
-        if (q->active && q->arrived && !q->answered && q->req.ask == PEER_PROMISE && !m->in.promise) {
-            m->in.promise = true;
-            m->in.promise_req = q->req;
+        if (q->active && q->arrived && !q->answered && q->req.ask == PEER_PROMISE && !in->promise) {
+            in->promise = true;
+            in->promise_req = q->req;
             m->promise_from = i;
         }
     }
@@ -125,13 +124,13 @@ void peers_inbox(struct member *m)
             m->vote = m->dup;
             m->has_vote = true;
             m->vote_local = m->local;
-        } else if (m->dup.ask == PEER_PROMISE && !m->in.promise) {
-            m->in.promise = true;
-            m->in.promise_req = m->dup;
+        } else if (m->dup.ask == PEER_PROMISE && !in->promise) {
+            in->promise = true;
+            in->promise_req = m->dup;
         }
     }
-    m->in.vote = m->has_vote && m->local - m->vote_local < 1000;
-    m->in.vote_req = m->vote;
+    in->vote = m->has_vote && m->local - m->vote_local < 1000;
+    in->vote_req = m->vote;
 }
 
 /* In a turn: everything. Between turns only what is a look at what is known. */
@@ -189,8 +188,8 @@ void peers_ask(struct member *m)
         if ((q->active || W.now - m->ask_ms[i] < every) && !urgent)
             continue;
         m->ask_ms[i] = W.now;
-        if (m->peer[i].silent_since_ms == 0)
-            m->peer[i].silent_since_ms = m->local;
+        if (peer_at(m, i)->silent_since_ms == 0)
+            peer_at(m, i)->silent_since_ms = m->local;
         *q = (struct ask){.active = true, .sent_local = m->local};
         q->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver->epoch};
         if (ask == PEER_PROMISE) {

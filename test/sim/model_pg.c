@@ -198,7 +198,7 @@ static void acknowledge(struct member *m, uint64_t upto)
             continue;
         /* After a pause that no clock showed a right may be believed in that has ended. What was
          * written before may be told late; new commits find no quorum, but need none in async. */
-        if (m->zombie_until > W.now && (m->acked_upto < m->zombie_len || W.set.mode == REPL_ASYNC))
+        if (m->zombie_until > W.now && (m->acked_upto < m->zombie_len || W.modes || W.set.mode == REPL_ASYNC))
             continue;
         if (m->reign_epoch < W.last_ack_epoch ||
             (m->reign_epoch == W.last_ack_epoch && W.last_acker != m->idx))

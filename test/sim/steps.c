@@ -18,6 +18,7 @@ int64_t true_time(const struct member *m, int64_t local)
 void poke(struct member *m)
 {
     soonest(&m->due_ms, W.now);
+    m->poked = true;
 }
 
 void poke_all(void)
@@ -111,9 +112,9 @@ static int64_t member_due(const struct member *m)
         soonest(&d, W.now);
     if (m->writable && !m->kill_by_guard)
         soonest(&d, true_time(m, m->page_deadline));
-    soonest(&d, api_due(m));
+    soonest(&d, m->api_due_ms);
+    soonest(&d, m->server_due_ms);
     soonest(&d, agent_due(m));
-    soonest(&d, server_due(m));
     return d;
 }
 
@@ -150,24 +151,32 @@ static uint64_t looked(const struct member *m)
     return h;
 }
 
+/* Only those parts to which something can happen; mostly it is a question of a peer. */
 static void run_parts(struct member *m)
 {
-    bool late_guard = m->thawed_ms != 0 && W.now - m->thawed_ms < 15 && chance(60);
-    bool server_first = chance(50);
+    bool thawed = m->thawed_ms != 0 && W.now - m->thawed_ms < 15;
+    bool all = m->poked || W.dense || thawed;
+    bool server = all || W.now >= m->server_due_ms, api = all || W.now >= m->api_due_ms;
+    bool late_guard = thawed && chance(60);
+    bool server_first = server && chance(50);
+    m->poked = false;
     if (server_first)
         server_run(m);
     if (!late_guard)
         guard_run(m);
-    if (m->container)
+    if (m->container && api)
         api_client_run(m);
-    uint64_t now = looked(m);
+    uint64_t now = server ? looked(m) : m->looked;
     if (m->looked != now && m->container)
         agent_event(m);
     m->looked = now;
-    if (m->container && m->agent_frozen_until <= W.now)
-        agent_run(m);
-    if (m->container && !server_first)
+    bool turned = m->container && m->agent_frozen_until <= W.now && agent_run(m);
+    if (m->container && (server || turned) && !server_first)
         server_run(m);
+    if (server || turned)
+        m->server_due_ms = server_due(m);
+    if (api || turned)
+        m->api_due_ms = api_due(m);
 }
 
 static void member_step(struct member *m)

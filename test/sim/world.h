@@ -14,8 +14,8 @@
 #include "core/record.h"
 
 #define STEP_MS 5
-#define LOG_MAX 6000
-#define ENTRY_MAX 20000
+#define LOG_MAX 2500
+#define ENTRY_MAX 8000
 #define N_MAX 7
 #define LATE_MAX 4
 #define TIMELINE_MAX 512
@@ -67,6 +67,8 @@ enum api_mode { API_UP, API_SILENT, API_REFUSES, API_ERRORS };
 struct member {
     int idx;
     int64_t due_ms;          /* nothing can happen to it before then */
+    int64_t api_due_ms, server_due_ms; /* to these parts of it */
+    bool poked;
     uint64_t looked;         /* what its agent would be woken by, as it was at its last step */
     int64_t clock0, local;   /* own clock now */
     int rate;                /* per mille */
@@ -108,8 +110,7 @@ struct member {
     struct record record;
     enum data_state data;
     uint64_t system_id;
-    uint32_t log[LOG_MAX], logtl[LOG_MAX];
-    uint64_t len;
+    uint64_t len; /* of its log */
     uint64_t unread; /* last entries that the server does not see in this life */
     int unread_lives;
     uint32_t tl;
@@ -159,16 +160,15 @@ struct member {
     bool wholder;
     struct state_view state;
     struct intent intent;
-    /* peers */
-    struct peer peer[N_MAX];
+    /* peers: what they said lies in the view */
     struct ask ask[N_MAX];
     int64_t ask_ms[N_MAX];
     struct peer_request vote, dup;
     bool has_vote, has_dup;
     int64_t vote_local, dup_at_ms;
     int promise_from;
-    struct inbox in;
     uint8_t terminate;
+    uint32_t log[LOG_MAX], logtl[LOG_MAX];
 };
 
 struct world {
@@ -221,16 +221,55 @@ extern struct world W;
         }                                                                                          \
     } while (0)
 
+static inline uint64_t rnd(void)
+{
+    W.rng ^= W.rng << 13;
+    W.rng ^= W.rng >> 7;
+    W.rng ^= W.rng << 17;
+    return W.rng * 0x2545F4914F6CDD1Dull;
+}
+
+/* Of less than 2^32 values. */
+static inline int64_t between(int64_t a, int64_t b)
+{
+    return a + (int64_t)((rnd() >> 32) * (uint64_t)(b - a + 1) >> 32);
+}
+
+static inline bool chance(int percent)
+{
+    return between(0, 99) < percent;
+}
+
+static inline bool chance_in(int n) /* one in n */
+{
+    return between(1, n) == 1;
+}
+
+static inline uint64_t random_id(void)
+{
+    return rnd() | 1;
+}
+
+static inline bool alive(const struct member *m)
+{
+    return m->container && m->node_frozen_until <= W.now;
+}
+
+static inline bool linked(int a, int b) /* both ways, both alive */
+{
+    return W.link[a][b] && W.link[b][a] && alive(&W.m[a]) && alive(&W.m[b]);
+}
+
+/* What this member knows of another one. Who is not yet part of the cluster has the highest index. */
+static inline struct peer *peer_at(struct member *m, int i)
+{
+    return &m->view.peer[i < m->idx ? i : i - 1];
+}
+
 /* episode.c */
-int64_t between(int64_t a, int64_t b);
-bool chance(int percent);
-bool chance_in(int n); /* one in n */
-uint64_t random_id(void);
 __attribute__((format(printf, 2, 3))) void violate(const char *what, const char *fmt, ...);
 
 /* model_agent.c: containers, agents, the verdict carried out */
-bool alive(const struct member *m);
-bool linked(int a, int b); /* both ways, both alive */
 struct member *by_volume(uint64_t v);
 void identify(struct member *m);
 void container_dies(struct member *m, int64_t back_ms);
@@ -239,7 +278,7 @@ void promoted_by_hand(struct member *m);
 void agent_starts(struct member *m);
 void container_starts(struct member *m);
 void guard_run(struct member *m);
-void agent_run(struct member *m);
+bool agent_run(struct member *m); /* true: it has decided */
 void agent_event(struct member *m); /* something has come that its thread waits for */
 
 /* steps.c: who is touched when */

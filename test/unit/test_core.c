@@ -462,6 +462,9 @@ static void core__follower_promoted_by_hand__others_pass_it_before_it_is_rewound
     v.pg.position = (struct position){400, v.peer[1].state.position.lsn + 1};
     (void)rule_for(&v, &m, &d);
     assert_true((d.effects & EFF_REWIND) == 0);
+    v.lv.lease.record.m[1].flushed.timeline--; /* no renewal since it began to follow */
+    (void)rule_for(&v, &m, &d);
+    assert_true((d.effects & EFF_REWIND) == 0);
     v.peer[1].state.position.lsn++;
     assert_string_equal(rule_for(&v, &m, &d), "rejoin-rewind");
 }
