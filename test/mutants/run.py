@@ -7,6 +7,7 @@ first that fails has killed the mutant. A mutant that nobody kills is a hole in 
 run fails; so does a list whose text is no longer found in the code.
 
     run.py --cc gcc --build DIR [--only NAME,...] [--layers rules,unit,sim] [--jobs N] [--list]
+    run.py --shrink NAME,...   # the simulator finds each and reduces the episode to fewer faults
 """
 import argparse
 import concurrent.futures
@@ -216,6 +217,32 @@ def examine(builder, mutant, layers, bound, sound):
         shutil.rmtree(where, ignore_errors=True)
 
 
+def shrink(builder, mutant, bound):
+    """Words of the reduced episode; raises Wrong unless it breaks the same promise with fewer faults."""
+    where = os.path.join(builder.dir, mutant.name)
+    try:
+        program = builder.programs(where, mutant.changed())["sim"]
+        for options, first, last in bound:
+            n, words = sim_run(program, options, first, last)
+            if words:
+                break
+        else:
+            raise Wrong(f"{mutant.name}: the simulator does not find it")
+        done = subprocess.run([program, "--shrink", str(first + n - 1), *options.split()],
+                              capture_output=True, text=True, timeout=300)
+        told = re.match(r"(.*): (\d+) faults of (\d+) are left.*found in (\d+) runs", done.stdout)
+        if done.returncode != 0 or told is None:
+            raise Wrong(f"{mutant.name}: seed {first + n - 1} was not reduced:\n{done.stdout[:2000]}")
+        promise, left, before = told[1], int(told[2]), int(told[3])
+        if not words.startswith(promise) or f"VIOLATION {promise}" not in done.stdout:
+            raise Wrong(f"{mutant.name}: {words!r} was reduced to another violation: {promise}")
+        if left > 4 or (before > 4 and left >= before):
+            raise Wrong(f"{mutant.name}: {left} of {before} faults are left")
+        return f"{promise}: {left} of {before} faults, {told[4]} runs"
+    finally:
+        shutil.rmtree(where, ignore_errors=True)
+
+
 def control(builder):
     """The checks must pass without a defect, or their failures mean nothing."""
     programs = builder.programs(os.path.join(builder.dir, "control"), {})
@@ -236,9 +263,10 @@ def main():
     a.add_argument("--layers", default="rules,unit,sim")
     a.add_argument("--jobs", type=int, default=2)
     a.add_argument("--list", action="store_true", help="only check the list against the code")
+    a.add_argument("--shrink", default="")
     o = a.parse_args()
     mutants = read_list()
-    only = [n for n in o.only.split(",") if n]
+    only = [n for n in (o.shrink or o.only).split(",") if n]
     mutants = [m for m in mutants if not only or m.name in only]
     if not mutants:
         raise Wrong("no mutant of that name")
@@ -251,6 +279,10 @@ def main():
     start = time.monotonic()
     builder = Builder(o.cc, o.build)
     builder.unchanged()
+    if o.shrink:
+        for m in mutants:
+            print(f"{m.name}: {shrink(builder, m, BOUND)}", flush=True)
+        return 0
     sound = control(builder)
     print(f"control: the code without a defect passes ({time.monotonic() - start:.0f} s)", flush=True)
     lock, survivors, kills = threading.Lock(), [], {}
