@@ -28,6 +28,10 @@ bool api_is_socket(const struct api *a);
 bool api_call(struct api *a, const char *method, const char *path, const char *body,
               int64_t deadline_ms, struct json_object **ret, struct err *e);
 
+/* As api_call with PATCH and another kind of patch, such as "application/strategic-merge-patch+json". */
+bool api_patch(struct api *a, const char *path, const char *content_type, const char *body,
+               int64_t deadline_ms, struct json_object **ret, struct err *e);
+
 struct api_fetch {
     char host[64];    /* address of the member; unused with --socket */
     int64_t port;

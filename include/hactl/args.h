@@ -49,6 +49,8 @@ enum opt_id {
     OPT_FILE,
     OPT_AT,
     OPT_WHAT_IF,
+    OPT_IMAGE,
+    OPT_CONTAINER,
     OPT_COUNT,
 };
 

@@ -51,7 +51,16 @@ struct member_view {
     bool pending_restart;
     bool paused; /* it knows that the cluster is paused */
     char alarm[192]; /* first of its own alarms, "" = none or unknown */
+    char uid[40];    /* of the pod */
+    char set[64];    /* StatefulSet that the pod belongs to, "" = none */
+    char revision[72]; /* of the template that the pod was made from, "" = unknown */
+    char stamp[40];    /* ANNOTATION_STAMP of the pod, "" = none */
+    char image[256];   /* of the container that runs pghad */
+    char waiting[64];  /* why a container does not run, or why there is no node; "" = nothing of that */
+    char waiting_text[256];
 };
+
+#define ANNOTATION_STAMP "pghad.io/restarted-at" /* in the pod template: changes with each restart */
 
 struct cluster_view {
     char name[64];
@@ -97,6 +106,9 @@ const struct member_view *cluster_primary(const struct cluster_view *v);
 /* Streams from somebody, as far as is known. */
 bool member_streams(const struct member_view *m);
 uint64_t cluster_lsn(const char *text); /* "X/X"; 0 for anything else */
+/* The container that runs pghad in a pod or a pod template: `wanted` (NULL = the one that kubectl's
+ * annotation names, else "postgres", else the first). NULL when there is none. Borrowed. */
+struct json_object *cluster_container(struct json_object *pod, const char *wanted);
 
 /* Finds or says which members there are; NULL after the message. */
 const struct member_view *cluster_need_member(struct session *s, const struct cluster_view *v,

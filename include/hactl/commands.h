@@ -15,6 +15,7 @@ int cmd_resume(struct session *s);
 int cmd_restart(struct session *s);
 int cmd_reload(struct session *s);
 int cmd_reinit(struct session *s);
+int cmd_rollout(struct session *s);
 int cmd_history(struct session *s);
 int cmd_explain(struct session *s);
 int cmd_record(struct session *s);

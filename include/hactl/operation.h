@@ -26,7 +26,7 @@ bool state_read(struct session *s, struct json_object **ret, struct err *e);
  * open. */
 int operation_give(struct session *s, struct intent *in);
 
-enum follow { FOLLOW_ACCEPTED, FOLLOW_FINAL };
+enum follow { FOLLOW_ACCEPTED, FOLLOW_FINAL, FOLLOW_QUIET /* final, and only a failure is said */ };
 
 /* Shows progress until the result is accepted or final; withdraws an order that nobody took. The
  * verdict is said; *ret is the last result seen. */

@@ -101,8 +101,8 @@ const char *api_whom(const struct api *a, char *dst, size_t size)
     return dst;
 }
 
-static bool ask(struct api *a, const char *method, const char *path, const char *body,
-                int64_t deadline_ms, struct json_object **ret, struct err *e)
+static bool ask(struct api *a, const char *method, const char *path, const char *content_type,
+                const char *body, int64_t deadline_ms, struct json_object **ret, struct err *e)
 {
     int64_t own = clock_boot_ms() + API_REQUEST_MS;
     struct kube_call *c;
@@ -111,7 +111,7 @@ static bool ask(struct api *a, const char *method, const char *path, const char 
     must(a->kube);
     if (deadline_ms == 0 || own < deadline_ms)
         deadline_ms = own;
-    c = kube_request(a->kube, method, path, NULL, body, deadline_ms);
+    c = kube_request(a->kube, method, path, content_type, body, deadline_ms);
     while (kube_call_outcome(c) == KUBE_PENDING)
         loop_turn(a->loop, 1000);
     const struct kube_reply *r = kube_call_reply(c);
@@ -129,10 +129,10 @@ static bool ask(struct api *a, const char *method, const char *path, const char 
     return ok;
 }
 
-bool api_call(struct api *a, const char *method, const char *path, const char *body,
-              int64_t deadline_ms, struct json_object **ret, struct err *e)
+static bool request(struct api *a, const char *method, const char *path, const char *content_type,
+                    const char *body, int64_t deadline_ms, struct json_object **ret, struct err *e)
 {
-    if (ask(a, method, path, body, deadline_ms, ret, e))
+    if (ask(a, method, path, content_type, body, deadline_ms, ret, e))
         return true;
     if (e->code != 401 || !a->config.exec.argv)
         return false;
@@ -143,7 +143,19 @@ bool api_call(struct api *a, const char *method, const char *path, const char *b
         return false;
     }
     kube_set_credentials(a->kube, &a->config);
-    return ask(a, method, path, body, deadline_ms, ret, e);
+    return ask(a, method, path, content_type, body, deadline_ms, ret, e);
+}
+
+bool api_call(struct api *a, const char *method, const char *path, const char *body,
+              int64_t deadline_ms, struct json_object **ret, struct err *e)
+{
+    return request(a, method, path, NULL, body, deadline_ms, ret, e);
+}
+
+bool api_patch(struct api *a, const char *path, const char *content_type, const char *body,
+               int64_t deadline_ms, struct json_object **ret, struct err *e)
+{
+    return request(a, "PATCH", path, content_type, body, deadline_ms, ret, e);
 }
 
 /* An IPv6 address needs brackets in a URL (RFC 3986, 3.2.2). */

@@ -230,6 +230,76 @@ static bool pod_ready(struct json_object *pod)
     return false;
 }
 
+static size_t length(struct json_object *a)
+{
+    return json_object_is_type(a, json_type_array) ? json_object_array_length(a) : 0;
+}
+
+struct json_object *cluster_container(struct json_object *pod, const char *wanted)
+{
+    struct json_object *list = jget(pod, "spec", "containers", NULL);
+    const char *name = wanted ? wanted
+                              : jtext(jget(pod, "metadata", "annotations",
+                                           "kubectl.kubernetes.io/default-container", NULL));
+
+    if (!*name)
+        name = "postgres";
+    for (size_t i = 0; i < length(list); i++) {
+        struct json_object *c = json_object_array_get_idx(list, i);
+        if (str_eq(jtext(jget(c, "name", NULL)), name))
+            return c;
+    }
+    return !wanted && length(list) > 0 ? json_object_array_get_idx(list, 0) : NULL;
+}
+
+/* The first container that waits; what kubelet writes while it only prepares one is no news. */
+static void take_waiting(struct member_view *m, struct json_object *statuses)
+{
+    for (size_t i = 0; i < length(statuses) && !m->waiting[0]; i++) {
+        struct json_object *w = jget(json_object_array_get_idx(statuses, i), "state", "waiting", NULL);
+        const char *reason = jtext(jget(w, "reason", NULL));
+        if (str_eq(reason, "ContainerCreating") || str_eq(reason, "PodInitializing"))
+            continue;
+        jcopy(m->waiting, sizeof(m->waiting), jget(w, "reason", NULL));
+        jcopy(m->waiting_text, sizeof(m->waiting_text), jget(w, "message", NULL));
+    }
+}
+
+static void take_unscheduled(struct member_view *m, struct json_object *conditions)
+{
+    for (size_t i = 0; i < length(conditions) && !m->waiting[0]; i++) {
+        struct json_object *c = json_object_array_get_idx(conditions, i);
+        if (!str_eq(jtext(jget(c, "type", NULL)), "PodScheduled") ||
+            !str_eq(jtext(jget(c, "status", NULL)), "False"))
+            continue;
+        jcopy(m->waiting, sizeof(m->waiting), jget(c, "reason", NULL));
+        jcopy(m->waiting_text, sizeof(m->waiting_text), jget(c, "message", NULL));
+    }
+}
+
+static void take_owner(struct member_view *m, struct json_object *owners)
+{
+    for (size_t i = 0; i < length(owners); i++) {
+        struct json_object *o = json_object_array_get_idx(owners, i);
+        if (jbool(jget(o, "controller", NULL), false) &&
+            str_eq(jtext(jget(o, "kind", NULL)), "StatefulSet"))
+            jcopy(m->set, sizeof(m->set), jget(o, "name", NULL));
+    }
+}
+
+static void take_origin(struct member_view *m, struct json_object *pod)
+{
+    jcopy(m->uid, sizeof(m->uid), jget(pod, "metadata", "uid", NULL));
+    jcopy(m->revision, sizeof(m->revision),
+          jget(pod, "metadata", "labels", "controller-revision-hash", NULL));
+    jcopy(m->stamp, sizeof(m->stamp), jget(pod, "metadata", "annotations", ANNOTATION_STAMP, NULL));
+    jcopy(m->image, sizeof(m->image), jget(cluster_container(pod, NULL), "image", NULL));
+    take_owner(m, jget(pod, "metadata", "ownerReferences", NULL));
+    take_waiting(m, jget(pod, "status", "initContainerStatuses", NULL));
+    take_waiting(m, jget(pod, "status", "containerStatuses", NULL));
+    take_unscheduled(m, jget(pod, "status", "conditions", NULL));
+}
+
 void cluster_take_pods(struct cluster_view *v, struct json_object *podlist)
 {
     struct json_object *items = jget(podlist, "items", NULL);
@@ -247,6 +317,7 @@ void cluster_take_pods(struct cluster_view *v, struct json_object *podlist)
             role_of(jtext(jget(pod, "metadata", "labels", "role", NULL))) == ROLE_PRIMARY;
         jcopy(m->address, sizeof(m->address), jget(pod, "status", "podIP", NULL));
         jcopy(m->node, sizeof(m->node), jget(pod, "spec", "nodeName", NULL));
+        take_origin(m, pod);
         const char *text = jtext(jget(pod, "metadata", "annotations", STATUS_ANNOTATION, NULL));
         struct json_object *st = *text ? jparse(text, strlen(text)) : NULL;
         if (json_object_is_type(st, json_type_object))

@@ -56,6 +56,9 @@ static const struct opt_def opts[OPT_COUNT] = {
                 "the decision in force then: 2026-11-21T08:00:00Z, or how long ago, as 5m", false},
     [OPT_WHAT_IF] = {"what-if", 0, ARG_TEXT, "KEY=VALUE", NULL,
                      "decide the recorded turns with another setting; may be repeated", true},
+    [OPT_IMAGE] = {"image", 0, ARG_TEXT, "IMAGE", NULL, "the image that every member shall run", false},
+    [OPT_CONTAINER] = {"container", 0, ARG_TEXT, "NAME", NULL,
+                       "container of --image (default: kubectl's default one, else postgres)", false},
 };
 
 const enum opt_id global_opts[] = {
@@ -123,6 +126,24 @@ static const struct command commands[] = {
              "accepted; --wait stays until it serves again.",
      .opts = {OPT_WAIT, OPT_FORCE},
      .run = cmd_restart},
+    {.name = "rollout",
+     .operands = "[restart]",
+     .operand_kind = ARG_WORD,
+     .max = 1,
+     .help = "replace the pods one by one: another image, a new template, or a restart",
+     .text = "Replicas first, each until it streams and votes again and commits have the copies that "
+             "they had before; then a switchover to one of them; the old primary last. --image "
+             "changes the StatefulSet's template; `rollout restart` stamps it; without either the "
+             "pods that differ from the template as it is are replaced. Nothing is stored: what is "
+             "left to do is the pods whose revision is not the newest, so after Ctrl-C or a failure "
+             "the same command goes on where it was. A StatefulSet with RollingUpdate is set to "
+             "OnDelete meanwhile, since its controller goes by number; its strategy is put back at "
+             "the end. --timeout is for each member (default 10m). A member that does not come back "
+             "ends the rollout with exit code 1, those after it are not touched; refused (5) is one "
+             "without a primary, of a paused cluster, or with a member that is unwell. --dry-run "
+             "says the order and asks the API server whether it would be allowed.",
+     .opts = {OPT_IMAGE, OPT_CONTAINER, OPT_FORCE, OPT_DRY_RUN},
+     .run = cmd_rollout},
     {.name = "reload",
      .operands = "[POD]",
      .operand_kind = ARG_MEMBER,

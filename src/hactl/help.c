@@ -147,10 +147,13 @@ void help_reference(FILE *f)
 }
 
 /* Words of a '|' list, separated by blanks. */
+/* "a|b" as "a b"; brackets around what may be left out are not part of it. */
 static void put_words(FILE *f, const char *words)
 {
-    for (; *words; words++)
-        fputc(*words == '|' ? ' ' : *words, f);
+    for (; *words; words++) {
+        if (*words != '[' && *words != ']')
+            fputc(*words == '|' ? ' ' : *words, f);
+    }
 }
 
 static void bash_options(FILE *f, const enum opt_id *ids, size_t max)

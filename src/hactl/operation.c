@@ -259,7 +259,7 @@ static void show_progress(struct session *s, const struct intent_result *was,
     fflush(s->out);
 }
 
-static int say_verdict(struct session *s, const struct intent_result *r)
+static void show_verdict(struct session *s, const struct intent_result *r)
 {
     char phases[512];
     struct buf b;
@@ -290,6 +290,12 @@ static int say_verdict(struct session *s, const struct intent_result *r)
             fputc('\n', s->out);
         }
     }
+}
+
+static int say_verdict(struct session *s, const struct intent_result *r, enum follow until)
+{
+    if (until != FOLLOW_QUIET)
+        show_verdict(s, r);
     if (r->state == INTENT_DONE)
         return EXIT_DONE;
     if (r->state == INTENT_REFUSED)
@@ -363,7 +369,8 @@ int operation_follow(struct session *s, const struct intent *in, enum follow unt
         if (look(s, &found, &r, &e)) {
             if (r.id == in->id) {
                 *ret = r;
-                show_progress(s, &was, &r);
+                if (until != FOLLOW_QUIET)
+                    show_progress(s, &was, &r);
                 was = r;
             } else if (found.id != in->id) {
                 return session_fail(s, EXIT_FAILED, NULL,
@@ -374,7 +381,7 @@ int operation_follow(struct session *s, const struct intent *in, enum follow unt
             return session_fail_err(s, "follow the operation", &e);
         }
         if (intent_state_final(ret->state))
-            return say_verdict(s, ret);
+            return say_verdict(s, ret, until);
         if (until == FOLLOW_ACCEPTED && ret->state != INTENT_STATE_NONE) {
             if (people_read(s))
                 fprintf(s->out, "It goes on in the background; `hactl list` shows it.\n");

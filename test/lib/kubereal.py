@@ -27,8 +27,10 @@ BIN = os.path.join(kubebase.ROOT, "test/kubernetes/bin")
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 SERVICE_NET = "10.96.0.0/16"
 # endpointslice: what the Services lead to. serviceaccount: "default" in each namespace.
-# namespace: removal of a namespace removes what is in it.
-CONTROLLERS = "endpointslice-controller,serviceaccount-controller,namespace-controller"
+# namespace: removal of a namespace removes what is in it. statefulset: pods and their revisions, where
+# a test makes a StatefulSet.
+CONTROLLERS = ("endpointslice-controller,serviceaccount-controller,namespace-controller,"
+               "statefulset-controller")
 # Who asked for what and what came of it; no bodies. The controllers, the server itself and the
 # harness are left out: their requests say nothing about the members and are most of all.
 AUDIT_POLICY = """\

@@ -75,6 +75,7 @@ class Member:
         self.log = os.path.join(directory, f"{name}.log")
         self.uid = None
         self.args = []  # of pghad
+        self.programs = None  # directory of another build
         self.proc = None
         self.starts = 0
         self.password = None
@@ -122,7 +123,8 @@ class Member:
             # initdb and postgres refuse uid 0, also that of a user namespace.
             prefix += ["unshare", "-U", "--map-user=1000", "--map-group=1000", "--"]
         with open(self.log, "ab") as log:
-            self.proc = subprocess.Popen([*prefix, f"{sandbox.programs()}/pghad", *self.args],
+            self.proc = subprocess.Popen([*prefix, f"{self.programs or sandbox.programs()}/pghad",
+                                          *self.args],
                                          env=self.environment(), stdin=subprocess.DEVNULL,
                                          stdout=log, stderr=log, cwd="/", start_new_session=True)
         self.starts += 1

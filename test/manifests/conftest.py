@@ -12,7 +12,6 @@ sys.path.insert(0, os.path.join(ROOT, "test", "lib"))
 import kubereal  # noqa: E402
 
 # Beside those of the harness: what turns a StatefulSet into pods.
-CONTROLLERS = kubereal.CONTROLLERS + ",statefulset-controller"
 
 
 def pytest_configure(config):
@@ -55,7 +54,7 @@ def offline():
 
 @pytest.fixture(scope="session")
 def kube():
-    with kubereal.RealKube(controllers=CONTROLLERS, audit=False) as k:
+    with kubereal.RealKube(audit=False) as k:
         for path in os.listdir(os.path.join(os.path.dirname(__file__), "crds")):
             with open(os.path.join(os.path.dirname(__file__), "crds", path)) as f:
                 k.admin.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",

@@ -36,6 +36,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "rbac: needs an API server that enforces Roles")
     config.addinivalue_line("markers", "kind: runs against a deployment on kind as well")
+    config.addinivalue_line("markers", "statefulset: needs the StatefulSet controller")
     if "PGHA_SANDBOX" not in os.environ:
         pytest.exit("run through test/lib/sandbox.py or test/kind/inside (make integration, kind-test)",
                     returncode=4)
@@ -51,8 +52,9 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.option.kube == "devkube":  # it knows tokens, but no Roles
-        items[:] = [i for i in items if i.get_closest_marker("rbac") is None]
+    if config.option.kube == "devkube":  # it knows tokens, but neither Roles nor StatefulSets
+        items[:] = [i for i in items if not (i.get_closest_marker("rbac") or
+                                             i.get_closest_marker("statefulset"))]
     if config.option.kube == "kind":
         items[:] = [i for i in items if i.get_closest_marker("kind")]
 
@@ -69,19 +71,19 @@ class Pool:
         self.cluster, self.key = None, None
         self.made = 0
 
-    def new(self, size=3, options=None, start=True, **more):
+    def new(self, size=3, options=None, start=True, kind=None, **more):
         self.discard()
         self.made += 1
-        c = self.make(self.kube, self.net, f"test-{self.made}", size=size, options=options, **more)
+        c = (kind or self.make)(self.kube, self.net, f"test-{self.made}", size=size, options=options, **more)
         self.cluster = c
         if start:
             c.start()
         return c
 
-    def get(self, size=3, options=None):
-        key = (size, tuple(sorted((options or {}).items())))
+    def get(self, size=3, options=None, kind=None):
+        key = (kind, size, tuple(sorted((options or {}).items())))
         if self.cluster is None or self.key != key:
-            self.new(size, options).wait_healthy()
+            self.new(size, options, kind=kind).wait_healthy()
             self.key = key
         return self.cluster
 

@@ -1,0 +1,596 @@
+/* rollout: pods replaced one by one. What is next is decided in rollout.c from what was just read;
+ * here it is done, followed and told. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/must.h"
+#include "base/str.h"
+#include "hactl/api.h"
+#include "hactl/cluster.h"
+#include "hactl/commands.h"
+#include "hactl/jget.h"
+#include "hactl/operation.h"
+#include "hactl/render.h"
+#include "hactl/rollout.h"
+#include "hactl/session.h"
+
+#define MEMBER_MS 600000 /* of one member, or of one stage between two */
+#define CHANGE_MS 30000  /* one change of an object, with its repetitions */
+#define SWITCH_MS 60000
+#define POLL_MS 200
+#define CANNOT_RUN_MS 10000 /* a registry may have hiccups; what lasts longer ends the rollout */
+#define MERGE "application/merge-patch+json"
+#define STRATEGIC "application/strategic-merge-patch+json"
+
+struct rollout {
+    struct session *s;
+    const char *image; /* NULL = as it is */
+    bool restart, force, people;
+    struct rollout_set set;
+    struct cluster_view v;
+    struct rollout_step step;
+    char old_image[256]; /* what the pods that are not replaced run */
+    struct rollout_how how;
+    int64_t begun_ms, stage_ms; /* of the whole; of what is waited for now */
+    int64_t cannot_run_ms;      /* seen since */
+    char current[HA_NAME_SIZE]; /* the member that is being replaced, "" = none */
+    struct json_object *steps;  /* done, for -o json */
+    int replaced;
+    int32_t write_gap_ms; /* sum of the switchovers; -1 = not measured */
+    char said[720];
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+    interrupted = sig;
+}
+
+/* Once: a second Ctrl-C ends hactl on the spot, which harms nothing either. */
+static void catch_signals(void)
+{
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+static int64_t member_ms(const struct rollout *r)
+{
+    return r->s->args.timeout_ms ? r->s->args.timeout_ms : MEMBER_MS;
+}
+
+/* --- the StatefulSet --- */
+
+static void set_path(const struct rollout *r, const char *name, bool rehearsal, char *dst, size_t size)
+{
+    must(str_format(dst, size, "/apis/apps/v1/namespaces/%s/statefulsets/%s%s",
+                    api_namespace(r->s->api), name, rehearsal ? "?dryRun=All" : ""));
+}
+
+static bool read_set(struct rollout *r, const char *name, struct err *e)
+{
+    struct json_object *o = NULL;
+    char path[320];
+
+    set_path(r, name, false, path, sizeof(path));
+    bool ok = api_call(r->s->api, "GET", path, NULL, r->s->deadline_ms, &o, e) &&
+              rollout_take_set(&r->set, o, r->s->args.value[OPT_CONTAINER], e);
+    json_object_put(o);
+    return ok;
+}
+
+static int fail_access(struct session *s, const char *doing, const struct err *e)
+{
+    if (e->kind == ERR_DENIED)
+        return session_fail(s, EXIT_UNREACHABLE,
+                            "The account of this kubeconfig needs get and patch of the StatefulSet and "
+                            "delete of pods: the Role of operators has them.",
+                            "%s: %s", doing, e->msg);
+    return session_fail_err(s, doing, e);
+}
+
+/* Idempotent, so that one of unknown outcome is simply sent again. Puts o. */
+static bool patch_set(struct rollout *r, const char *type, struct json_object *o, struct err *e)
+{
+    int64_t end_ms = clock_boot_ms() + CHANGE_MS;
+    const char *body = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+    struct json_object *now = NULL;
+    char path[320];
+    bool ok;
+
+    set_path(r, r->set.name, false, path, sizeof(path));
+    while (!(ok = api_patch(r->s->api, path, type, body, end_ms, &now, e)) &&
+           (e->kind == ERR_TRANSIENT || e->kind == ERR_TIMEOUT || e->kind == ERR_CONFLICT) &&
+           clock_boot_ms() < end_ms)
+        api_pause(r->s->api, POLL_MS);
+    ok = ok && rollout_take_set(&r->set, now, r->s->args.value[OPT_CONTAINER], e);
+    json_object_put(now);
+    json_object_put(o);
+    return ok;
+}
+
+static bool delete_pod(struct rollout *r, const struct member_view *m, bool rehearsal, struct err *e)
+{
+    char path[320], body[256];
+
+    /* The uid: a pod that somebody else has replaced meanwhile is another one. */
+    must(str_format(body, sizeof(body),
+                    "{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"preconditions\":{\"uid\":"
+                    "\"%s\"}}", m->uid));
+    must(str_format(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s%s", api_namespace(r->s->api),
+                    m->name, rehearsal ? "?dryRun=All" : ""));
+    return api_call(r->s->api, "DELETE", path, body, clock_boot_ms() + API_REQUEST_MS, NULL, e);
+}
+
+/* --- telling --- */
+
+static const char *seconds(char *dst, size_t size, int64_t ms)
+{
+    (void)str_format(dst, size, "%lld.%lld s", (long long)(ms / 1000), (long long)(ms % 1000 / 100));
+    return dst;
+}
+
+/* In the order in which they are replaced. */
+static void pending_text(const struct rollout *r, bool all, char *dst, size_t size)
+{
+    const struct member_view *p = cluster_primary(&r->v);
+    size_t used = 0;
+
+    dst[0] = '\0';
+    for (size_t i = r->v.n + 1; i-- > 0;) {
+        const struct member_view *m = i > 0 ? &r->v.m[i - 1] : p;
+        if (!m || (i > 0 && m == p) || !m->pod || !str_eq(m->set, r->set.name) ||
+            (!all && !rollout_outdated(&r->set, m)))
+            continue;
+        int n = snprintf(dst + used, size - used, "%s%s%s", used ? ", " : "", m->name,
+                         m == p ? " (primary)" : "");
+        if (n > 0 && (size_t)n < size - used)
+            used += (size_t)n;
+    }
+}
+
+static void add_text(struct json_object *o, const char *key, const char *text)
+{
+    must(json_object_object_add(o, key, json_object_new_string(text)) == 0);
+}
+
+static void add_int(struct json_object *o, const char *key, int64_t v)
+{
+    must(json_object_object_add(o, key, json_object_new_int64(v)) == 0);
+}
+
+static struct json_object *pending_json(const struct rollout *r, bool all)
+{
+    const struct member_view *p = cluster_primary(&r->v);
+    struct json_object *list = json_object_new_array();
+
+    for (size_t i = r->v.n + 1; i-- > 0;) {
+        const struct member_view *m = i > 0 ? &r->v.m[i - 1] : p;
+        if (m && (i == 0 || m != p) && m->pod && str_eq(m->set, r->set.name) &&
+            (all || rollout_outdated(&r->set, m)))
+            json_object_array_add(list, json_object_new_string(m->name));
+    }
+    return list;
+}
+
+static void show_document(struct rollout *r, const char *state, bool all, const char *message)
+{
+    struct json_object *o = json_object_new_object();
+
+    if (r->people) {
+        json_object_put(o);
+        return;
+    }
+    add_text(o, "state", state);
+    add_text(o, "statefulset", r->set.name);
+    add_text(o, "revision", r->set.revision);
+    add_text(o, "image", r->set.image);
+    must(json_object_object_add(o, "steps", json_object_get(r->steps)) == 0);
+    must(json_object_object_add(o, "pending", pending_json(r, all)) == 0);
+    if (r->write_gap_ms >= 0)
+        add_int(o, "write_gap_ms", r->write_gap_ms);
+    add_int(o, "total_ms", clock_boot_ms() - r->begun_ms);
+    add_text(o, "message", message);
+    render_document(r->s, o);
+}
+
+static struct json_object *add_step(struct rollout *r, const char *action, const char *member,
+                                    int64_t ms)
+{
+    struct json_object *o = json_object_new_object();
+
+    add_text(o, "action", action);
+    add_text(o, "member", member);
+    add_int(o, "ms", ms);
+    must(json_object_array_add(r->steps, o) == 0);
+    return o;
+}
+
+/* What holds now and what to do, whatever ended it. */
+static int stop(struct rollout *r, const char *state, int code, const char *why)
+{
+    char rest[512], going[80] = "", hint[1024], back[300] = "";
+
+    pending_text(r, false, rest, sizeof(rest));
+    if (r->current[0])
+        (void)str_format(going, sizeof(going), "%s has the new template. ", r->current);
+    if (r->old_image[0] && !str_eq(r->old_image, r->set.image))
+        (void)str_format(back, sizeof(back), " Back: hactl rollout --image %s", r->old_image);
+    snprintf(hint, sizeof(hint), "%s%s%s%s%sThe same command goes on from here.%s", going,
+             rest[0] ? "Not touched: " : "", rest, rest[0] ? ". " : "",
+             r->set.put_aside[0] ? "The StatefulSet stays OnDelete until the rollout is complete. " : "",
+             back);
+    session_fail(r->s, code, hint, "rollout %s: %s", state, why);
+    show_document(r, state, false, why);
+    return code;
+}
+
+/* --- one stage after the other --- */
+
+/* Reads all again. Errors of one reading are no end: API servers are replaced, too. */
+static bool look(struct rollout *r, char *why, size_t size)
+{
+    struct session *s = r->s;
+    FILE *err = s->err;
+    char *text = NULL;
+    size_t n = 0;
+    struct err e;
+
+    s->deadline_ms = clock_boot_ms() + API_REQUEST_MS;
+    must((s->err = open_memstream(&text, &n)) != NULL);
+    bool ok = cluster_gather(s, &r->v, true) == EXIT_DONE;
+    fclose(s->err);
+    s->err = err;
+    if (!ok)
+        snprintf(why, size, "%.*s", (int)strcspn(text, "\n"), text);
+    free(text);
+    if (ok && !read_set(r, r->set.name, &e)) {
+        snprintf(why, size, "read the StatefulSet: %s", e.msg);
+        ok = false;
+    }
+    return ok;
+}
+
+static int replace(struct rollout *r, const struct member_view *m)
+{
+    struct err e;
+
+    if (r->people) {
+        fprintf(r->s->out, "%s (%s): replaced\n", m->name, r->step.text.why);
+        fflush(r->s->out);
+    }
+    r->stage_ms = clock_boot_ms();
+    r->cannot_run_ms = 0;
+    r->said[0] = '\0';
+    if (!delete_pod(r, m, false, &e)) {
+        bool again = e.kind == ERR_CONFLICT || e.kind == ERR_NOT_FOUND || e.kind == ERR_TRANSIENT ||
+                     e.kind == ERR_TIMEOUT;
+        return again ? EXIT_DONE : fail_access(r->s, "delete the pod", &e);
+    }
+    must(str_copy(r->current, sizeof(r->current), m->name));
+    return EXIT_DONE;
+}
+
+static int hand_over(struct rollout *r, const struct member_view *to)
+{
+    struct intent in = {.kind = INTENT_SWITCHOVER};
+    struct intent_result result;
+    const struct member_view *from = cluster_primary(&r->v);
+    int64_t begun_ms = clock_boot_ms();
+    int rc;
+
+    must(from && str_copy(in.target.s, sizeof(in.target.s), to->name));
+    if (r->people) {
+        fprintf(r->s->out, "switchover from %s to %s\n", from->name, to->name);
+        fflush(r->s->out);
+    }
+    r->s->deadline_ms = begun_ms + SWITCH_MS;
+    if ((rc = operation_give(r->s, &in)) == EXIT_DONE)
+        rc = operation_follow(r->s, &in, FOLLOW_QUIET, &result);
+    r->stage_ms = clock_boot_ms();
+    if (rc != EXIT_DONE)
+        return stop(r, "stopped", rc, "the switchover was not done");
+    struct json_object *o = add_step(r, "switchover", to->name, r->stage_ms - begun_ms);
+    if (result.write_gap_ms >= 0) {
+        add_int(o, "write_gap_ms", result.write_gap_ms);
+        r->write_gap_ms += result.write_gap_ms;
+    } else {
+        r->write_gap_ms = -1;
+    }
+    if (r->people && result.write_gap_ms >= 0)
+        fprintf(r->s->out, "  %s is primary, no write for %d ms\n", to->name, result.write_gap_ms);
+    return EXIT_DONE;
+}
+
+static void note_back(struct rollout *r)
+{
+    const struct member_view *m = cluster_find(&r->v, r->current);
+    char t[32], why[256];
+
+    if (!m || rollout_outdated(&r->set, m) || rollout_unwell(&r->v, m, why, sizeof(why)))
+        return;
+    int64_t now = clock_boot_ms(), ms = now - r->stage_ms;
+    add_step(r, "replace", m->name, ms);
+    r->replaced++;
+    r->stage_ms = now;
+    r->current[0] = '\0';
+    if (r->people)
+        fprintf(r->s->out, "  %s %s after %s\n", m->name,
+                m == cluster_primary(&r->v) ? "is primary again" : "streams and votes again",
+                seconds(t, sizeof(t), ms));
+}
+
+/* An exit code when it lasts too long, -1 to go on. */
+static int wait_more(struct rollout *r, const char *who, const char *why)
+{
+    const struct member_view *m = r->step.m;
+    int64_t now = clock_boot_ms();
+    char text[720], t[32];
+
+    snprintf(text, sizeof(text), "%s%s%s", who, *who ? " " : "", why);
+    if (r->people && !str_eq(text, r->said)) {
+        fputs("  waiting: ", r->s->out);
+        put_clean(r->s->out, text);
+        fputc('\n', r->s->out);
+        fflush(r->s->out);
+    }
+    must(str_copy(r->said, sizeof(r->said), text));
+    if (m && rollout_cannot_run(m) && !rollout_outdated(&r->set, m)) {
+        if (r->cannot_run_ms == 0)
+            r->cannot_run_ms = now;
+        if (now - r->cannot_run_ms >= CANNOT_RUN_MS)
+            return stop(r, "stopped", EXIT_FAILED, text);
+    } else if (!m || !m->waiting[0]) {
+        r->cannot_run_ms = 0;
+    }
+    if (now - r->stage_ms < member_ms(r))
+        return -1;
+    char late[800];
+    snprintf(late, sizeof(late), "%s, for %s", text, seconds(t, sizeof(t), now - r->stage_ms));
+    return stop(r, "stopped", EXIT_FAILED, late);
+}
+
+static int complete(struct rollout *r)
+{
+    char t[32], names[512];
+    struct err e;
+
+    if (r->set.put_aside[0] && !patch_set(r, MERGE, rollout_restore_patch(&r->set), &e))
+        return fail_access(r->s, "put the update strategy back", &e);
+    show_document(r, "done", false, "");
+    if (!r->people)
+        return EXIT_DONE;
+    if (r->replaced == 0) {
+        pending_text(r, true, names, sizeof(names));
+        fprintf(r->s->out, "nothing to do: %s run revision %s\n", names, r->set.revision);
+        return EXIT_DONE;
+    }
+    fprintf(r->s->out, "%srollout done%s: %d %s in %s", color_on(r->s, "32"), color_off(r->s),
+            r->replaced, r->replaced == 1 ? "member" : "members",
+            seconds(t, sizeof(t), clock_boot_ms() - r->begun_ms));
+    if (r->write_gap_ms >= 0)
+        fprintf(r->s->out, ", no write for %d ms", r->write_gap_ms);
+    fputc('\n', r->s->out);
+    return EXIT_DONE;
+}
+
+/* One look and what follows from it: an exit code, -1 to go on. */
+static int advance(struct rollout *r)
+{
+    char why[640];
+    int rc;
+
+    if (!look(r, why, sizeof(why))) {
+        r->step = (struct rollout_step){.act = ROLLOUT_WAIT};
+        return wait_more(r, "", why);
+    }
+    if (r->v.has_record && r->v.record.w > r->how.w)
+        r->how.w = r->v.record.w;
+    rollout_next(&r->set, &r->v, &r->how, &r->step);
+    if (r->current[0])
+        note_back(r);
+    switch (r->step.act) {
+    case ROLLOUT_COMPLETE:
+        return complete(r);
+    case ROLLOUT_REPLACE:
+        if (r->step.m == cluster_primary(&r->v))
+            r->write_gap_ms = -1;
+        rc = replace(r, r->step.m);
+        return rc == EXIT_DONE ? -1 : rc;
+    case ROLLOUT_SWITCH:
+        rc = hand_over(r, r->step.m);
+        return rc == EXIT_DONE ? -1 : rc;
+    case ROLLOUT_WAIT:
+        return wait_more(r, r->step.m ? r->step.m->name : "", r->step.text.why);
+    case ROLLOUT_STUCK:
+        break;
+    }
+    snprintf(why, sizeof(why), "%s %s", r->step.m ? r->step.m->name : "", r->step.text.why);
+    return stop(r, "stopped", EXIT_REFUSED, why);
+}
+
+static int roll(struct rollout *r)
+{
+    int rc;
+
+    r->stage_ms = clock_boot_ms();
+    for (;;) {
+        if (interrupted)
+            return stop(r, "interrupted", EXIT_FAILED,
+                        r->current[0] ? "the member that is being replaced comes back by itself"
+                                      : "every member runs");
+        if ((rc = advance(r)) >= 0)
+            return rc;
+        if (!interrupted)
+            api_pause(r->s->api, POLL_MS);
+    }
+}
+
+/* --- the beginning --- */
+
+static const char *stamp_now(char *dst, size_t size)
+{
+    return stamp_text(dst, size, clock_wall_us() / 1000000);
+}
+
+/* The API server says beforehand what it would refuse: rights, admission, an impossible image. */
+static int rehearse(struct rollout *r, struct json_object *patch)
+{
+    char path[320];
+    struct err e;
+
+    if (patch) {
+        set_path(r, r->set.name, true, path, sizeof(path));
+        if (!api_patch(r->s->api, path, STRATEGIC,
+                       json_object_to_json_string_ext(patch, JSON_C_TO_STRING_PLAIN),
+                       r->s->deadline_ms, NULL, &e))
+            return e.kind == ERR_INVALID
+                       ? session_fail(r->s, EXIT_REFUSED, NULL, "rollout refused: %s", e.msg)
+                       : fail_access(r->s, "change the StatefulSet", &e);
+    }
+    for (size_t i = 0; i < r->v.n; i++) {
+        const struct member_view *m = &r->v.m[i];
+        if (!m->pod || m->terminating || !str_eq(m->set, r->set.name))
+            continue;
+        if (!delete_pod(r, m, true, &e) && e.kind == ERR_DENIED)
+            return fail_access(r->s, "delete a pod", &e);
+        break;
+    }
+    return EXIT_DONE;
+}
+
+static bool ask(struct rollout *r, bool all)
+{
+    char names[512], question[640];
+
+    if (r->force)
+        return true;
+    pending_text(r, all, names, sizeof(names));
+    snprintf(question, sizeof(question), "Replace %s, one by one?", names);
+    return session_confirm(r->s, question);
+}
+
+static void say_plan(struct rollout *r, bool all, bool dry)
+{
+    const struct member_view *p = cluster_primary(&r->v);
+    char names[512];
+
+    if (!r->people)
+        return;
+    pending_text(r, all, names, sizeof(names));
+    fprintf(r->s->out, "StatefulSet %s (%s)", r->set.name,
+            r->set.on_delete ? "OnDelete" : "RollingUpdate, OnDelete until the end");
+    if (r->image && !str_eq(r->image, r->set.image))
+        fprintf(r->s->out, ": %s -> %s", r->set.image, r->image);
+    fprintf(r->s->out, "\n%s: %s\n", dry ? "dry run, nothing was changed; in this order" : "in this order",
+            names[0] ? names : "nobody");
+    size_t copies = 0;
+    for (uint8_t i = 0; i < r->v.record.n; i++)
+        copies += r->v.record.m[i].in_v && p && !str_eq(r->v.record.m[i].name.s, p->name);
+    if (r->v.has_record && r->v.record.w > 0 && r->v.record.w >= copies && names[0])
+        fprintf(r->s->out, "note: every commit waits for all %zu standbys, so writes wait while one is "
+                           "away: replication.degrade_after, for the whole time with strict\n", copies);
+}
+
+static int begin(struct rollout *r)
+{
+    struct json_object *patch = NULL;
+    struct rollout_text t = {0};
+    char stamp[40], why[256];
+    struct err e;
+    bool stamped = r->restart && !rollout_restart_open(&r->set, &r->v);
+    bool fresh = stamped || (r->image && !str_eq(r->image, r->set.image));
+    bool dry = args_has(&r->s->args, OPT_DRY_RUN);
+    int rc;
+
+    if (!rollout_allowed(&r->set, &r->v, r->force, fresh, &t))
+        return session_fail(r->s, EXIT_REFUSED, t.hint, "rollout refused, nothing was changed: %s",
+                            t.why);
+    r->how = (struct rollout_how){
+        .w = r->v.has_record ? r->v.record.w : 0,
+        .unwell_first = rollout_unwell_one(&r->set, &r->v, fresh, why, sizeof(why)) != NULL,
+        .in_place = r->force,
+    };
+    if (fresh)
+        patch = rollout_template_patch(&r->set, r->image, stamped ? stamp_now(stamp, sizeof(stamp))
+                                                                  : NULL);
+    bool some = fresh || rollout_pending(&r->set, &r->v) > 0;
+    if (some || dry)
+        say_plan(r, fresh, dry);
+    rc = some ? rehearse(r, patch) : EXIT_DONE;
+    if (rc == EXIT_DONE && dry)
+        show_document(r, "planned", fresh, "");
+    if (rc == EXIT_DONE && !dry && some && !ask(r, fresh))
+        rc = r->s->in_tty ? session_fail(r->s, EXIT_FAILED, NULL, "not confirmed, nothing was done")
+                          : EXIT_USAGE;
+    if (rc != EXIT_DONE || dry) {
+        json_object_put(patch);
+        return rc;
+    }
+    catch_signals();
+    r->begun_ms = clock_boot_ms();
+    /* Before the template: a controller that goes by number would begin at once. */
+    if (some && !r->set.on_delete && !patch_set(r, MERGE, rollout_strategy_patch(&r->set), &e)) {
+        json_object_put(patch);
+        return fail_access(r->s, "set the update strategy", &e);
+    }
+    if (patch && !patch_set(r, STRATEGIC, patch, &e))
+        return fail_access(r->s, "change the template", &e);
+    return roll(r);
+}
+
+static int start(struct rollout *r)
+{
+    struct err e;
+    int rc = cluster_gather(r->s, &r->v, true);
+
+    if (rc != EXIT_DONE)
+        return rc;
+    const char *name = rollout_set_name(&r->v);
+    if (!*name)
+        return session_fail(r->s, EXIT_FAILED, "`kubectl get pods` shows who owns them.",
+                            "no pod of cluster %s belongs to a StatefulSet", r->s->cluster);
+    if (!read_set(r, name, &e))
+        return e.kind == ERR_INVALID ? session_fail(r->s, EXIT_USAGE, NULL, "%s", e.msg)
+                                     : fail_access(r->s, "read the StatefulSet", &e);
+    must(str_copy(r->old_image, sizeof(r->old_image), r->set.image));
+    for (size_t i = 0; i < r->v.n; i++) {
+        if (rollout_outdated(&r->set, &r->v.m[i]) && r->v.m[i].image[0])
+            must(str_copy(r->old_image, sizeof(r->old_image), r->v.m[i].image));
+    }
+    return begin(r);
+}
+
+int cmd_rollout(struct session *s)
+{
+    struct rollout *r;
+    int rc;
+
+    if (s->args.operands && !str_eq(s->args.operand[0], "restart"))
+        return session_fail(s, EXIT_USAGE, "See hactl help rollout.",
+                            "rollout: \"%.60s\" is not restart", s->args.operand[0]);
+    if (s->args.operands && args_has(&s->args, OPT_IMAGE))
+        return session_fail(s, EXIT_USAGE, "Another image restarts every member anyway.",
+                            "rollout: either restart or --image");
+    if ((rc = session_connect(s)) != EXIT_DONE)
+        return rc;
+    if (api_is_socket(s->api))
+        return session_fail(s, EXIT_USAGE, "Run it without --socket.",
+                            "rollout goes through the Kubernetes API");
+    must((r = calloc(1, sizeof(*r))) && (r->steps = json_object_new_array()));
+    r->s = s;
+    r->image = s->args.value[OPT_IMAGE];
+    r->restart = s->args.operands > 0;
+    r->force = args_has(&s->args, OPT_FORCE);
+    r->people = s->output == OUTPUT_TABLE || s->output == OUTPUT_WIDE;
+    s->deadline_ms = clock_boot_ms() + CHANGE_MS;
+    rc = start(r);
+    json_object_put(r->steps);
+    free(r);
+    return rc;
+}
