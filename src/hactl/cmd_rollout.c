@@ -20,6 +20,7 @@
 #define MEMBER_MS 600000 /* of one member, or of one stage between two */
 #define CHANGE_MS 30000  /* one change of an object, with its repetitions */
 #define SWITCH_MS 60000
+#define SETTLE_MS 5000 /* at the beginning: what is unwell only for a moment is no reason to refuse */
 #define POLL_MS 200
 #define CANNOT_RUN_MS 10000 /* a registry may have hiccups; what lasts longer ends the rollout */
 #define MERGE "application/merge-patch+json"
@@ -118,12 +119,13 @@ static bool delete_pod(struct rollout *r, const struct member_view *m, bool rehe
 {
     char path[320], body[256];
 
-    /* The uid: a pod that somebody else has replaced meanwhile is another one. */
+    /* The uid: a pod that somebody else has replaced meanwhile is another one. All in the body: with
+     * one the API server does not look at the query, and a rehearsal there would be the real thing. */
     must(str_format(body, sizeof(body),
-                    "{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"preconditions\":{\"uid\":"
-                    "\"%s\"}}", m->uid));
-    must(str_format(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s%s", api_namespace(r->s->api),
-                    m->name, rehearsal ? "?dryRun=All" : ""));
+                    "{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",%s\"preconditions\":{"
+                    "\"uid\":\"%s\"}}", rehearsal ? "\"dryRun\":[\"All\"]," : "", m->uid));
+    must(str_format(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", api_namespace(r->s->api),
+                    m->name));
     return api_call(r->s->api, "DELETE", path, body, clock_boot_ms() + API_REQUEST_MS, NULL, e);
 }
 
@@ -544,7 +546,7 @@ static int begin(struct rollout *r)
     return roll(r);
 }
 
-static int start(struct rollout *r)
+static int gather(struct rollout *r)
 {
     struct err e;
     int rc = cluster_gather(r->s, &r->v, true);
@@ -563,7 +565,20 @@ static int start(struct rollout *r)
         if (rollout_outdated(&r->set, &r->v.m[i]) && r->v.m[i].image[0])
             must(str_copy(r->old_image, sizeof(r->old_image), r->v.m[i].image));
     }
-    return begin(r);
+    return EXIT_DONE;
+}
+
+/* Reads the cluster until nobody is unwell or it has lasted. */
+static int start(struct rollout *r)
+{
+    int64_t end_ms = clock_boot_ms() + SETTLE_MS;
+    char why[256];
+    int rc;
+
+    while ((rc = gather(r)) == EXIT_DONE && clock_boot_ms() < end_ms &&
+           rollout_unwell_one(&r->set, &r->v, true, why, sizeof(why)))
+        api_pause(r->s->api, POLL_MS);
+    return rc == EXIT_DONE ? begin(r) : rc;
 }
 
 int cmd_rollout(struct session *s)

@@ -188,6 +188,7 @@ def test_refusals_and_dry_run_change_nothing(cluster):
     r = cluster.hactl("rollout", "--image", "pghad:9", "--container", "web", "--force", check=2)
     assert "web" in r.stderr
     cluster.hactl("rollout", "restart", "--image", "pghad:9", check=2)
+    uids = {p["metadata"]["uid"] for p in cluster.kube.admin.list("pods", cluster.ns)}
     cluster.hactl("rollout", "--image", "pghad:9", check=2)  # nobody to ask
     cluster.hactl("pause", "--wait", check=0)
     try:
@@ -197,3 +198,4 @@ def test_refusals_and_dry_run_change_nothing(cluster):
         cluster.hactl("resume", "--wait", check=0)
     assert cluster.set()["metadata"]["generation"] == before["metadata"]["generation"]
     assert cluster.deleted == []
+    assert {p["metadata"]["uid"] for p in cluster.kube.admin.list("pods", cluster.ns)} == uids
