@@ -29,7 +29,7 @@ $(B)/ha-writer: test/lib/writer.c $(call lib,base)
 check: $(UNIT) ## unit tests (cmocka), with the number of tests
 	$(Q)tools/run-units $(UNIT)
 
-SYSTEM := $(PROGRAMS) $(B)/devkube $(B)/ha-writer
+SYSTEM := $(PROGRAMS) $(NEXT)/pghad-agent $(B)/devkube $(B)/ha-writer
 
 check-demo: build-demo need-python ## the demo at a terminal: its printed commands, every way to end it
 	$(Q)tools/run-pytest env PGHA_BUILD=$(abspath $(B)) $(PYTEST) -q test/demo

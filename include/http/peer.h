@@ -2,7 +2,8 @@
  *
  * Every message carries `Authorization: Bearer <cluster token>`; without it the answer is 401 and
  * nothing is read. Both codecs are strict and bounded: a missing field, a wrong type or a number out
- * of range rejects the message; unknown fields are ignored, so that versions can be mixed.
+ * of range rejects the message. A newer version is accepted and unknown fields are ignored, so that
+ * members of one release and of the next can be mixed (docs/decisions/0022).
  *
  * STATE is answered at once from the published state. VOTE and PROMISE wait until the agent has
  * acted: it finds them with peer_server_pending and answers with peer_server_answer. After

@@ -8,7 +8,12 @@
 #include "base/jw.h"
 #include "base/str.h"
 
+/* Raised with each field that is added; a newer one is read as if it were ours. A field is never
+ * taken away, and its words and meaning stay: a change of those is another field. */
 #define VERSION 1
+/* Messages of older versions lack what we need. Raised only when no member of such a release can be
+ * left: two releases after a field was added it may be required. */
+#define VERSION_OLDEST 1
 #define DEPTH_MAX 4
 #define PROMISE_MAX_MS 3600000
 
@@ -210,8 +215,8 @@ static struct json_object *parse(const char *text, size_t len, struct err *e)
 
 static void check_version(struct reader *r)
 {
-    if (get_number(r, "v", 1000000) != VERSION)
-        fail(r, "v", "is a version of the protocol that is not ours");
+    if (get_number(r, "v", 1000000) < VERSION_OLDEST)
+        fail(r, "v", "is a version of the protocol that is too old");
 }
 
 bool peer_request_decode(const char *text, size_t len, struct peer_request *ret, struct err *e)

@@ -2,9 +2,9 @@
 """Deliberate defects, one at a time, and who notices.
 
 Each entry of the list is applied to a copy of its file; only that file is compiled anew, linked with
-the unchanged objects, and shown to the checks of the core: rule check, unit tests, simulator. The
-first that fails has killed the mutant. A mutant that nobody kills is a hole in the checks, and the
-run fails; so does a list whose text is no longer found in the code.
+the unchanged objects, and shown to the checks of the core and of the peer protocol: rule check, unit
+tests, simulator. The first that fails has killed the mutant. A mutant that nobody kills is a hole in
+the checks, and the run fails; so does a list whose text is no longer found in the code.
 
     run.py --cc gcc --build DIR [--only NAME,...] [--layers rules,unit,sim] [--jobs N] [--list]
     run.py --shrink NAME,...   # the simulator finds each and reduces the episode to fewer faults
@@ -23,7 +23,12 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 LIST = os.path.join(ROOT, "test/mutants/list")
 FLAGS = ["-std=gnu17", "-O2", "-w", "-Iinclude", "-Isrc/core", "-Itest/sim", "-Itest/lib",
          "-D_GNU_SOURCE"]
-UNITS = ["test_core", "test_core_mutants"]
+# Unit tests: what is linked with them.
+UNITS = {
+    "test_core": (["core", "base"], []),
+    "test_core_mutants": (["core", "base"], []),
+    "test_peer_versions": (["codec", "base"], ["-ljson-c"]),
+}
 BASE = ["page", "clock", "fd", "must", "str", "err", "log", "buf", "jw"]
 
 # How far the simulator looks before it gives a mutant up: options, first seed, last seed.
@@ -95,6 +100,7 @@ class Builder:
             "core": self.sources("src/core"),
             "sim": self.sources("test/sim"),
             "rules": ["test/exhaustive/check_rules.c"],
+            "codec": ["src/http/peer_codec.c"],
             "base": [f"src/base/{b}.c" for b in BASE],
         }
         for u in UNITS:
@@ -136,12 +142,12 @@ class Builder:
             self.compile(source, objects[source], copy)
         programs = {}
         for name, parts in (("rules", ["rules", "core"]), ("sim", ["sim", "core"]),
-                            *((u, [u, "core", "base"]) for u in UNITS)):
+                            *((u, [u, *UNITS[u][0]]) for u in UNITS)):
             sources = [s for p in parts for s in self.parts[p]]
             if texts and not any(s in texts for s in sources):
                 continue
             programs[name] = os.path.join(where, name)
-            libs = ["-lcmocka"] if name in UNITS else []
+            libs = [*UNITS[name][1], "-lcmocka"] if name in UNITS else []
             self.run(self.cc, "-o", programs[name],
                      *(objects.get(s, self.object_of(s)) for s in sources), *libs)
         return programs

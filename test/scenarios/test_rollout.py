@@ -199,3 +199,38 @@ def test_refusals_and_dry_run_change_nothing(cluster):
     assert cluster.set()["metadata"]["generation"] == before["metadata"]["generation"]
     assert cluster.deleted == []
     assert {p["metadata"]["uid"] for p in cluster.kube.admin.list("pods", cluster.ns)} == uids
+
+
+def test_mixed_versions(cluster):
+    """Half a rollout to a release with a newer peer protocol; a failover between old and new."""
+    p = cluster.primary()
+    old = cluster.set()["spec"]["template"]["spec"]["containers"][0]["image"]
+    expected = by_role(cluster, p)
+
+    def newer():
+        return {m.name for m in cluster.members
+                if [q for q in m.processes() if "/next/" in q.title]}
+
+    with cluster.load() as load:
+        run = rollout(cluster, "--image", NEXT)
+        wait.until(lambda: cluster.deleted, 60, "the first pod to be deleted")
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=30)
+        assert run.returncode == 1, out + err
+        assert cluster.wait_healthy() is p and newer() == {expected[0]}
+        # An election needs the report of each of the two that are left, one old and one new.
+        p.kill()
+        load.wait_writes(30)
+        new = cluster.primary()
+        assert new is not p
+        p.start()
+        cluster.wait_healthy()
+        cluster.hactl("rollout", "--image", NEXT, "--force", check=0, timeout_s=180)
+        load.wait_writes(10)
+        assert newer() == {m.name for m in cluster.members}
+        cluster.hactl("rollout", "--image", old, "--force", check=0, timeout_s=180)
+        load.wait_writes(10)
+        assert newer() == set()
+    updated(cluster)
+    cluster.wait_healthy()
+    cluster.verify()

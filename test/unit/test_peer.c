@@ -95,7 +95,7 @@ static void codec__mistakes__refused(void **state)
 {
     (void)state;
     static const char *const edits[][2] = {
-        {"\"v\":1", "\"v\":2"},
+        {"\"v\":1", "\"v\":0"},
         {"\"v\":1", "\"v\":\"1\""},
         {"\"v\":1,", ""},
         {"\"name\":\"pg-0\"", "\"name\":\"\""},
