@@ -74,7 +74,8 @@ class Pool:
     def new(self, size=3, options=None, start=True, kind=None, **more):
         self.discard()
         self.made += 1
-        c = (kind or self.make)(self.kube, self.net, f"test-{self.made}", size=size, options=options, **more)
+        make = kind or self.make
+        c = make(self.kube, self.net, f"test-{self.made}", size=size, options=options, **more)
         self.cluster = c
         if start:
             c.start()
