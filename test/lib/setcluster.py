@@ -14,6 +14,7 @@ import threading
 import yaml
 
 import kubebase
+import rbac
 import sandbox
 import wait
 from cluster import Cluster, Kubelet
@@ -22,7 +23,6 @@ from kubeclient import ApiError
 from member import Member
 
 PERIOD_S = 0.1
-ROLES = os.path.join(kubebase.ROOT, "k8s/base/access.yaml")
 SET = os.path.join(kubebase.ROOT, "k8s/base/statefulset.yaml")
 
 
@@ -123,27 +123,12 @@ class SetCluster(Cluster):
         self.mark("start", f"StatefulSet of {self.size} on {self.kube.backend}")
         self._secrets()
         self.kube.install(self.ns, self.name)
-        self._operator()
+        self.kubeconfig = self.kube.write_kubeconfig(
+            os.path.join(self.dir, "kubeconfig"), self.ns,
+            token=self.kube.add_person(self.ns, self.name, rbac.OPERATOR))
         self.kubelet = SetKubelet(self)
         self.kube.admin.create("statefulsets", self.ns, self._set())
         return self
-
-    def _operator(self):
-        with open(ROLES) as f:
-            for role in yaml.safe_load_all(f):
-                role["metadata"]["namespace"] = self.ns
-                self.kube.admin.ensure("roles", self.ns, role)
-        admin, name = self.kube.admin, f"{self.name}-operator"
-        admin.ensure("serviceaccounts", self.ns, {"metadata": {"name": "oncall"}})
-        admin.ensure("rolebindings", self.ns, {
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": "oncall", "namespace": self.ns}]})
-        token = admin.create("serviceaccounts", self.ns, {
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
-            name="oncall", sub="token")["status"]["token"]
-        self.kubeconfig = self.kube.write_kubeconfig(os.path.join(self.dir, "kubeconfig"), self.ns,
-                                                     token=token)
 
     def _set(self):
         with open(SET) as f:
