@@ -434,7 +434,12 @@ static void merge_record(struct cluster_view *v)
 static void judge_member(struct cluster_view *v, const struct member_view *m, bool is_primary)
 {
     if (!m->pod)
-        alarm_add(v, "%s is in the member list but has no pod", m->name);
+        alarm_add(v, v->has_record && v->record.sealed && m->in_v
+                         ? "%s is in the member list but has no pod; it stays listed while the primary "
+                           "is sealed, also if it was scaled away"
+                         : "%s is in the member list but has no pod; one that was scaled away leaves "
+                           "the list after replication.leave_after",
+                  m->name);
     else if (m->source == SOURCE_NONE)
         alarm_add(v, "%s has not reported yet", m->name);
     else if (m->role == ROLE_PRIMARY && !is_primary)
