@@ -33,8 +33,8 @@ BASE = ["page", "clock", "fd", "must", "str", "err", "log", "buf", "jw"]
 
 # How far the simulator looks before it gives a mutant up: options, first seed, last seed.
 BOUND = [
-    ("", 1, 250), ("--members 2", 1, 150), ("--members 5", 1, 60), ("--strict", 1, 100),
-    ("--mode async", 1, 60), ("", 251, 500),
+    ("", 1, 1000), ("--members 2", 1, 600), ("--members 5", 1, 250), ("--strict", 1, 400),
+    ("--mode async", 1, 250), ("", 1001, 2000),
 ]
 
 

@@ -8,7 +8,7 @@ const char *const fault_names[F_COUNT] = {
     "lease-emptied", "lease-bare", "lease-restored", "state-deleted", "switchover",
     "switchover-to", "failover", "restart", "reinit", "intent-late", "vm-pause", "trap",
     "rollback", "damage", "foreign", "promoted", "lag", "tagged-leads",
-    "pause", "k", "mode", "tags", "profile", "grow",
+    "pause", "k", "mode", "tags", "profile", "grow", "settings",
 };
 
 static void profile(struct settings *s, bool fast)
@@ -197,8 +197,12 @@ static void fault_process(struct member *m, enum fault_kind k)
         }
         break;
     case F_PROMOTED: /* nobody's upstream: what it writes reaches, and is confirmed by, all who follow it */
-        if (may_lose(m) && !followed(m) && m->volume != W.lease.record.writer && m->proc == PG_RUNNING && m->recovery && m->answers && W.by_hand < 100)
+        if (may_lose(m) && !followed(m) && m->volume != W.lease.record.writer &&
+            m->proc == PG_RUNNING && m->recovery && m->answers && W.by_hand < 100)
             promoted_by_hand(m);
+        break;
+    case F_SETTINGS:
+        m->settings_low = m->proc == PG_RUNNING && m->recovery && m->st.rx;
         break;
     case F_LAG:
         m->lags_until = W.now + between(500, 10000);
@@ -367,6 +371,8 @@ static void fault_operator(struct member *m, enum fault_kind k)
         spread_settings();
         break;
     case F_MODE:
+        if (W.modes && beyond_promises())
+            break; /* without confirmations no loss is covered */
         if (W.modes)
             W.set.mode = W.set.mode == REPL_ASYNC ? REPL_QUORUM : REPL_ASYNC;
         else if (W.set.mode != REPL_ASYNC)

@@ -135,6 +135,7 @@ static void view_pg(struct member *m, struct pg *g)
                        ? TRI_YES
                        : TRI_NO;
     g->wal_unread = m->unread > 0 && m->accounted && m->proc == PG_RUNNING && m->recovery;
+    g->settings_low = m->settings_low;
     g->reached_ms = m->up_local;
     g->local_timeline = m->tl;
     g->frozen_epoch = m->frozen_epoch;

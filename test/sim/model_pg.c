@@ -17,6 +17,7 @@ void server_gone(struct member *m, bool crashed)
     m->recovery = true;
     m->promote_at_ms = m->promoted_local = m->checkpoint_at_ms = m->gate_at_ms = 0;
     m->frozen_epoch = 0;
+    m->settings_low = false;
     m->st.rx = false;
     m->follows = 0;
     m->proof_lsn = 0;
@@ -270,6 +271,10 @@ void check_kept(const struct member *m, const char *when)
 
 static void promoted(struct member *m)
 {
+    if (m->settings_low) { /* recovery ends with an error where it was paused */
+        server_gone(m, true);
+        return;
+    }
     m->promote_at_ms = 0;
     m->recovery = false;
     m->len -= m->unread; /* what recovery has not read is not part of the new timeline */
@@ -305,6 +310,8 @@ static void gate_run(struct member *m)
     if (!m->admitted || m->recovery)
         return;
     TRACE(m, "ADMITS clients at %" PRIu64, m->len);
+    if (m->zombie_until > W.now)
+        return; /* it goes on with what it had begun before a pause that no clock showed */
     /* A member that thaws past its deadline may still carry out what it had begun until its guard
      * runs: nothing is acknowledged then (checked elsewhere), and nobody new was let in by a right. */
     if (m->local < m->page_deadline)

@@ -59,7 +59,7 @@ enum fault_kind {
     F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
     F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
     F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_DAMAGE, F_FOREIGN, F_PROMOTED, F_LAG, F_TAGGED_LEADS,
-    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_COUNT,
+    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_SETTINGS, F_COUNT,
 };
 
 enum api_mode { API_UP, API_SILENT, API_REFUSES, API_ERRORS };
@@ -113,6 +113,7 @@ struct member {
     uint64_t len; /* of its log */
     uint64_t unread; /* last entries that the server does not see in this life */
     int unread_lives;
+    bool settings_low; /* replay stands still in this life: the primary's settings need more */
     uint32_t tl;
     /* server */
     enum pg_process proc;

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""The simulator itself: deterministic, resumable, strict about its options.
+
+    check.py SIM
+
+Prints one line for each check that failed; the number of checks is in the last line.
+"""
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+SIM = sys.argv[1]
+failed = []
+
+
+def sim(*args):
+    return subprocess.run([SIM, *args], capture_output=True, text=True, timeout=120)
+
+
+def expect(what, held):
+    if not held:
+        failed.append(what)
+        print(f"FAILED {what}")
+
+
+def report(*runs):
+    """The report of one tally after these runs."""
+    with tempfile.TemporaryDirectory() as d:
+        for args in runs:
+            sim("--mix", "--tally", f"{d}/tally", *args)
+        return sim("--report", f"{d}/tally").stdout
+
+
+def interrupted(tally):
+    p = subprocess.Popen([SIM, "--mix", "--seeds", "1-100000000", "--tally", tally, "--jobs", "2"],
+                         stdout=subprocess.PIPE, text=True)
+    try:
+        while not os.path.exists(tally):
+            if p.poll() is not None:
+                return ""
+        p.send_signal(signal.SIGTERM)
+        return p.communicate(timeout=60)[0]
+    finally:
+        p.kill()
+        p.wait()
+
+
+def main():
+    one, two = (sim("--mix", "--seeds", "7-7", "--trace").stdout for _ in range(2))
+    expect("one seed gives the same bytes twice", one == two and len(one) > 1000)
+    whole = report(["--seeds", "1-600"])
+    expect("a tally of one go tells of 600 episodes", "\n600 episodes" in whole)
+    expect("two halves and two jobs give the same report",
+           report(["--seeds", "1-200"], ["--seeds", "600", "--jobs", "2"]) == whole)
+    with tempfile.TemporaryDirectory() as d:
+        expect("an interrupted run keeps its tally", "(interrupted)" in interrupted(f"{d}/tally") and
+               "episodes" in sim("--report", f"{d}/tally").stdout)
+        with open(f"{d}/foreign", "w") as f:
+            f.write("episodes 5\n")
+        expect("a foreign file is no tally", sim("--report", f"{d}/foreign").returncode == 2)
+    bad = ["--members 8", "--members 0", "--seeds 9-1", "--seeds x", "--mode some", "--jobs 0", "--k 0",
+           "--trace --jobs 2", "--shrink", "--more"]
+    expect("options out of range are refused", all(sim(*b.split()).returncode == 2 for b in bad))
+    expect("an episode that passes is not shrunk", sim("--mix", "--shrink", "7").returncode == 1)
+    sizes = [sim("--members", str(n), "--seeds", "1-20").returncode for n in range(1, 8)]
+    expect("one to seven members", not any(sizes))
+    print(f"simulator: {8 - len(failed)} of 8 checks")
+    return 1 if failed else 0
+
+
+sys.exit(main())
