@@ -41,9 +41,10 @@ struct pg_slot_want {
 };
 bool pg_task_slots(struct pg_task *t, const struct pg_slot_want *want, size_t n, bool drop,
                    int64_t deadline_ms, struct err *e);
-/* On a primary: makes or corrects the members' role, its rights for pg_rewind and its password;
- * sets the superuser's password too where env has one. Nothing is written where all is as it
- * should be, except that passwords are compared by no one and are set with `passwords`. */
-bool pg_task_roles(struct pg_task *t, bool passwords, int64_t deadline_ms, struct err *e);
+/* On a primary: makes or corrects the members' role and its rights for pg_rewind. Nothing is written
+ * where all is as it should be, except that passwords are compared by no one: those of `passwords`
+ * (enum pg_roles) are set, the superuser's only where env has one. */
+enum pg_roles { PG_ROLES_MEMBERS = 1, PG_ROLES_SUPERUSER = 2 };
+bool pg_task_roles(struct pg_task *t, unsigned passwords, int64_t deadline_ms, struct err *e);
 
 #endif

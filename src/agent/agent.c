@@ -131,6 +131,7 @@ void agent_turn(struct agent *a)
     if (acts) {
         narrate(a, now);
         act(a, now);
+        passwords_turn(a, now);
     } else {
         pg_probe_kick(a->probe);
     }

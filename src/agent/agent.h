@@ -108,6 +108,18 @@ struct member { /* another member, by pod */
     int64_t chase_until_ms; /* the holder asks in quick succession: something is under way there */
 };
 
+struct passwords { /* see passwords.c */
+    char members[PG_SECRET_SIZE]; /* as in the file now */
+    char older[PG_SECRET_SIZE];   /* before its last change in this life of the agent, "" = none */
+    int64_t changed_ms;           /* that change, 0 = none */
+    int64_t look_ms, tried_ms;
+    int64_t since_ms;             /* primary since then, 0 = not */
+    int64_t again_ms;             /* the roles are not looked at before */
+    bool members_done, superuser_done; /* the server has what the files say */
+    bool asking;
+    unsigned setting;             /* enum pg_roles of the task under way */
+};
+
 struct events_seen { /* last published, so that an event is emitted on change only */
     uint32_t rule;
     enum ha_role role;
@@ -132,9 +144,10 @@ struct agent {
     bool conf_due; /* the user's part changed: write and reload */
     struct pg_probe *probe;
     struct pg_detach *detach;
-    struct pg_task *misc, *checkpoint;
+    struct pg_task *misc, *checkpoint, *roles;
     struct pg_job *job;
-    struct pg_peer *asker;
+    struct pg_peer *asker, *login;
+    struct passwords passwords;
     struct pg_hbaprobe *hbaprobe;
     struct pg_state state;
     struct pg_datadir dir;
@@ -245,6 +258,9 @@ void standalone_turn(struct agent *a);
 /* addresses.c */
 void addresses_load(struct agent *a);
 void addresses_keep(struct agent *a, int64_t now); /* once the API has told the pods; on change */
+
+/* passwords.c */
+void passwords_turn(struct agent *a, int64_t now);
 
 /* trim.c */
 void agent_trim(struct agent *a, int64_t now); /* once a turn; does something once a minute at rest */

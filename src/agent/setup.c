@@ -143,7 +143,9 @@ static bool setup_pg(struct agent *a, struct err *e)
     a->misc = pg_task_new(a->engine, &a->env);
     a->checkpoint = pg_task_new(a->engine, &a->env);
     a->job = pg_job_new(a->engine, &a->env);
+    a->roles = pg_task_new(a->engine, &a->env);
     a->asker = pg_peer_new(a->engine, &a->env);
+    a->login = pg_peer_new(a->engine, &a->env);
     a->hbaprobe = pg_hbaprobe_new(a->engine, &a->env);
     return true;
 }

@@ -203,6 +203,8 @@ static bool render_owned(const struct pg_conf *c, struct buf *b, struct err *e)
     set(b, "listen_addresses", c->listen_addresses);
     set(b, "port", port);
     set(b, "unix_socket_directories", env->socket_dir);
+    if (!c->os_user[0])
+        set(b, "unix_socket_permissions", "0700");
     set(b, "wal_level", c->wal_level);
     set(b, "hot_standby", "on");
     set(b, "update_process_title", "on"); /* the process list is evidence */
@@ -255,7 +257,7 @@ static void render_local(const struct pg_conf *c, struct buf *b, const char *dat
     if (c->os_user[0])
         buf_puts(b, " peer map=pghad\n");
     else
-        buf_puts(b, c->env->superuser_password[0] ? " scram-sha-256\n" : " trust\n");
+        buf_puts(b, " trust\n"); /* the socket's mode lets nobody else in */
 }
 
 static void render_members(const struct pg_conf *c, struct buf *b, const char *database)

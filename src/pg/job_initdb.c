@@ -247,7 +247,7 @@ static void start_roles(struct pg_job *j, int64_t now)
     struct err e;
     j->step_text = "creating the members' role";
     j->task = pg_task_new(j->engine, &j->init_env);
-    if (!pg_task_roles(j->task, true, now + SQL_MS, &e))
+    if (!pg_task_roles(j->task, PG_ROLES_MEMBERS | PG_ROLES_SUPERUSER, now + SQL_MS, &e))
         job_fail(j, &e);
 }
 

@@ -19,7 +19,8 @@ struct pg_task {
     enum pg_task_state state;
     const char *name;
     struct buf sql;
-    bool roles, passwords; /* the statement needs a live session to be written */
+    bool roles;         /* the statement needs a live session to be written */
+    unsigned passwords; /* enum pg_roles */
     bool sent;
     int64_t deadline_ms, begun_ms, done_ms;
     int64_t count;
@@ -93,11 +94,10 @@ static bool write_roles(struct pg_task *t, struct err *e)
     buf_puts(b, " END $pghad$;");
     buf_done(&user);
     bool ok = true;
-    if (t->passwords) {
+    if ((t->passwords & PG_ROLES_MEMBERS) != 0)
         ok = add_password(t, t->env->repl_user, t->env->repl_password, e);
-        if (ok && t->env->superuser_password[0])
-            ok = add_password(t, t->env->superuser, t->env->superuser_password, e);
-    }
+    if (ok && (t->passwords & PG_ROLES_SUPERUSER) != 0 && t->env->superuser_password[0])
+        ok = add_password(t, t->env->superuser, t->env->superuser_password, e);
     buf_puts(b, "RESET synchronous_commit; SELECT 0");
     return ok && (!b->overflow || err_set(e, ERR_BUG, "roles: the statement is too long"));
 }
@@ -164,7 +164,8 @@ static bool begin(struct pg_task *t, const char *name, struct err *e)
         return err_set(e, ERR_CONFLICT, "%s: %s is still running", name, t->name);
     buf_clear(&t->sql);
     t->name = name;
-    t->roles = t->passwords = false;
+    t->roles = false;
+    t->passwords = 0;
     t->count = 0;
     t->begun_ms = t->done_ms = 0;
     return true;
@@ -264,7 +265,7 @@ bool pg_task_slots(struct pg_task *t, const struct pg_slot_want *want, size_t n,
     return run(t, deadline_ms, e);
 }
 
-bool pg_task_roles(struct pg_task *t, bool passwords, int64_t deadline_ms, struct err *e)
+bool pg_task_roles(struct pg_task *t, unsigned passwords, int64_t deadline_ms, struct err *e)
 {
     if (!begin(t, "roles", e))
         return false;

@@ -173,7 +173,7 @@ static void tasks__checkpoint_slots_roles(void **st)
     node_task_ok(&a, pg_task_slots(a.task, NULL, 0, true, until, NULL));
     node_sql(&a, "SELECT pg_drop_replication_slot('theirs')");
     node_sql(&a, "ALTER ROLE pghad_repl NOREPLICATION PASSWORD NULL");
-    node_task_ok(&a, pg_task_roles(a.task, true, until, NULL));
+    node_task_ok(&a, pg_task_roles(a.task, PG_ROLES_MEMBERS | PG_ROLES_SUPERUSER, until, NULL));
     CHECK(strcmp(node_sql(&a, "SELECT rolreplication AND rolpassword LIKE 'SCRAM%' FROM pg_authid"
                               " WHERE rolname = 'pghad_repl'"),
                  "t") == 0);
