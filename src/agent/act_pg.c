@@ -73,8 +73,10 @@ static void act_start(struct agent *a, int64_t now)
         !pg_placeholders_settle(&a->env, &e) || !pg_conf_clean_auto(a->conf, &e) ||
         !pg_conf_write(a->conf, &changed, &e)) {
         trouble(a, "start-unprepared", &e);
+        (void)str_format(a->unprepared, sizeof a->unprepared, "%.150s", e.msg);
         return;
     }
+    a->unprepared[0] = '\0';
     const char *const *argv = pg_conf_argv(a->conf);
     /* argv: path, -D, data directory, then what guard passes on as it is */
     if (guard_link_start(a->link, argv[0], a->env.data_dir, argv + 3, &e) == 0) {

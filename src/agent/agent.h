@@ -198,6 +198,7 @@ struct agent {
     bool standalone; /* no Kubernetes: see standalone.c */
     bool reload_wanted;
     char refused[STATUS_TEXT_SIZE]; /* why the last settings given are not in force, "" = they are */
+    char unprepared[STATUS_TEXT_SIZE]; /* why the server cannot even be started, "" = it can */
     uint64_t file_seen;             /* stamp of the settings file when it was read last */
     int64_t file_next_ms;
     int64_t last_now_ms;

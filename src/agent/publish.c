@@ -179,6 +179,8 @@ static void alarms_of_settings(const struct agent *a, struct status *s)
 {
     if (a->refused[0] != '\0')
         add_alarm(s, "config-refused", a->refused);
+    if (a->unprepared[0] != '\0')
+        add_alarm(s, "server-not-started", a->unprepared);
     if (a->server.failed_starts >= FAILED_STARTS)
         add_alarm(s, "server-does-not-start", does_not_start);
     /* PostgreSQL starts no standby with less than the data directory has seen; every start is one. */
@@ -424,9 +426,10 @@ static void tell_changes(struct agent *a, struct status *s, int64_t now)
                   now);
         seen->sealed = sealed;
     }
-    bool fails = a->server.failed_starts >= FAILED_STARTS;
+    bool fails = a->server.failed_starts >= FAILED_STARTS || a->unprepared[0] != '\0';
     if (fails && !seen->fails)
-        api_event(a->api, true, "ServerDoesNotStart", does_not_start, now);
+        api_event(a->api, true, "ServerDoesNotStart",
+                  a->unprepared[0] != '\0' ? a->unprepared : does_not_start, now);
     seen->fails = fails;
     if (s->failsafe != seen->failsafe) {
         log_event(LOG_WARNING, s->failsafe ? "failsafe-begin" : "failsafe-end",

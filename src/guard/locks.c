@@ -10,13 +10,23 @@
 #include "base/fd.h"
 #include "base/str.h"
 
+/* What a volume's root looks like that belongs to root: the message says what to set. */
+static bool refused(struct err *e, const char *dir, int code)
+{
+    if (code != EACCES && code != EPERM)
+        return false;
+    return err_set(e, ERR_DENIED, "uid %u, gid %u may not write to %s: set fsGroup in the pod's "
+                   "securityContext, or give the directory above it to this uid", (unsigned)geteuid(),
+                   (unsigned)getegid(), dir);
+}
+
 bool locks_init(struct locks *l, const char *state_dir, struct err *e)
 {
     l->guard_fd = -1;
     if (!str_format(l->guard_path, sizeof(l->guard_path), "%s/guard.lock", state_dir) ||
         !str_format(l->server_path, sizeof(l->server_path), "%s/server.lock", state_dir))
         return err_set(e, ERR_INVALID, "path of the state directory is too long");
-    return fd_mkdirs(state_dir, 0700, e);
+    return fd_mkdirs(state_dir, 0700, e) || refused(e, state_dir, e->code);
 }
 
 static int open_lock(const char *path, int flags)
@@ -29,7 +39,9 @@ enum locks_try locks_try_guard(struct locks *l, struct err *e)
     if (l->guard_fd < 0)
         l->guard_fd = open_lock(l->guard_path, O_CLOEXEC);
     if (l->guard_fd < 0) {
+        int code = errno;
         err_errno(e, ERR_FATAL, "open %s", l->guard_path);
+        (void)refused(e, l->guard_path, code);
         return LOCKS_ERROR;
     }
     if (flock(l->guard_fd, LOCK_EX | LOCK_NB) == 0)

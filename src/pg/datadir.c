@@ -219,6 +219,10 @@ bool pg_datadir_private(const struct pg_env *env, struct err *e)
         return err_errno(e, ERR_FATAL, "look at %s", env->data_dir);
     /* Reading by the group is the owner's choice at initdb; writing by it is nobody's. */
     mode_t mode = st.st_mode & 07777;
+    if (st.st_uid != geteuid())
+        return err_set(e, ERR_DENIED, "%s belongs to uid %u and this is uid %u; PostgreSQL insists on its "
+                       "owner: set runAsUser to %u, or chown the volume", env->data_dir,
+                       (unsigned)st.st_uid, (unsigned)geteuid(), (unsigned)st.st_uid);
     if ((mode & 0027) == 0)
         return true;
     mode = (mode & 0020) ? 0700 : (mode & ~(mode_t)0027);

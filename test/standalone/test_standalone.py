@@ -2,9 +2,11 @@
 import os
 import signal
 import stat
+import subprocess
 
 import pytest
 
+import sandbox
 import wait
 
 OTHER_UID = 54321  # no account has it
@@ -63,6 +65,19 @@ def test_settings_are_reloaded(container):
     write("6MB")
     container.proc.send_signal(signal.SIGHUP)
     wait.until(lambda: container.sql("SHOW work_mem") == [("6MB",)], 10, "the new setting")
+
+
+@pytest.mark.skipif(not may_be_anybody(), reason="needs to be root")
+def test_a_volume_of_somebody_else_is_told_what_to_set(container):
+    """The root of a volume belongs to root, and kubelet was not told of a group."""
+    os.chown(container.volume, 0, 0)
+    os.chmod(container.volume, 0o755)
+    r = subprocess.run(["unshare", "-fp", "--kill-child", "--", "setpriv", f"--reuid={OTHER_UID}",
+                        f"--regid={OTHER_UID}", "--clear-groups", "--", f"{sandbox.programs()}/pghad"],
+                       env={"PATH": os.environ["PATH"], "PGDATA": container.data,
+                            "POD_NAME": "pg-0"}, capture_output=True, text=True, cwd="/", timeout=20)
+    assert r.returncode != 0
+    assert f"uid {OTHER_UID}" in r.stdout + r.stderr and "set fsGroup" in r.stdout + r.stderr, r
 
 
 @pytest.mark.skipif(not may_be_anybody(), reason="needs to be root")

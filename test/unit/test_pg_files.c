@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -420,6 +421,37 @@ static bool takes(struct pg_conf *c, const char *name, const char *value, struct
     return pg_conf_try_user(c, &(struct pg_user_conf){.params = p, .n_params = 1}, e);
 }
 
+/* As a platform that chooses the uid does it; only root can become somebody. */
+static void account__none__socket_for_that_uid_alone_and_foreign_data_explained(void **st)
+{
+    (void)st;
+    if (geteuid() != 0)
+        skip();
+    CHECK(fd_mkdirs(env.data_dir, 0700, NULL) && chmod(base, 0755) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err e = {0};
+        struct buf b, h;
+        if (setgid(54321) != 0 || setuid(54321) != 0)
+            _exit(2);
+        buf_init(&b, 65536);
+        buf_init(&h, 65536);
+        struct pg_conf *c = pg_conf_new(&env);
+        if (!pg_conf_render(c, &b, NULL) || !pg_conf_render_hba(c, &h, NULL))
+            _exit(3);
+        if (!strstr(buf_str(&b), "unix_socket_permissions = '0700'") ||
+            !strstr(buf_str(&h), "local all \"postgres\" trust"))
+            _exit(4);
+        if (pg_datadir_private(&env, &e) || !strstr(e.msg, "belongs to uid 0") ||
+            !strstr(e.msg, "runAsUser to 0"))
+            _exit(5);
+        _exit(0);
+    }
+    int status = -1;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+}
+
 static void conf__parameters__postgresql_is_asked(void **st)
 {
     (void)st;
@@ -444,6 +476,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(conf__hba__form_is_looked_at),
+        T(account__none__socket_for_that_uid_alone_and_foreign_data_explained),
         T(conf__parameters__postgresql_is_asked),
         T(state__absent_saved_damaged),
         T(datadir__each_state),
