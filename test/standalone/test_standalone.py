@@ -72,8 +72,9 @@ def test_a_volume_of_somebody_else_is_told_what_to_set(container):
     """The root of a volume belongs to root, and kubelet was not told of a group."""
     os.chown(container.volume, 0, 0)
     os.chmod(container.volume, 0o755)
-    r = subprocess.run(["unshare", "-fp", "--kill-child", "--", "setpriv", f"--reuid={OTHER_UID}",
-                        f"--regid={OTHER_UID}", "--clear-groups", "--", f"{sandbox.programs()}/pghad"],
+    r = subprocess.run(["unshare", "-fp", "--mount-proc", "--kill-child", "--", "setpriv",
+                        f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups", "--",
+                        f"{sandbox.programs()}/pghad"],
                        env={"PATH": os.environ["PATH"], "PGDATA": container.data,
                             "POD_NAME": "pg-0"}, capture_output=True, text=True, cwd="/", timeout=20)
     assert r.returncode != 0
