@@ -300,14 +300,14 @@ def quota(e):
 def lose_claim(e, m):
     """Claim, volume and container are gone at once; the StatefulSet makes all three anew."""
     claim = e.c.kube.admin.get("persistentvolumeclaims", e.c.ns, m.claim())["metadata"]["uid"]
-    uid = m.uid
-    m.node.kubelet("stop")
+    uid, node = m.uid, m.node  # asked now: the pod tells it, and is gone soon
+    node.kubelet("stop")
     try:
         m.kill_container()
         e.c.kubectl("delete", "pvc", m.claim(), "--wait=false")
         e.c.kubectl("delete", "pod", m.name, "--grace-period=0", "--force", "--wait=false")
     finally:
-        e.c.kube.nodes[m.node.name].kubelet("start")
+        node.kubelet("start")
     e.back()
 
     def another():
