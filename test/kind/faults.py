@@ -96,6 +96,14 @@ def rolling_restart(e):
         e.c.wait_healthy(180)
 
 
+@fault("rollout", random=False)
+def rollout(e):
+    """The same by hactl."""
+    old = {m.name: m.uid for m in e.c.members}
+    e.c.hactl("rollout", "restart", "--force", timeout_s=600, check=0)
+    assert not any(m.uid == old[m.name] for m in e.c.members), "every pod is another one"
+
+
 @fault("backend out of memory")
 def backend_out_of_memory(e):
     """More than the container's limit: the kernel ends the largest process of it."""

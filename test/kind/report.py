@@ -33,6 +33,7 @@ GOALS = {
     "node cut off": ("gap_ms", 1000, LEASE),
     "API away 60 s": ("gap_ms", 200),
     "rolling restart": ("silent_ms", 500),
+    "rollout": ("silent_ms", 500),
 }
 
 
