@@ -2,6 +2,7 @@
 
 A row of the results (build/kind-chaos.jsonl, one JSON object per line) has
     fault, n, lease_s          what, the how manieth in this run, how long others wait for a holder
+    load                       of the machine, last minute; its figures beyond its processors mean little
     gap_ms, silent_ms          longest silence of acknowledgements; sum of those over 100 ms
     proxy_ms                   how much of the gap came after the last change of the endpoints
     empty_ms, most             longest time without an endpoint, largest number of endpoints at once
@@ -108,7 +109,7 @@ class Episode:
         c.counts[self.fault] = c.counts.get(self.fault, 0) + 1
         row = {"fault": self.fault, "n": c.counts[self.fault],
                "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-               "lease_s": self.lease_s, **self.row}
+               "lease_s": self.lease_s, "load": round(os.getloadavg()[0], 1), **self.row}
         os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
         with open(RESULTS, "a") as f:
             f.write(json.dumps(row) + "\n")

@@ -4,6 +4,7 @@
 """
 import collections
 import json
+import os
 import statistics
 import sys
 
@@ -84,6 +85,12 @@ def report(rows):
            f"{sum(r.get('acked') or 0 for r in rows)} rows acknowledged, "
            f"{sum(r.get('late') or 0 for r in rows)} of them late. Lease "
            f"{', '.join(map(str, leases))} s. One row in 5 ms through the Service `-rw`; times in s.")
+    loads = [r["load"] for r in rows if "load" in r]
+    if loads:
+        yield ""
+        yield (f"Load average of the machine in the episodes: p50 {statistics.median(loads):.1f}, max "
+               f"{max(loads):.1f}, with {os.cpu_count()} processors. Times of a machine that is busy "
+               "with other things say little.")
     yield ""
     yield from table(rows)
     yield ""
