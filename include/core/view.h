@@ -150,6 +150,7 @@ struct state_view { /* ConfigMap <cluster>-state */
 struct peer {
     struct ha_name name;
     bool pod_known;       /* a pod of that name exists */
+    bool leaving;         /* and is being deleted: its server stops, whoever needs it */
     struct peer_state state;
     int64_t received_ms;  /* when state arrived, 0 = never */
     int64_t sent_ms;      /* when the request that it answers was sent */

@@ -372,7 +372,7 @@ static void observe_pods(struct agent *a)
     if (!api_pods_known(a->api))
         return;
     for (uint8_t i = 0; i < a->n_members; i++)
-        a->member[i].peer.pod_known = false;
+        a->member[i].peer.pod_known = a->member[i].peer.leaving = false;
     for (size_t i = 0; i < n; i++) {
         if (name_eq(&pods[i].name, &a->id.name))
             continue;
@@ -380,6 +380,7 @@ static void observe_pods(struct agent *a)
         if (m == NULL)
             continue;
         m->peer.pod_known = true;
+        m->peer.leaving = pods[i].deleting;
         m->hinted = false;
         if (pods[i].ip[0] != '\0' && strcmp(pods[i].ip, m->ip) != 0)
             (void)str_copy(m->ip, sizeof m->ip, pods[i].ip);

@@ -310,6 +310,8 @@ uint64_t best_standby(const struct turn *t, const struct ha_name *named, const c
             no = "the member does not answer";
         else if (p->state.nofailover)
             no = "the member is tagged nofailover";
+        else if (p->leaving)
+            no = "the member's pod is being deleted";
         else if (p->state.data != DATA_OK || p->state.process != PG_RUNNING)
             no = "the member's server is not running";
         if (no != NULL) {

@@ -129,6 +129,17 @@ static void consider_terminate(struct turn *t)
     begin(t, 1, best_standby(t, &anybody, &why));
 }
 
+/* Whoever leaves takes the best one there is when the stop begins: one that was just starting may run
+ * by then, and another one may have been asked to leave as well. */
+static void choose_again(struct turn *t)
+{
+    static const struct ha_name anybody;
+    const struct peer *p = peer_of_volume(t, t->m->handover_target);
+    const char *why;
+    if (p == NULL || p->leaving)
+        t->m->handover_target = best_standby(t, &anybody, &why);
+}
+
 /* After the stop began nothing rolls back: too slow means SIGKILL and a restart in place. */
 static void advance(struct turn *t)
 {
@@ -140,6 +151,8 @@ static void advance(struct turn *t)
         return;
     }
     bool primary = pg->process == PG_RUNNING && pg->in_recovery == TRI_NO;
+    if (m->stop_ms == 0 && m->handover_intent == 1)
+        choose_again(t);
     if (m->stop_ms == 0 && primary) {
         if (!terminate && t->now - m->handover_ms > 30000) {
             finish(t, INTENT_FAILED, "the checkpoint took too long: nothing was changed");

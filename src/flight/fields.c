@@ -144,10 +144,10 @@ static const struct field state_view_fields[] = {
 };
 
 static const struct field peer_fields[] = {
-    NAME(peer, name), ONE(struct peer, pod_known), SUB(peer, state, peer_state),
-    ONE(struct peer, received_ms), ONE(struct peer, sent_ms), ONE(struct peer, silent_since_ms),
-    ONE(struct peer, promise_sent_ms), ONE(struct peer, promise_until_ms),
-    ONE(struct peer, promise_epoch),
+    NAME(peer, name), ONE(struct peer, pod_known), ONE(struct peer, leaving),
+    SUB(peer, state, peer_state), ONE(struct peer, received_ms), ONE(struct peer, sent_ms),
+    ONE(struct peer, silent_since_ms), ONE(struct peer, promise_sent_ms),
+    ONE(struct peer, promise_until_ms), ONE(struct peer, promise_epoch),
 };
 
 static const struct field inbox_fields[] = {

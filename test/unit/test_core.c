@@ -770,6 +770,44 @@ static void core__switchover__refused_with_the_reason(void **s)
     assert_int_equal(d.target, B);
 }
 
+/* Scaled down by two, the primary among them: who goes as well is no successor. */
+static void core__handover__not_to_who_leaves(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 0);
+    v.self.terminate = 1;
+    assert_string_equal(rule_for(&v, &m, &d), "handover-prepare");
+    uint64_t first = d.target;
+    struct peer *p = v.peer[0].state.volume == first ? &v.peer[0] : &v.peer[1];
+    p->leaving = true;
+    memset(&m, 0, sizeof m);
+    m.last_turn_ms = NOW - 10;
+    assert_string_equal(rule_for(&v, &m, &d), "handover-prepare");
+    assert_true(d.target != 0 && d.target != first);
+    p->leaving = false; /* told a moment too late: chosen again while nothing has stopped */
+    memset(&m, 0, sizeof m);
+    m.last_turn_ms = NOW - 10;
+    rule_for(&v, &m, &d);
+    assert_true(d.target == first);
+    p->leaving = true;
+    m = d.memo;
+    assert_string_equal(rule_for(&v, &m, &d), "handover-prepare");
+    assert_true(d.target != 0 && d.target != first);
+    v.self.terminate = 0;
+    memset(&m, 0, sizeof m);
+    m.last_turn_ms = NOW - 10;
+    v.intent = (struct intent){.id = 78, .kind = INTENT_SWITCHOVER, .epoch = 5, .target = p->name};
+    rule_for(&v, &m, &d);
+    m = d.memo;
+    v.peer[0].sent_ms = v.peer[1].sent_ms = NOW;
+    rule_for(&v, &m, &d);
+    assert_int_equal(d.result.state, INTENT_REFUSED);
+    assert_non_null(strstr(d.result.message, "being deleted"));
+}
+
 static void core__foreign_data__never_started(void **s)
 {
     (void)s;
@@ -886,6 +924,7 @@ int main(void)
         cmocka_unit_test(core__open_outcome__leaves_the_setting_alone),
         cmocka_unit_test(core__switchover__refused_with_the_reason),
         cmocka_unit_test(core__api_never_reached__the_writer_of_the_own_epoch_is_followed),
+        cmocka_unit_test(core__handover__not_to_who_leaves),
         cmocka_unit_test(core__foreign_data__never_started),
         cmocka_unit_test(core__bootstrap__only_when_every_member_is_empty),
     };
