@@ -21,6 +21,7 @@ import wait
 
 RESULTS = os.environ.get("PGHA_KIND_RESULTS",
                          os.path.join(nodes.ROOT, "build", "kind-chaos.jsonl"))
+LOGS = os.path.join(nodes.ROOT, "build", "test-logs")
 SILENT_US = 100_000
 SLACK_MS = 1000  # an endpoint's history comes through the API, a gap from the writer
 SETTLE_S = 180
@@ -55,6 +56,8 @@ class Episode:
             self._judge()
         except BaseException as e:
             self.row["violations"].append(f"{type(e).__name__}: {str(e)[:300]}")
+            if isinstance(e, KeyboardInterrupt):  # what hangs is interrupted, and must be explained
+                c.save_logs(os.path.join(LOGS, f"kind-interrupted-{c.ns}"))
             raise
         finally:
             self._write()
