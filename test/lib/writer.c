@@ -7,7 +7,8 @@
  * writes are caught, not hidden by a client that had chosen one. All servers are kept connected at
  * once and without blocking, so the longest silence between two acknowledgements is the service's
  * and not that of a client library trying addresses in turn. Given a single address (a Service's
- * front) it measures that path in the same way.
+ * front) it measures that path in the same way, but leaves a server that is in recovery: another
+ * connection may lead elsewhere, this one does not.
  *
  * The log has one JSON object per line, instants in CLOCK_BOOTTIME us: i = sent, a = answered,
  * m = index of the address, s and tl = the server's own address and timeline.
@@ -255,8 +256,13 @@ static void session_result(struct writer *w, struct target *t, struct session *s
         if (PQresultStatus(r) != PGRES_TUPLES_OK) {
             log_note(w, t, PQresultErrorMessage(r));
             session_close(w, t, s, "");
+        } else if (PQgetvalue(r, 0, 0)[0] == 'f') {
+            session_enter(s, SESSION_READY);
+        } else if (w->targets_n == 1) {
+            log_note(w, t, "in recovery");
+            session_close(w, t, s, "");
         } else {
-            session_enter(s, PQgetvalue(r, 0, 0)[0] == 'f' ? SESSION_READY : SESSION_STANDBY);
+            session_enter(s, SESSION_STANDBY);
         }
         break;
     case SESSION_NONE:
