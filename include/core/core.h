@@ -165,6 +165,7 @@ struct memo {
     uint64_t reinit_intent, reinit_volume; /* the volume that REINIT is to replace */
     int64_t reinit_ms;        /* that request was first seen */
     int64_t diverged_ms;      /* own WAL was first found diverged */
+    uint64_t lineage_epoch;   /* own WAL was found to be part of this epoch's writer's history */
     int64_t pg_fault_ms;      /* crash seen */
     uint8_t rereads;          /* starts that were to make the server read its own WAL, in vain so far */
     int64_t reread_at_ms;     /* reached_ms of the server that the last of them was for */
@@ -191,6 +192,7 @@ struct verdict {
     uint64_t store_epoch;  /* durable epoch to have before any other effect; 0 = as is */
     bool store_record;     /* durable copy := lease record, before any other effect */
     uint64_t upstream;     /* volume to follow */
+    bool provisional;      /* follow it under a name that confirms nothing */
     struct ha_name upstream_name;
     struct ssn ssn;
     uint32_t timeline;

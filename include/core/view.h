@@ -89,7 +89,9 @@ struct pg {
     uint64_t follows_epoch;/* its passfile's epoch */
     bool streaming;        /* a walreceiver streams */
     int64_t not_streaming_since_ms; /* 0 = streams or does not try */
+    uint32_t receiver_timeline; /* that a walreceiver streams, 0 = none or not known */
     enum tri diverged;     /* own WAL is not part of the followed writer's history */
+    bool history_holds;    /* the writer of this epoch was asked: its history holds all of own WAL */
     bool wal_missing;      /* the writer no longer has what we need, or own WAL cannot be read any more */
     struct ssn ssn;        /* as a fresh session sees it */
     bool ssn_in_force;     /* every walsender uses it (evidence, not the reload) */

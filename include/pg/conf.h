@@ -64,6 +64,7 @@ struct pg_upstream {
     uint64_t epoch;     /* passfile */
     char sslmode[16];   /* "" = prefer */
     bool slot;          /* use primary_slot_name */
+    bool provisional;   /* application_name is no member's: what it flushes confirms nothing */
 };
 
 struct pg_conf;

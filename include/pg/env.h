@@ -15,6 +15,7 @@
 #define PG_NAME_SIZE 64     /* NAMEDATALEN: 63 bytes and the NUL */
 #define PG_SECRET_SIZE 512
 #define PG_MEMBER_SIZE 24   /* "m_" and 16 hexadecimal digits */
+#define PG_PROVISIONAL 'p'  /* instead of the m: a receiver whose WAL may be of another history */
 
 struct pg_env {
     char bin_dir[PG_PATH_SIZE];

@@ -90,6 +90,7 @@ static void act_start(struct agent *a, int64_t now)
     /* The judgement outlives the start: it is about the WAL, not about this life of the server. */
     a->follow = (struct follow){.diverged = a->follow.diverged,
                                 .judged_epoch = a->follow.judged_epoch,
+                                .history_holds = a->follow.history_holds,
                                 .history = a->follow.history,
                                 .has_history = a->follow.has_history};
 }
@@ -142,6 +143,7 @@ static void judge(struct agent *a, const struct pg_peer_facts *f)
     struct follow *w = &a->follow;
     bool whole = a->view.pg.position.lsn != 0;
     w->diverged = pg_peer_diverged(f, whole ? a->view.pg.position : a->server.floor);
+    w->history_holds = whole && a->view.pg.accounted == TRI_YES && w->diverged == TRI_NO;
     if (whole || w->diverged == TRI_YES)
         return;
     w->diverged = TRI_UNKNOWN;
@@ -156,11 +158,13 @@ static void judge_lineage(struct agent *a, int64_t now)
     if (st == PG_PEER_OK && w->asked_ms != 0) {
         const struct pg_peer_facts *f = pg_peer_facts(a->asker);
         w->asked_ms = 0;
-        w->again_ms = now + 500;
+        w->again_ms = now + (w->provisional ? 50 : 500);
         if (f->in_recovery != TRI_NO || f->timeline != l->record.timeline)
             return; /* not promoted yet: says nothing */
         w->history = f->history;
         w->has_history = true;
+        if (w->judged_epoch != l->epoch && w->not_streaming_ms != 0)
+            w->not_streaming_ms = now; /* the promotion may have taken long */
         judge(a, f);
         w->judged_epoch = l->epoch;
         /* Same history and yet no stream for long: the writer no longer has what we need. */
@@ -168,7 +172,8 @@ static void judge_lineage(struct agent *a, int64_t now)
             w->wal_missing = true;
         return;
     }
-    bool waiting = w->volume != 0 && w->not_streaming_ms != 0 && now - w->not_streaming_ms > 100;
+    bool waiting = w->volume != 0 && (w->provisional || (w->not_streaming_ms != 0 &&
+                                                          now - w->not_streaming_ms > 100));
     bool other = l->has_record && l->record.writer != 0 && l->record.writer != a->state.volume &&
                  l->record.writer_epoch == l->epoch && a->state.epoch == l->epoch;
     if (!other || st == PG_PEER_RUNNING || now < w->again_ms || (!waiting && !cannot_start(a)))
@@ -194,11 +199,13 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
     /* SIGHUP ends a postmaster that has not installed its handlers: it must have spoken first. */
     if (!a->server.answered && !pg_probe_starting(a->probe))
         return;
-    if (w->volume == d->upstream && w->epoch == d->epoch && strcmp(w->address, up->ip) == 0)
+    if (w->volume == d->upstream && w->epoch == d->epoch && strcmp(w->address, up->ip) == 0 &&
+        w->provisional == d->provisional)
         return;
     bool writer = d->upstream == a->view.lv.lease.record.writer;
     struct pg_upstream u = {.port = a->env.port, .volume = a->state.volume, .epoch = d->epoch,
-                            .slot = writer}; /* a frozen member may never have made one for us */
+                            .slot = writer, /* a frozen member may never have made one for us */
+                            .provisional = d->provisional};
     (void)str_copy(u.hostaddr, sizeof u.hostaddr, up->ip);
     (void)str_copy(u.host, sizeof u.host, up->peer.name.s);
     pg_detach_reset(a->detach);
@@ -214,12 +221,14 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
         return;
     *w = (struct follow){.volume = d->upstream, .epoch = d->epoch, .since_ms = now,
                          .not_streaming_ms = now, .diverged = w->diverged,
-                         .judged_epoch = w->judged_epoch};
+                         .judged_epoch = w->judged_epoch, .history_holds = w->history_holds,
+                         .provisional = d->provisional};
     (void)str_copy(w->address, sizeof w->address, up->ip);
     log_event(LOG_INFO, "follow",
               writer ? "streaming from the primary" : "streaming from a frozen member that holds more",
               LOG_S(writer ? "primary" : "member", up->peer.name.s),
-              LOG_S("address", up->ip), LOG_I("epoch", d->epoch));
+              LOG_S("address", up->ip), LOG_I("epoch", d->epoch),
+              LOG_I("confirms", !d->provisional));
 }
 
 static void act_sync(struct agent *a, const struct ssn *want, int64_t now)
@@ -392,6 +401,9 @@ static void job_ended(struct agent *a, int64_t now)
     } else if (ok) {
         log_event(LOG_INFO, "operation-done", pg_job_step(a->job), LOG_I("kind", kind));
         a->follow = (struct follow){0};
+        if (kind == PG_JOB_CLONE || kind == PG_JOB_REWIND) /* nothing is left that is not its source's */
+            a->follow = (struct follow){
+                .diverged = TRI_NO, .judged_epoch = a->source_epoch, .history_holds = true};
         a->server.last = (struct position){0};
         a->server.floor = (struct position){0};
         a->server.walend_known = a->server.wal_unreadable = a->server.hidden = false;
@@ -434,6 +446,7 @@ static bool source_of(struct agent *a, const struct verdict *d, struct pg_source
     if (up == NULL || up->ip[0] == '\0' || a->state.epoch != a->view.lv.lease.epoch ||
         !pg_passfile_write(&a->env, a->state.epoch, &e))
         return false;
+    a->source_epoch = a->state.epoch;
     *src = (struct pg_source){.hostaddr = up->ip, .host = up->peer.name.s, .port = a->env.port,
                               .epoch = a->state.epoch};
     return true;

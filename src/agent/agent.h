@@ -89,6 +89,9 @@ struct follow {
     struct pg_history history; /* the writer's, when it was asked */
     bool has_history;
     bool wal_missing;
+    bool provisional;          /* under a name that confirms nothing */
+    bool history_holds;        /* the judgement was about all of own WAL, and good */
+    struct position received;  /* the furthest that it has received or replayed from here */
 };
 
 struct stream_base { /* when a walsender's volume counts as caught up */
@@ -154,6 +157,7 @@ struct agent {
     uint64_t chosen_volume; /* the record names it as the one that initialises */
     int64_t dir_looked_ms;
     enum pg_op op;
+    uint64_t source_epoch; /* of the writer that a clone or rewind takes from */
     uint8_t op_failures;
     int64_t op_next_ms;
     int64_t checkpoint_ms; /* begin of the last completed one */

@@ -260,18 +260,30 @@ static void view_follow(struct agent *a, const struct pg_facts *f, struct pg *p,
     p->follows = w->volume;
     p->follows_epoch = w->epoch;
     p->streaming = f->valid && f->receiver_streaming && w->volume != 0;
-    if (p->streaming) {
+    p->receiver_timeline = f->valid && f->receiver_streaming ? f->received_timeline : 0;
+    /* One that cannot get past the fork streams for a moment, is told that the timeline has ended, and
+     * begins again at its segment: only the writer's own timeline, or new WAL, is a stream. */
+    const struct record *r = &a->view.lv.lease.record;
+    bool same = p->streaming && (w->volume != r->writer || p->receiver_timeline >= r->timeline);
+    bool moved = p->streaming && position_cmp(f->position, w->received) > 0;
+    if (moved)
+        w->received = f->position;
+    if (same || moved) {
         w->not_streaming_ms = 0;
+        w->wal_missing = false;
+    }
+    if (same) {
         w->diverged = TRI_NO;
         w->judged_epoch = w->epoch;
-        w->wal_missing = false;
-    } else if (w->volume != 0 && w->not_streaming_ms == 0) {
+        w->history_holds = w->volume == r->writer;
+    } else if (!moved && w->volume != 0 && w->not_streaming_ms == 0) {
         w->not_streaming_ms = now;
     }
     p->not_streaming_since_ms = w->not_streaming_ms;
     uint64_t epoch = a->view.lv.lease.epoch;
     p->diverged = w->judged_epoch == epoch ? w->diverged : TRI_UNKNOWN;
     p->wal_missing = w->judged_epoch == epoch && w->wal_missing;
+    p->history_holds = p->diverged == TRI_NO && w->history_holds;
 }
 
 static enum op_state op_state_of(const struct agent *a)

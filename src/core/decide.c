@@ -41,9 +41,11 @@ static void plan_upstream(struct turn *t, const struct rule *r, struct verdict *
         out->epoch = t->v->self.durable_epoch;
         out->upstream = blind->volume;
         out->upstream_name = blind->name;
+        out->provisional = !lineage_proved(t, &t->v->self.record, out->epoch);
         return;
     }
     out->upstream = t->rec->writer;
+    out->provisional = (r->all & FACT(FETCH)) != 0 || !lineage_proved(t, t->rec, out->epoch);
     if ((r->all & FACT(FETCH)) != 0)
         out->upstream = election_tally(t, t->rec, t->lease->epoch).best;
     const struct record_member *w = record_find(t->rec, out->upstream);
@@ -107,7 +109,8 @@ static void fill(struct turn *t, const struct rule *r)
     out->timeline = t->rec->timeline;
     out->target = t->m->handover_target;
     /* A replica admits readers only while it follows; before that it may show unconfirmed rows. */
-    if ((r->effects & EFF_FOLLOW) != 0 && !t->v->pg.streaming && t->v->pg.open != TRI_YES)
+    if ((r->effects & EFF_FOLLOW) != 0 && t->v->pg.open != TRI_YES &&
+        (!t->v->pg.streaming || out->provisional))
         out->effects &= ~(uint32_t)EFF_OPEN;
     /* The label goes only when the checkpoint is done: until then we serve. */
     if ((r->effects & (EFF_CHECKPOINT | EFF_UNLABEL)) == (EFF_CHECKPOINT | EFF_UNLABEL) &&

@@ -81,6 +81,8 @@ uint8_t senders_flushed(const struct turn *t, const struct record *rec, uint64_t
  * of the last whole record: recorded as it is, it would void the report of a member that lost nothing.
  * The start of this writer's own WAL then stands for it. */
 uint64_t whole_records(const struct turn *t, uint64_t lsn);
+/* Whether all of own WAL is known to be part of the history of rec's writer, in this epoch. */
+bool lineage_proved(struct turn *t, const struct record *rec, uint64_t epoch);
 
 /* handover.c */
 void handover_track(struct turn *t);

@@ -147,6 +147,17 @@ static bool plan_acquire(struct turn *t, struct lease *l)
     return true;
 }
 
+/* Where the new timeline will not begin before: whoever holds no more of the old one may follow at once
+ * under the name that confirms (lineage_proved). */
+static void note_own_end(const struct turn *t, struct record *r)
+{
+    struct position end = {t->v->pg.position.timeline, whole_records(t, t->v->pg.position.lsn)};
+    for (uint8_t i = 0; i < r->n; i++)
+        if (r->m[i].volume == t->v->self.volume && t->v->pg.accounted == TRI_YES &&
+            position_cmp(end, r->m[i].flushed) > 0)
+            r->m[i].flushed = end;
+}
+
 static bool plan_takeover(struct turn *t, struct lease *l)
 {
     const struct pg *pg = &t->v->pg;
@@ -157,6 +168,7 @@ static bool plan_takeover(struct turn *t, struct lease *l)
         l->record.timeline = least + 1;
         l->record.rev++;
         l->record.epoch = l->epoch;
+        note_own_end(t, &l->record);
     }
     return true;
 }
@@ -177,6 +189,7 @@ static bool plan_writer(struct turn *t, struct lease *l)
     struct tally tally = election_tally(t, t->rec, t->lease->epoch);
     hold(t, l);
     void_foreign(t, &l->record);
+    note_own_end(t, &l->record);
     uint32_t used = tally.timeline > l->record.timeline ? tally.timeline : l->record.timeline;
     l->record.writer = t->v->self.volume;
     l->record.writer_epoch = l->epoch;

@@ -31,6 +31,35 @@ uint64_t whole_records(const struct turn *t, uint64_t lsn)
     return lsn % 1024 == 0 ? t->v->pg.promoted_end_lsn : lsn;
 }
 
+/* PostgreSQL counts whatever a walreceiver has flushed, also one that still asks for the timeline before
+ * the fork and whose WAL beyond it is another (measured: a commit was acknowledged that no standby had).
+ * So a member streams under the name that confirms only when all of its WAL is known to be the writer's:
+ * its receiver is on the timeline that only this writer has, or its WAL ends there, or not after the
+ * position on the same timeline with which the writer was elected, or the writer was asked. */
+static bool own_wal_is_of(const struct turn *t, const struct record *rec)
+{
+    const struct pg *pg = &t->v->pg;
+    const struct record_member *w = record_find(rec, rec->writer);
+    if (pg->history_holds || (rec->timeline > 0 && pg->receiver_timeline == rec->timeline))
+        return true;
+    if (pg->accounted != TRI_YES || pg->position.lsn == 0)
+        return false;
+    return pg->position.timeline == rec->timeline ||
+           (w != NULL && pg->position.timeline == w->flushed.timeline &&
+            pg->position.lsn <= w->flushed.lsn);
+}
+
+bool lineage_proved(struct turn *t, const struct record *rec, uint64_t epoch)
+{
+    if (t->v->pg.diverged == TRI_YES)
+        t->m->lineage_epoch = 0;
+    else if (own_wal_is_of(t, rec))
+        t->m->lineage_epoch = epoch;
+    else if (t->v->pg.local_timeline > rec->timeline) /* promoted by hand since */
+        t->m->lineage_epoch = 0;
+    return epoch != 0 && t->m->lineage_epoch == epoch;
+}
+
 /* Standbys of V that stream, without the writer. */
 static uint8_t streaming_of_v(const struct turn *t)
 {

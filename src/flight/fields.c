@@ -117,7 +117,8 @@ static const struct field pg_fields[] = {
     SUB(pg, position, position), ONE(struct pg, accounted), ONE(struct pg, wal_unread),
     ONE(struct pg, reached_ms), ONE(struct pg, settings_low), ONE(struct pg, local_timeline),
     ONE(struct pg, frozen_epoch), ONE(struct pg, follows), ONE(struct pg, follows_epoch),
-    ONE(struct pg, streaming), ONE(struct pg, not_streaming_since_ms), ONE(struct pg, diverged),
+    ONE(struct pg, streaming), ONE(struct pg, not_streaming_since_ms),
+    ONE(struct pg, receiver_timeline), ONE(struct pg, diverged), ONE(struct pg, history_holds),
     ONE(struct pg, wal_missing), SUB(pg, ssn, ssn), ONE(struct pg, ssn_in_force),
     ONE(struct pg, ssn_proof_lsn), ONE(struct pg, n_senders), SUBS(pg, sender, walsender),
     ONE(struct pg, closed), ONE(struct pg, open), ONE(struct pg, promoted_end_lsn),
@@ -180,10 +181,10 @@ static const struct field memo_fields[] = {
     ONE(struct memo, rolled_back), ONE(struct memo, preflight_intent),
     ONE(struct memo, preflight_ms), ONE(struct memo, dead_intent), ONE(struct memo, restart_intent),
     ONE(struct memo, reinit_intent), ONE(struct memo, reinit_volume), ONE(struct memo, reinit_ms),
-    ONE(struct memo, diverged_ms), ONE(struct memo, pg_fault_ms), ONE(struct memo, rereads),
-    ONE(struct memo, reread_at_ms), ONE(struct memo, settings_low_ms), ONE(struct memo, away_ms),
-    SUB(memo, pending, record), ONE(struct memo, has_pending), ONE(struct memo, failsafe_since_ms),
-    ONE(struct memo, last_rule),
+    ONE(struct memo, diverged_ms), ONE(struct memo, lineage_epoch), ONE(struct memo, pg_fault_ms),
+    ONE(struct memo, rereads), ONE(struct memo, reread_at_ms), ONE(struct memo, settings_low_ms),
+    ONE(struct memo, away_ms), SUB(memo, pending, record), ONE(struct memo, has_pending),
+    ONE(struct memo, failsafe_since_ms), ONE(struct memo, last_rule),
 };
 
 static const struct field lease_write_fields[] = {
@@ -194,12 +195,12 @@ static const struct field verdict_fields[] = {
     ONE(struct verdict, rule), ONE(struct verdict, facts), ONE(struct verdict, effects),
     SUB(verdict, write, lease_write), ONE(struct verdict, deadline_ms), ONE(struct verdict, epoch),
     ONE(struct verdict, store_epoch), ONE(struct verdict, store_record),
-    ONE(struct verdict, upstream), NAME(verdict, upstream_name), SUB(verdict, ssn, ssn),
-    ONE(struct verdict, timeline), ONE(struct verdict, target), ONE(struct verdict, promise_ms),
-    ONE(struct verdict, refused_epoch), ONE(struct verdict, serving), ONE(struct verdict, failsafe),
-    ONE(struct verdict, alarm), ONE(struct verdict, slots_settled),
-    SUB(verdict, result, intent_result), TEXT(verdict, waits_for), ONE(struct verdict, wake_at_ms),
-    SUB(verdict, memo, memo),
+    ONE(struct verdict, upstream), ONE(struct verdict, provisional), NAME(verdict, upstream_name),
+    SUB(verdict, ssn, ssn), ONE(struct verdict, timeline), ONE(struct verdict, target),
+    ONE(struct verdict, promise_ms), ONE(struct verdict, refused_epoch),
+    ONE(struct verdict, serving), ONE(struct verdict, failsafe), ONE(struct verdict, alarm),
+    ONE(struct verdict, slots_settled), SUB(verdict, result, intent_result),
+    TEXT(verdict, waits_for), ONE(struct verdict, wake_at_ms), SUB(verdict, memo, memo),
 };
 
 static const struct field turn_fields[] = {

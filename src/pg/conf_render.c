@@ -151,6 +151,8 @@ static void render_conninfo(const struct pg_conf *c, struct buf *b)
     const struct pg_upstream *u = &c->upstream;
     char member[PG_MEMBER_SIZE], port[8], passfile[PG_PATH_SIZE];
     pg_member_name(member, u->volume);
+    if (u->provisional)
+        member[0] = PG_PROVISIONAL;
     must(str_format(port, sizeof(port), "%u", u->port));
     must(pg_passfile_path(passfile, c->env, u->epoch));
     pg_conninfo_add(b, "hostaddr", u->hostaddr);

@@ -127,7 +127,11 @@ class Bench:
                                options={"lease.profile": self.profile}).start()
         try:
             self.cluster.wait_healthy()
-            verdict = self.faults()
+            try:
+                verdict = self.faults()
+            except Exception:
+                self.cluster.save_logs(os.path.join(ROOT, "build", "test-logs", "bench"))
+                raise
             self.memory()
         finally:
             self.cluster.remove()

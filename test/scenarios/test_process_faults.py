@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 
+import psycopg2
+import psycopg2.extras
 import pytest
 
 import wait
@@ -322,3 +324,53 @@ def test_diverged_member_whose_wal_end_cannot_be_read(fresh, net):
         assert cluster.primary() is new
         p.pg_bin = good
     cluster.verify()
+
+
+def test_a_diverged_standby_confirms_nothing(fresh):
+    """A primary dies with WAL that nobody confirmed; the next one is left alone with it. In the segment
+    of the fork PostgreSQL counts what a receiver on the old timeline has flushed, although it is other
+    WAL: under its name in the set the old primary would confirm commits that it does not have."""
+    c = fresh(options={"replication.strict": "true"})  # else the last one left goes on alone
+    old = c.wait_healthy()
+    standbys = c.others(old)
+    old.sql("CREATE TABLE bulk (filler text)")
+    receivers = [m.backend("walreceiver") for m in standbys]
+    stop_processes(receivers)
+    with pytest.raises(psycopg2.errors.QueryCanceled):
+        old.sql("BEGIN; INSERT INTO bulk SELECT repeat('x', 1000) FROM generate_series(1, 5000);"
+                "SELECT pg_sleep(60)", timeout=8)
+    old.kill()
+    continue_processes(receivers)
+    wait.until(lambda: c.writable(), 30, "another primary")
+    new, other = c.primary(), next(m for m in standbys if not m.writable())
+    end = new.sql("SELECT pg_current_wal_lsn()::text")[0][0]
+    other.kill()
+    old.start()
+
+    def lsn(text):
+        high, low = text.split("/")
+        return (int(high, 16) << 32) + int(low, 16)
+
+    def asks():
+        rows = new.sql("SELECT sync_state, flush_lsn::text FROM pg_stat_replication"
+                       " WHERE flush_lsn IS NOT NULL")
+        return rows and max(lsn(f) for _, f in rows) > lsn(end) and rows
+
+    rows = wait.until(asks, 30, "the old primary to connect with its other WAL", every=0.02)
+    assert {state for state, _ in rows} == {"async"}, rows
+    client = psycopg2.connect(host=new.ip, user="postgres", dbname="postgres", password=new.password,
+                              application_name="lonely", sslmode="disable", gssencmode="disable",
+                              async_=True)
+    psycopg2.extras.wait_select(client)
+    cursor = client.cursor()  # lives as long as its statement
+    cursor.execute("INSERT INTO bulk VALUES ('nobody else has this')")
+    wait.holds(lambda: new.sql("SELECT wait_event FROM pg_stat_activity"
+                               " WHERE application_name = 'lonely'") == [("SyncRep",)],
+               5, "the commit waits", every=0.1)
+    other.start()
+    psycopg2.extras.wait_select(client)
+    cursor.close()
+    client.close()
+    c.wait_healthy(60)
+    for m in c.members:
+        assert m.sql("SELECT filler FROM bulk") == [("nobody else has this",)]

@@ -886,9 +886,95 @@ static void core__api_never_reached__the_writer_of_the_own_epoch_is_followed(voi
     assert_string_equal(rule_for(&w, &m, &d), "lease-unknown");
 }
 
+/* PostgreSQL counts what a receiver has flushed, also on a timeline that the primary has left. */
+static void core__follow__confirms_only_with_wal_that_is_the_writers(void **s)
+{
+    (void)s;
+    struct view v, w;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.pg.receiver_timeline = 0;
+    assert_string_equal(rule_for(&v, &m, &d), "follow");
+    assert_false(d.provisional); /* its WAL ends on the timeline that only this writer has */
+    w = v;
+    w.pg.accounted = TRI_NO; /* nobody has looked what lies behind */
+    rule_for(&w, &m, &d);
+    assert_true(d.provisional);
+    assert_true((d.effects & EFF_FOLLOW) != 0);
+    w.pg.receiver_timeline = 3;
+    rule_for(&w, &m, &d);
+    assert_true(d.provisional);
+    w.pg.receiver_timeline = 4; /* PostgreSQL itself has found the way there */
+    rule_for(&w, &m, &d);
+    assert_false(d.provisional);
+
+    v.pg.position = (struct position){3, 200};
+    v.lv.lease.record.m[0].flushed = (struct position){3, 200};
+    rule_for(&v, &m, &d);
+    assert_false(d.provisional); /* the writer was elected with as much */
+    v.pg.position.lsn = 201;
+    rule_for(&v, &m, &d);
+    assert_true(d.provisional);
+    v.pg.position.lsn = 100;
+    v.lv.lease.record.m[0].flushed.timeline = 4;
+    rule_for(&v, &m, &d);
+    assert_true(d.provisional);
+    v.pg.history_holds = true;
+    rule_for(&v, &m, &d);
+    assert_false(d.provisional);
+}
+
+static void core__follow__a_lineage_is_proved_once_in_an_epoch(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    rule_for(&v, &m, &d);
+    m = d.memo;
+    v.pg.accounted = TRI_NO;
+    rule_for(&v, &m, &d);
+    assert_false(d.provisional);
+    m.lineage_epoch = 4;
+    rule_for(&v, &m, &d);
+    assert_true(d.provisional);
+    m.lineage_epoch = 5;
+    v.peer[1].state.streams_from = 0; /* too few others have it for a repair now */
+    v.pg.diverged = TRI_YES;
+    assert_string_equal(rule_for(&v, &m, &d), "follow");
+    assert_true(d.provisional);
+    assert_int_equal(d.memo.lineage_epoch, 0);
+    v.pg.diverged = TRI_UNKNOWN;
+    rule_for(&v, &m, &d);
+    assert_false(d.provisional);
+    v.pg.local_timeline = 5; /* somebody has promoted it by hand since */
+    rule_for(&v, &m, &d);
+    assert_true(d.provisional);
+}
+
+static void core__replica__admits_nobody_before_its_wal_is_the_writers(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.pg.open = TRI_NO;
+    rule_for(&v, &m, &d);
+    assert_true((d.effects & EFF_OPEN) != 0);
+    v.pg.accounted = TRI_NO;
+    rule_for(&v, &m, &d);
+    assert_true((d.effects & EFF_OPEN) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(core__follow__confirms_only_with_wal_that_is_the_writers),
+        cmocka_unit_test(core__follow__a_lineage_is_proved_once_in_an_epoch),
+        cmocka_unit_test(core__replica__admits_nobody_before_its_wal_is_the_writers),
         cmocka_unit_test(core__healthy_primary__serves_until_send_plus_fence),
         cmocka_unit_test(core__deadline_passed__fences_although_holder),
         cmocka_unit_test(core__reading_oneself_as_holder__gives_no_right),

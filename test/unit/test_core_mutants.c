@@ -367,6 +367,17 @@ static void acquire__sealed__only_by_the_sealed_volume(void **state)
     assert_string_equal(rule(&s), "elect-wait");
 }
 
+static void writer__its_own_end_is_recorded_for_those_who_follow(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    assert_string_equal(rule(&s), "elect-writer");
+    const struct record *r = &s.d.write.want.record;
+    assert_int_equal(record_find(r, B)->flushed.lsn, 200);
+    assert_int_equal(record_find(r, C)->flushed.lsn, 100);
+}
+
 static void create__gives_the_lease_to_nobody(void **state)
 {
     (void)state;
@@ -859,6 +870,7 @@ int main(void)
         cmocka_unit_test(acquire__only_with_a_vote_that_reaches_its_record),
         cmocka_unit_test(acquire__goes_above_every_epoch_heard_of),
         cmocka_unit_test(acquire__sealed__only_by_the_sealed_volume),
+        cmocka_unit_test(writer__its_own_end_is_recorded_for_those_who_follow),
         cmocka_unit_test(create__gives_the_lease_to_nobody),
         cmocka_unit_test(restored_lease__is_nobodys),
         cmocka_unit_test(vote__neither_backwards_nor_for_an_epoch_followed),
