@@ -142,13 +142,16 @@ static void view_pg(struct member *m, struct pg *g)
     g->follows = m->follows;
     g->follows_epoch = m->follows_epoch;
     g->streaming = m->st.rx && m->st.on;
-    struct member *up = by_volume(m->lease.record.writer);
     if (g->streaming)
+        g->receiver_timeline = m->st.other ? m->tl : W.m[m->st.upstream].tl;
+    struct member *up = by_volume(m->lease.record.writer);
+    if (g->streaming && !m->st.other)
         g->diverged = TRI_NO;
     else if (up != NULL && up != m && m->data == DATA_OK && up->proc == PG_RUNNING &&
              !up->recovery && up->tl == m->lease.record.timeline && linked(m->idx, up->idx) &&
              m->durable_epoch == up->durable_epoch)
         g->diverged = m->damaged ? TRI_UNKNOWN : log_prefix(up, m) ? TRI_NO : TRI_YES;
+    g->history_holds = !g->streaming && g->diverged == TRI_NO && g->accounted == TRI_YES;
     g->wal_missing = m->wal_missing && g->diverged == TRI_NO && !g->streaming;
     if (m->damaged && m->failed_starts >= 3 && up != NULL && up != m && up->answers &&
         !up->recovery && linked(m->idx, up->idx))
@@ -160,7 +163,8 @@ static void view_pg(struct member *m, struct pg *g)
     for (int i = 0; i < W.n; i++) {
         const struct stream *s = &W.m[i].st;
         if (s->on && s->upstream == m->idx && m->answers)
-            g->sender[g->n_senders++] = (struct walsender){.volume = s->volume, .streaming = true,
+            g->sender[g->n_senders++] = (struct walsender){.volume = s->provisional ? 0 : s->volume,
+                                                           .streaming = true,
                                                            .flushed_lsn = s->flushed,
                                                            .caught_up = s->flushed >= s->start_lsn};
     }
@@ -275,8 +279,10 @@ static void act_follow(struct member *m)
         m->detach_at_ms = W.now + between(10, 60);
     }
     if ((e & EFF_FOLLOW) != 0 && m->durable_epoch == d->epoch &&
-        (m->follows != d->upstream || m->follows_epoch != d->epoch)) {
+        (m->follows != d->upstream || m->follows_epoch != d->epoch ||
+         m->provisional != d->provisional)) {
         m->follows = d->upstream;
+        m->provisional = d->provisional;
         m->follows_epoch = d->epoch;
         m->frozen_epoch = 0;
         m->detach_at_ms = 0;

@@ -91,12 +91,19 @@ static bool can_receive(const struct member *m, const struct member *up)
 static void connect_stream(struct member *m, struct member *up)
 {
     if (W.now < m->reconnect_at_ms || m->st.on || !can_receive(m, up) || !linked(m->idx, up->idx) ||
-        (up->proc != PG_RUNNING && up->proc != PG_STOPPING) || !up->answers || !log_prefix(up, m) ||
+        (up->proc != PG_RUNNING && up->proc != PG_STOPPING) || !up->answers ||
         m->follows_epoch != up->durable_epoch) /* each epoch has its own credentials */
         return;
+    bool other = !log_prefix(up, m);
+    if (other && chance(50)) { /* not in the segment of the fork: refused */
+        m->reconnect_at_ms = W.now + between(20, 150);
+        return;
+    }
     m->st = (struct stream){.on = true, .rx = true, .upstream = up->idx, .volume = m->volume,
                             .start_lsn = up->len + 1, .setting = up->ssn_backend,
-                            .setting_seq = up->ssn_seq};
+                            .setting_seq = up->ssn_seq, .provisional = m->provisional,
+                            .other = other, .reported = other ? m->len + 1 : 0,
+                            .ends_at_ms = W.now + between(20, 300)};
     poke(up);
     TRACE(m, "streams from m%d at %" PRIu64, up->idx, m->len);
 }
@@ -152,6 +159,13 @@ static void receiver_run(struct member *m, const struct member *up)
         return;
     }
     s->breaks_at_ms = 0;
+    if (s->other) {
+        if (W.now >= s->ends_at_ms) {
+            s->rx = false;
+            m->reconnect_at_ms = W.now + between(20, 150);
+        }
+        return;
+    }
     if (!chance(m->receives) || W.now < m->lags_until)
         return;
     m->unread = 0;
@@ -221,7 +235,7 @@ static bool satisfied(const struct member *m, const struct ssn *c, uint64_t lsn)
     for (uint8_t v = 0; v < c->n; v++) {
         for (int i = 0; i < W.n; i++) {
             const struct stream *s = &W.m[i].st;
-            if (!s->on || s->upstream != m->idx || s->volume != c->volume[v])
+            if (!s->on || s->upstream != m->idx || s->provisional || s->volume != c->volume[v])
                 continue;
             connected++;
             bool counts = c->mode != REPL_SYNC || connected <= c->w;
@@ -444,6 +458,8 @@ static int64_t stream_due(const struct member *m)
             soonest(&d, W.now);
         else if (!linked(m->idx, up->idx))
             soonest(&d, s->breaks_at_ms);
+        else if (s->other)
+            soonest(&d, s->ends_at_ms);
         else if (m->len < up->len || s->reported != m->len + 1)
             soonest(&d, m->lags_until);
     }

@@ -132,7 +132,8 @@ static uint64_t looked(const struct member *m)
     const bool bit[] = {m->crashed, m->clean, m->answers, m->recovery, m->writable, m->accounted,
                         m->admitted, m->closed, m->leftovers, m->wal_missing, m->damaged, m->fenced,
                         m->unread > 0, m->kill_at_ms != 0, m->ssn_at_ms != 0, m->gate_at_ms != 0,
-                        m->st.on && m->st.rx, W.now < m->seen_at_ms, m->settings_low};
+                        m->st.on && m->st.rx, m->st.other, m->provisional,
+                        W.now < m->seen_at_ms, m->settings_low};
     for (size_t i = 0; i < sizeof bit; i++)
         bits |= (uint64_t)bit[i] << (28 + i);
     uint64_t h = mix(bits, m->frozen_epoch);

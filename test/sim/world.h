@@ -43,6 +43,9 @@ struct stream {
     uint64_t reported;    /* sent by the receiver */
     uint64_t flushed;     /* arrived at the walsender */
     int64_t breaks_at_ms; /* the receiver notices a cut link */
+    bool provisional;     /* its name is in nobody's set */
+    bool other;           /* of a timeline that the upstream has left: brings nothing, reports its own end */
+    int64_t ends_at_ms;   /* then the receiver learns it, and begins again */
 };
 
 struct ask { /* a call to a peer, kept with the asker */
@@ -123,6 +126,7 @@ struct member {
     uint64_t frozen_epoch, detach_epoch;
     int64_t detach_at_ms;
     uint64_t follows, follows_epoch;
+    bool provisional;
     int64_t reconnect_at_ms;
     struct stream st;
     struct ssn ssn, ssn_backend;
