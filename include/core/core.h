@@ -212,6 +212,10 @@ struct verdict {
 
 void decide(const struct view *v, const struct memo *m, struct verdict *out);
 
+/* A member that was taken away for good: its pod is deleted and its volume has left the record. It holds
+ * up nothing, and its slot is nobody's. */
+bool core_is_gone(const struct view *v, const struct peer *p);
+
 const char *fact_name(enum fact_bit bit);
 const char *fact_text(enum fact_bit bit);
 const char *effect_name(unsigned bit); /* "?" where there is none */

@@ -327,7 +327,8 @@ static void act_tasks(struct agent *a, const struct verdict *d, int64_t now)
         size_t n = 0;
         for (uint8_t i = 0; i < a->n_members; i++) {
             const struct peer *p = &a->member[i].peer;
-            if (p->received_ms == 0 || p->state.volume == 0 || p->state.data != DATA_OK)
+            if (p->received_ms == 0 || p->state.volume == 0 || p->state.data != DATA_OK ||
+                core_is_gone(&a->view, p))
                 continue; /* the volume of an empty member changes with its copy */
             uint64_t advance = p->state.position.lsn;
             if (a->server.in_recovery != TRI_YES || advance > a->server.last.lsn)

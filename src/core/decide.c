@@ -79,6 +79,12 @@ static void name_missing(struct turn *t, struct verdict *out)
     }
 }
 
+bool core_is_gone(const struct view *v, const struct peer *p)
+{
+    return v->pods_known && !p->pod_known && v->lv.known && v->lv.lease.has_record &&
+           record_find(&v->lv.lease.record, p->state.volume) == NULL;
+}
+
 /* A member that is empty, copies or is silent may come to use a slot that nobody else knows of. */
 static bool slots_settled(const struct turn *t)
 {
@@ -86,6 +92,8 @@ static bool slots_settled(const struct turn *t)
     for (uint8_t i = 0; i < t->v->n_peers; i++) {
         const struct peer *p = &t->v->peer[i];
         const struct record_member *line = record_find(t->rec, p->state.volume);
+        if (core_is_gone(t->v, p))
+            continue;
         if (!peer_fresh(t, p) || p->state.data != DATA_OK || line == NULL)
             return false;
         n++;

@@ -676,7 +676,21 @@ static void core__slots__settled_only_when_every_member_shows_its_volume(void **
     v.peer[0].sent_ms = NOW - 60000;
     rule_for(&v, &m, &d);
     assert_false(d.slots_settled);
-    v.peer[0].sent_ms = NOW - 50;
+    v.set.members = 2; /* it was taken away: fewer are expected, its pod is deleted */
+    v.pods_known = true;
+    v.peer[0].pod_known = false;
+    rule_for(&v, &m, &d);
+    assert_false(d.slots_settled); /* its volume is listed: it may come back */
+    assert_false(core_is_gone(&v, &v.peer[0]));
+    v.lv.lease.record.m[1] = v.lv.lease.record.m[2];
+    v.lv.lease.record.n = 2;
+    v.pods_known = false;
+    rule_for(&v, &m, &d);
+    assert_false(d.slots_settled);
+    v.pods_known = true;
+    rule_for(&v, &m, &d);
+    assert_true(d.slots_settled);
+    healthy(&v, &m, 0);
     v.set.members = 4;
     rule_for(&v, &m, &d);
     assert_false(d.slots_settled);
