@@ -53,6 +53,8 @@ static bool address_is_good(const char *text)
         return true;
     str_copy(host, sizeof(host), text);
     char *slash = strchr(host, '/');
+    if (slash == NULL)
+        return false; /* longer than any address */
     *slash = '\0';
     int family = strchr(host, ':') ? AF_INET6 : AF_INET;
     return inet_pton(family, host, raw) == 1 &&
