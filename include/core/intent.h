@@ -36,7 +36,6 @@ struct intent {
     int64_t expires_s;    /* 1970; not begun by then: it is dead */
     struct ha_name target; /* member, "" = any */
     bool force;            /* skip soft refusals (lag, long transactions), never a promise */
-    bool accept_data_loss; /* FAILOVER: promote without sufficient reports */
     char created_by[INTENT_BY_SIZE]; /* for people */
 };
 

@@ -35,7 +35,6 @@ enum opt_id {
     OPT_TO,
     OPT_FORCE,
     OPT_DRY_RUN,
-    OPT_ACCEPT_DATA_LOSS,
     OPT_WAIT,
     OPT_SET,
     OPT_APPLY,

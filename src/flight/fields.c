@@ -72,7 +72,7 @@ static const struct field peer_request_fields[] = {
 static const struct field intent_fields[] = {
     ONE(struct intent, id), ONE(struct intent, kind), ONE(struct intent, epoch),
     ONE(struct intent, created_s), ONE(struct intent, expires_s), NAME(intent, target),
-    ONE(struct intent, force), ONE(struct intent, accept_data_loss), TEXT(intent, created_by),
+    ONE(struct intent, force), TEXT(intent, created_by),
 };
 
 static const struct field intent_result_fields[] = {

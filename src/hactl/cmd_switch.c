@@ -97,23 +97,10 @@ static bool confirm(struct session *s, const struct cluster_view *v,
                     const struct member_view *target, enum intent_kind kind)
 {
     const struct member_view *p = cluster_primary(v);
-    char question[256], line[80];
+    char question[256];
 
     if (args_has(&s->args, OPT_FORCE))
         return true;
-    if (args_has(&s->args, OPT_ACCEPT_DATA_LOSS)) {
-        if (!s->in_tty)
-            return session_confirm(s, "");
-        fprintf(s->err,
-                "%s will be promoted although acknowledged writes may be missing on it.\n"
-                "Type the name of the cluster to go ahead: ",
-                target->name);
-        fflush(s->err);
-        if (!fgets(line, sizeof(line), s->in))
-            return false;
-        line[strcspn(line, "\n")] = '\0';
-        return str_eq(line, v->name);
-    }
     if (!str_format(question, sizeof(question), "%s from %s to %s?",
                     kind == INTENT_SWITCHOVER ? "Switch over" : "Fail over",
                     p ? p->name : "nobody", target ? target->name : "the best replica"))
@@ -173,7 +160,6 @@ static int run_switch(struct session *s, enum intent_kind kind)
     if (to)
         str_copy(in.target.s, sizeof(in.target.s), to);
     in.force = args_has(&s->args, OPT_FORCE);
-    in.accept_data_loss = args_has(&s->args, OPT_ACCEPT_DATA_LOSS);
     if ((rc = operation_give(s, &in)) != EXIT_DONE)
         return rc;
     rc = operation_follow(s, &in, FOLLOW_FINAL, &result);

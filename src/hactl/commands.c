@@ -30,8 +30,6 @@ static const struct opt_def opts[OPT_COUNT] = {
     [OPT_FORCE] = {"force", 0, ARG_NONE, NULL, NULL,
                    "do not ask, and skip soft refusals such as lag; never a safety rule", false},
     [OPT_DRY_RUN] = {"dry-run", 0, ARG_NONE, NULL, NULL, "check and say what would be done", false},
-    [OPT_ACCEPT_DATA_LOSS] = {"accept-data-loss", 0, ARG_NONE, NULL, NULL,
-                              "promote although acknowledged writes may be missing", false},
     [OPT_WAIT] = {"wait", 0, ARG_NONE, NULL, NULL, "wait until it is done", false},
     [OPT_SET] = {"set", 's', ARG_TEXT, "KEY=VALUE", NULL,
                  "set one key (dotted path); KEY= alone removes it; may be repeated", true},
@@ -98,10 +96,8 @@ static const struct command commands[] = {
      .help = "make a member primary when the primary is gone",
      .text = "For a cluster without a primary that answers; where there is one, this is a "
              "switchover that does not insist on its help. The target is promoted only with "
-             "sufficient reports of the other members. --accept-data-loss promotes without them: "
-             "acknowledged writes may be lost, and it asks for the name of the cluster unless "
-             "--force is given.",
-     .opts = {OPT_TO, OPT_FORCE, OPT_DRY_RUN, OPT_ACCEPT_DATA_LOSS},
+             "sufficient reports of the other members: no option promotes without them.",
+     .opts = {OPT_TO, OPT_FORCE, OPT_DRY_RUN},
      .run = cmd_failover},
     {.name = "pause",
      .operands = "",

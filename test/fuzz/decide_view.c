@@ -419,7 +419,7 @@ static void change_intent(struct view *v, struct input *in)
     v->intent.epoch = any_epoch(in);
     v->intent.target = any_name(in);
     v->intent.force = input_flag(in);
-    v->intent.accept_data_loss = input_flag(in);
+    (void)input_flag(in); /* keeps the corpus meaning what it meant */
     v->intent_expired = input_flag(in);
 }
 

@@ -219,7 +219,7 @@ static void completion__three_shells_others_refused(void **state)
     for (size_t i = 0; i < COUNT(lines); i++) {
         assert_int_equal(run(lines[i], &out, &err), EXIT_DONE);
         assert_non_null(strstr(out, "switchover"));
-        assert_non_null(strstr(out, "accept-data-loss"));
+        assert_non_null(strstr(out, "dry-run"));
         free(out);
         free(err);
     }

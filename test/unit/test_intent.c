@@ -19,7 +19,6 @@ static const struct intent full = {
     .expires_s = 1763700060,
     .target = {"demo-1"},
     .force = true,
-    .accept_data_loss = true,
     .created_by = "ann \"the\" dba@desk",
 };
 
@@ -45,7 +44,7 @@ static void intent__round_trip__equal(void **state)
     struct buf again;
     buf_init(&again, INTENT_JSON_MAX);
     assert_same_text(intent_encode(&got, &again), &again, &b);
-    assert_true(got.id == full.id && got.expires_s == full.expires_s && got.accept_data_loss);
+    assert_true(got.id == full.id && got.expires_s == full.expires_s);
     assert_string_equal(got.target.s, "demo-1");
     assert_string_equal(got.created_by, full.created_by);
     assert_non_null(strstr(buf_str(&b), "\"id\":\"fedcba9876543210\""));
