@@ -41,7 +41,10 @@ def test_switchover_from_outside(deployment):
                "a write through pg-rw")
     print(f"  a new client writes {time.monotonic() - began:.2f} s after the verdict")
     deployment.wait_ready()
-    assert re.search(rf"^{after}\s+primary", deployment.hactl("list").stdout, re.M)
+    # Until the others stream again it says so and ends with 3.
+    said = wait.until(lambda: (r := deployment.hactl("list", check=False)).returncode == 0 and r.stdout,
+                      60, "a list without complaint")
+    assert re.search(rf"^{after}\s+primary", said, re.M)
     assert deployment.sql("SELECT count(*) FROM t") == "2"
 
 
