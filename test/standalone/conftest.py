@@ -19,7 +19,6 @@ import checker  # noqa: E402
 import sandbox  # noqa: E402
 import wait  # noqa: E402
 
-BUILD = os.path.abspath(os.environ.get("PGHA_BUILD", os.path.join(ROOT, "build", "gcc")))
 PASSWORD = "correct horse"
 
 
@@ -58,7 +57,8 @@ class Container:
                 "PGHA_BOOTSTRAP_INIT_DIR": self.scripts, **env}
         with open(self.log, "ab") as log:
             self.proc = subprocess.Popen(
-                [os.path.join(BUILD, "pghad"), *args], env={k: v for k, v in full.items() if v is not None},
+                [f"{sandbox.programs()}/pghad", *args],
+                env={k: v for k, v in full.items() if v is not None},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True)
         return self
 
