@@ -85,8 +85,12 @@ static const char *missing(const struct cluster_view *v, const char *what)
         votes += v->m[i].in_v;
         votes_streaming += v->m[i].in_v && member_streams(&v->m[i]);
     }
-    if (!cluster_primary(v))
+    const struct member_view *p = cluster_primary(v);
+    if (!p)
         return "there is no writable primary";
+    /* A member that died has left its last report behind; readiness is the kubelet's own look. */
+    if (p->source != SOURCE_LIVE && !p->ready)
+        return "the holder of the Lease does not answer and its pod is not ready";
     if (str_eq(what, "primary"))
         return NULL;
     if (streaming == 0)

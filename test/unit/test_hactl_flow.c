@@ -36,6 +36,7 @@ enum script {
     FORBIDDEN,      /* 403 to everything */
     NO_PRIMARY,     /* the Lease is held by nobody */
     SEALED,         /* the primary writes alone */
+    HOLDER_DIED,    /* its last report says primary; its pod is not ready */
 };
 
 static struct {
@@ -225,9 +226,11 @@ static void answer_pods(int fd)
                  "%s{\"metadata\":{\"name\":\"pg-%d\",\"annotations\":{\"pghad.io/status\":"
                  "\"{\\\"role\\\":\\\"%s\\\",\\\"state\\\":\\\"%s\\\",\\\"timeline\\\":3,"
                  "\\\"lag\\\":0,\\\"pause\\\":%s,\\\"rest_port\\\":%d}\"}},\"status\":{\"podIP\":\"127.0.0.1\","
-                 "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}",
+                 "\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\"}]}}",
                  i ? "," : "", i, srv.role[i], primary ? "running" : "streaming",
-                 known_pause() ? "true" : "false", srv.port);
+                 known_pause() ? "true" : "false",
+                 primary && srv.script == HOLDER_DIED ? 1 : srv.port, /* nobody listens on 1 */
+                 primary && srv.script == HOLDER_DIED ? "False" : "True");
     }
     strncat(body, "]}", sizeof(body) - strlen(body) - 1);
     answer(fd, 200, body);
@@ -916,6 +919,10 @@ static void wait__reached(void **state)
     EXPECT("wait --for replica --timeout 5s", EXIT_DONE);
     assert_string_equal(out, "replica: primary is pg-0\n");
     EXPECT("wait --for synced --timeout 5s", EXIT_DONE);
+    stop(NULL);
+    start(HOLDER_DIED);
+    EXPECT("wait --for primary --timeout 600ms", EXIT_FAILED);
+    SAYS(err, "its pod is not ready");
     stop(NULL);
     start(SEALED);
     EXPECT("wait --for synced --timeout 600ms", EXIT_FAILED);
