@@ -212,6 +212,9 @@ int cmd_reinit(struct session *s)
     if (m == cluster_primary(&v) || str_eq(v.holder, name))
         return session_fail(s, EXIT_REFUSED, "Switch over first: hactl switchover.",
                             "reinit refused: %s is the primary, its data are the cluster's", name);
+    if (str_eq(m->rule, "data-bad")) /* the member would never begin: what is not ours is not touched */
+        return session_fail(s, EXIT_REFUSED, "Look what it is, and move it away by hand.",
+                            "reinit refused: the directory of %s is not of this cluster or damaged", name);
     must(str_format(question, sizeof(question),
                     "Replace all data of %s by a new copy from the primary?", name));
     if (!args_has(&s->args, OPT_FORCE) && !session_confirm(s, question))

@@ -36,6 +36,7 @@ enum script {
     FORBIDDEN,      /* 403 to everything */
     NO_PRIMARY,     /* the Lease is held by nobody */
     SEALED,         /* the primary writes alone */
+    DATA_BAD,       /* pg-2 is on a directory of another cluster */
     HOLDER_DIED,    /* its last report says primary; its pod is not ready */
 };
 
@@ -225,9 +226,10 @@ static void answer_pods(int fd)
         snprintf(body + used, sizeof(body) - used,
                  "%s{\"metadata\":{\"name\":\"pg-%d\",\"annotations\":{\"pghad.io/status\":"
                  "\"{\\\"role\\\":\\\"%s\\\",\\\"state\\\":\\\"%s\\\",\\\"timeline\\\":3,"
-                 "\\\"lag\\\":0,\\\"pause\\\":%s,\\\"rest_port\\\":%d}\"}},\"status\":{\"podIP\":\"127.0.0.1\","
+                 "\\\"lag\\\":0,\\\"rule\\\":\\\"%s\\\",\\\"pause\\\":%s,\\\"rest_port\\\":%d}\"}},\"status\":{\"podIP\":\"127.0.0.1\","
                  "\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\"}]}}",
                  i ? "," : "", i, srv.role[i], primary ? "running" : "streaming",
+                 i == 2 && srv.script == DATA_BAD ? "data-bad" : "",
                  known_pause() ? "true" : "false",
                  primary && srv.script == HOLDER_DIED ? 1 : srv.port, /* nobody listens on 1 */
                  primary && srv.script == HOLDER_DIED ? "False" : "True");
@@ -912,6 +914,14 @@ static void socket__reads_without_the_api(void **state)
     SAYS(err, "Is the agent up");
 }
 
+static void reinit__directory_is_not_the_cluster_s__refused(void **state)
+{
+    (void)state;
+    start(DATA_BAD);
+    EXPECT("reinit pg-2 --force", EXIT_REFUSED);
+    SAYS(err, "the directory of pg-2 is not of this cluster or damaged");
+}
+
 static void wait__reached(void **state)
 {
     (void)state;
@@ -967,6 +977,7 @@ int main(void)
         cmocka_unit_test_teardown(dsn__all_members_by_role, stop),
         cmocka_unit_test_teardown(explain__rules_and_decisions, stop),
         cmocka_unit_test_teardown(socket__reads_without_the_api, stop),
+        cmocka_unit_test_teardown(reinit__directory_is_not_the_cluster_s__refused, stop),
         cmocka_unit_test_teardown(wait__reached, stop),
     };
 
