@@ -65,13 +65,14 @@ static bool add_password(struct pg_task *t, const char *user, const char *passwo
 }
 
 /* Guarded so that nothing is written where nothing has to change; local commit, because the
- * members' role is what a standby needs before it can acknowledge anything. */
+ * members' role is what a standby needs before it can acknowledge anything. The whole text is one
+ * transaction, and SET LOCAL holds until that has committed: a RESET at its end would come before. */
 static bool write_roles(struct pg_task *t, struct err *e)
 {
     struct buf *b = &t->sql, user;
     buf_init(&user, 256);
     pg_sql_quote(&user, t->env->repl_user);
-    buf_puts(b, "SET synchronous_commit = local; DO $pghad$ BEGIN IF NOT EXISTS (SELECT 1 FROM "
+    buf_puts(b, "SET LOCAL synchronous_commit = local; DO $pghad$ BEGIN IF NOT EXISTS (SELECT 1 FROM "
                 "pg_roles WHERE rolname = ");
     buf_puts(b, buf_str(&user));
     buf_puts(b, " AND rolreplication AND rolcanlogin) THEN IF NOT EXISTS (SELECT 1 FROM pg_roles "
@@ -98,7 +99,7 @@ static bool write_roles(struct pg_task *t, struct err *e)
         ok = add_password(t, t->env->repl_user, t->env->repl_password, e);
     if (ok && (t->passwords & PG_ROLES_SUPERUSER) != 0 && t->env->superuser_password[0])
         ok = add_password(t, t->env->superuser, t->env->superuser_password, e);
-    buf_puts(b, "RESET synchronous_commit; SELECT 0");
+    buf_puts(b, "SELECT 0");
     return ok && (!b->overflow || err_set(e, ERR_BUG, "roles: the statement is too long"));
 }
 

@@ -173,7 +173,14 @@ static void tasks__checkpoint_slots_roles(void **st)
     node_task_ok(&a, pg_task_slots(a.task, NULL, 0, true, until, NULL));
     node_sql(&a, "SELECT pg_drop_replication_slot('theirs')");
     node_sql(&a, "ALTER ROLE pghad_repl NOREPLICATION PASSWORD NULL");
+    /* Nobody confirms: the members' role is what the first standby needs before it can. */
+    node_sql(&a, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    node_sql(&a, "SELECT pg_reload_conf()");
+    WAIT(3000, strcmp(node_sql(&a, "SHOW synchronous_standby_names"), "nobody") == 0);
     node_task_ok(&a, pg_task_roles(a.task, PG_ROLES_MEMBERS | PG_ROLES_SUPERUSER, until, NULL));
+    node_sql(&a, "ALTER SYSTEM RESET synchronous_standby_names");
+    node_sql(&a, "SELECT pg_reload_conf()");
+    WAIT(3000, strcmp(node_sql(&a, "SHOW synchronous_standby_names"), "") == 0);
     CHECK(strcmp(node_sql(&a, "SELECT rolreplication AND rolpassword LIKE 'SCRAM%' FROM pg_authid"
                               " WHERE rolname = 'pghad_repl'"),
                  "t") == 0);
