@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import checker
 import sandbox
@@ -23,6 +24,7 @@ import timeline
 import wait
 from member import BUILD, Member
 
+SILENT_S = 4  # one look of two seconds without an answer, and the next
 HEALTHY_S = 60  # bound for anything that must happen without a human; never a measure of speed
 # Replay conflicts wait for ever instead of ending after 30 s: a query may then hold up a promotion
 # for as long as the product lets it.
@@ -198,6 +200,20 @@ class Cluster:
         found = [m for m in self.members if m.running() and m.writable()]
         assert len(found) <= 1, f"two writable servers: {[m.name for m in found]}"
         return found
+
+    def stays_writable(self, p, for_s, what):
+        """Asserts that clients may write on p, and nowhere else, for the whole of for_s seconds. Where
+        the machine is so busy that a look has no answer in time, the next ones must have it."""
+        end = time.monotonic() + for_s
+        seen = time.monotonic()
+        while time.monotonic() < end:
+            found = self.writable()
+            if found:
+                assert found == [p], f"did not hold: {what}: {found[0].name} is writable, not {p.name}"
+                seen = time.monotonic()
+            silent = time.monotonic() - seen
+            assert silent < SILENT_S, f"did not hold: {what}: nobody writable for {silent:.1f} s"
+            time.sleep(0.2)  # ok: between two looks at a condition with a deadline
 
     def primary(self, deadline_s=HEALTHY_S):
         return wait.until(self.writable, deadline_s, "a writable primary")[0]

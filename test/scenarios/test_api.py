@@ -36,7 +36,7 @@ def test_api_away_60s_with_members_up(cluster, outage, how):
         tli = p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8]
         at = wait.boot_us()
         outage.begin(how)
-        wait.holds(lambda: cluster.writable() == [p], 60, "writes without the API", every=1)
+        cluster.stays_writable(p, 60, "writes without the API")
         outage.end()
         assert cluster.wait_healthy() is p
         load.wait_writes(5)
@@ -70,7 +70,7 @@ def test_api_away_and_a_member_lost(cluster, outage, lost):
         p = cluster.primary()
         victim = p if lost == "primary" else cluster.standby()
         outage.begin("down")
-        wait.holds(lambda: cluster.writable() == [p], FENCE_S, "writes by promises", every=0.5)
+        cluster.stays_writable(p, FENCE_S, "writes by promises")
         victim.kill()
         wait.until(lambda: not cluster.writable(), 2 * LEASE_S, "the fence")
         wait.holds(lambda: not cluster.writable(), 3 * LEASE_S, "no second primary", every=0.5)
@@ -92,7 +92,7 @@ def test_restart_of_a_standby_during_an_outage(fresh, outage, what):
     wait.until(lambda: "pg-0" in s.addresses() or "pg-1" in s.addresses(), 10, "kept addresses")
     with c.load() as load:
         outage.begin("down")
-        wait.holds(lambda: c.writable() == [p], FENCE_S, "writes by promises", every=0.5)
+        c.stays_writable(p, FENCE_S, "writes by promises")
         at = wait.boot_us()
         if what == "container":
             s.kill()
@@ -103,7 +103,7 @@ def test_restart_of_a_standby_during_an_outage(fresh, outage, what):
             wait.until(lambda: s.agent() and s.agent().pid != old.pid, 10, "a new agent")
         wait.until(lambda: s.ip in c.streaming(p), 15, "it streams again")
         load.wait_writes(10, at)
-        wait.holds(lambda: c.writable() == [p], 3 * LEASE_S, "writes by promises", every=0.5)
+        c.stays_writable(p, 3 * LEASE_S, "writes by promises")
         assert load.gap_ms(at) < 1000 * FENCE_S, "the primary was not fenced"
         outage.end()
         assert c.wait_healthy() is p
@@ -120,7 +120,7 @@ def test_fourth_member_during_an_outage(fresh, outage):
         at = wait.boot_us()
         outage.begin("down")
         newcomer.start()
-        wait.holds(lambda: c.writable() == [p], 4 * LEASE_S, "writes go on", every=0.5)
+        c.stays_writable(p, 4 * LEASE_S, "writes go on")
         assert load.gap_ms(at) < 2000
         outage.end()
         assert c.wait_healthy() is p
@@ -134,7 +134,7 @@ def test_api_flaky(cluster, kube, api_fault):
         p = cluster.primary()
         at = wait.boot_us()
         with api_fault(kube):
-            wait.holds(lambda: cluster.writable() == [p], 15, "writes go on", every=0.5)
+            cluster.stays_writable(p, 15, "writes go on")
         load.wait_writes(5)
         assert load.gap_ms(at) < 2000
         cluster.wait_healthy()
@@ -148,9 +148,9 @@ def test_replies_of_the_api_vanish(cluster, net):
         at = wait.boot_us()
         for seconds in (0.4, 1.2, 2.2, 0.8, 4):
             net.drop("api", p.name)
-            wait.holds(lambda: cluster.writable() == [p], seconds, "writes go on", every=0.2)
+            cluster.stays_writable(p, seconds, "writes go on")
             net.heal()
-            wait.holds(lambda: cluster.writable() == [p], 1, "writes go on", every=0.2)
+            cluster.stays_writable(p, 1, "writes go on")
         assert load.gap_ms(at) < 2000
         cluster.wait_healthy()
     cluster.verify()
@@ -175,7 +175,7 @@ def test_lease_is_touched_by_others_all_the_time(cluster):
         at = wait.boot_us()
         thread.start()
         try:
-            wait.holds(lambda: cluster.writable() == [p], 12, "writes go on", every=0.5)
+            cluster.stays_writable(p, 12, "writes go on")
         finally:
             stop.set()
             thread.join()
@@ -193,9 +193,9 @@ def test_api_flaps(cluster, outage):
         at = wait.boot_us()
         for how, seconds in (("hangs", 0.5), ("down", 1), ("hangs", 2.5), ("hangs", 1)):
             outage.begin(how)
-            wait.holds(lambda: cluster.writable() == [p], seconds, "writes go on", every=0.25)
+            cluster.stays_writable(p, seconds, "writes go on")
             outage.end()
-            wait.holds(lambda: cluster.writable() == [p], 1, "writes go on", every=0.25)
+            cluster.stays_writable(p, 1, "writes go on")
         load.wait_writes(5)
         assert load.gap_ms(at) < 2000
         cluster.wait_healthy()

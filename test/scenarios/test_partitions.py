@@ -13,7 +13,7 @@ def test_primary_cut_from_the_api_only(cluster, net):
         p = cluster.primary()
         at = wait.boot_us()
         net.cut_api(p.name)
-        wait.holds(lambda: cluster.writable() == [p], 3 * LEASE_S, "writes by promises", every=0.5)
+        cluster.stays_writable(p, 3 * LEASE_S, "writes by promises")
         load.wait_writes(5)
         assert load.gap_ms(at) < 2000
         net.heal()
@@ -77,7 +77,7 @@ def test_standby_cut_off(cluster, net):
         p, s = cluster.primary(), cluster.standby()
         at = wait.boot_us()
         net.cut_all(s.name)
-        wait.holds(lambda: cluster.writable() == [p], 2 * LEASE_S, "the primary stays", every=0.5)
+        cluster.stays_writable(p, 2 * LEASE_S, "the primary stays")
         assert load.gap_ms(at) < 2000, "the other standby acknowledges"
         net.heal()
         assert cluster.wait_healthy() is p

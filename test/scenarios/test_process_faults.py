@@ -353,7 +353,7 @@ def test_a_diverged_standby_confirms_nothing(fresh):
 
     def asks():
         rows = new.sql("SELECT sync_state, flush_lsn::text FROM pg_stat_replication"
-                       " WHERE flush_lsn IS NOT NULL")
+                       f" WHERE flush_lsn IS NOT NULL AND client_addr = '{old.ip}'")
         return rows and max(lsn(f) for _, f in rows) > lsn(end) and rows
 
     rows = wait.until(asks, 30, "the old primary to connect with its other WAL", every=0.02)
@@ -364,9 +364,13 @@ def test_a_diverged_standby_confirms_nothing(fresh):
     psycopg2.extras.wait_select(client)
     cursor = client.cursor()  # lives as long as its statement
     cursor.execute("INSERT INTO bulk VALUES ('nobody else has this')")
-    wait.holds(lambda: new.sql("SELECT wait_event FROM pg_stat_activity"
-                               " WHERE application_name = 'lonely'") == [("SyncRep",)],
-               5, "the commit waits", every=0.1)
+
+    def waits():
+        return new.sql("SELECT wait_event FROM pg_stat_activity"
+                       " WHERE application_name = 'lonely'") == [("SyncRep",)]
+
+    wait.until(waits, 30, "the commit to wait")
+    wait.holds(waits, 5, "the commit waits")
     other.start()
     psycopg2.extras.wait_select(client)
     cursor.close()

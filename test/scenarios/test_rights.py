@@ -64,7 +64,7 @@ def test_reading_is_taken_away(cluster, kube, verb, resource):
         with kube.without(cluster.ns, cluster.name, (verb, resource)):
             restart_api(cluster)
             expect_told(cluster, verb, resource, members=3)
-            wait.holds(lambda: cluster.writable() == [p], 3, "writes go on", every=0.5)
+            cluster.stays_writable(p, 3, "writes go on")
         assert expect_healed(cluster, before) is p
         assert load.gap_ms(at) < 2000
     cluster.verify()
@@ -80,7 +80,7 @@ def test_nobody_may_renew(cluster, kube, taken):
         with kube.without(cluster.ns, cluster.name, *taken):
             expect_told(cluster, "update", "leases")
             assert "update leases" in cluster.hactl("list", check=3).stdout
-            wait.holds(lambda: cluster.writable() == [p], 8, "writes go on", every=0.5)
+            cluster.stays_writable(p, 8, "writes go on")
         assert expect_healed(cluster, before) is p
         assert load.gap_ms(at) < 2000
         assert len(p.log_lines("lease-write-failed")) - lines < 10, "the log is not flooded"
@@ -118,7 +118,7 @@ def test_state_cannot_be_kept(cluster, kube):
             kube.admin.patch("configmaps", cluster.ns, f"{cluster.name}-state",
                              {"data": {"epoch": "0"}})
             expect_told(cluster, "patch", "configmaps")
-            wait.holds(lambda: cluster.writable() == [p], 3, "writes go on", every=0.5)
+            cluster.stays_writable(p, 3, "writes go on")
             assert load.gap_ms(at) < 2000
             p.kill()
             wait.until(lambda: cluster.holder() not in ("", p.name), 20, "a new holder")
