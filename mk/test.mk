@@ -9,7 +9,7 @@ SANDBOX := PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/l
 PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
 .PHONY: check check-demo test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
-        scenarios-real-core e2e chaos demo run-demo build-demo build-test \
+        scenarios-real-core e2e demo run-demo build-demo build-test \
         bench-quick bench-resources install need-python
 
 # For targets that install what is missing: only a make that starts afterwards sees the libraries.
@@ -57,11 +57,6 @@ scenarios-real: $(SYSTEM) kube-bins kubectl-bin need-python ## the same scenario
 	$(Q)$(SCENARIOS) --kube real
 
 e2e: scenarios-real ## all scenarios on a real kube-apiserver, and the proof that the Roles are minimal
-
-# SEEDS=FIRST-LAST; KUBE=real for a real kube-apiserver.
-chaos: $(SYSTEM) need-python $(if $(filter real,$(KUBE)),kube-bins) ## random sequences of faults: make chaos SEEDS=1-10
-	$(Q)env PGHA_CHAOS=$(if $(filter command,$(firstword $(origin SEEDS))),$(SEEDS),1-10) $(SANDBOX) -- $(PYTEST) -q -rfE --tb=short test/scenarios/test_random.py \
-	    --kube $(or $(KUBE),devkube)
 
 integration: ## everything with real processes: guard, devkube, harness, scenarios on both API servers
 	$(Q)tools/run-layers guard=test-guard devkube=check-devkube \

@@ -22,6 +22,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "test", "lib"))
 
+import results  # noqa: E402
 import sandbox  # noqa: E402
 
 IS_ROOT = os.geteuid() == 0
@@ -330,6 +331,7 @@ def _guard(template):
 def pytest_runtest_makereport(item, call):
     """A failure shows what guard and the server said."""
     report = (yield).get_result()
+    results.record(item, report, "guard")
     g = item.funcargs.get("guard") if hasattr(item, "funcargs") else None
     if report.failed and call.when == "call" and g is not None and os.path.exists(g.log):
         report.sections.append(("guard's log", g.log_text()[-8000:]))

@@ -20,6 +20,7 @@ sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.join(ROOT, "test", "k
 
 import kubeapi  # noqa: E402
 import netns  # noqa: E402
+import results  # noqa: E402
 from cluster import PARAMETERS, Cluster  # noqa: E402
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
@@ -201,6 +202,7 @@ def cluster(request, pool):
     request.node.began = time.time()
     request.node.pool = pool
     c = pool.get()
+    request.node.logs_from = len(c.writer_logs)
     c.mark("test", request.node.name)
     c.wait_healthy()
     yield c
@@ -213,9 +215,11 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     setattr(item, f"report_{report.when}", report)
     pool = getattr(item, "pool", None)
-    if not report.failed or pool is None or pool.cluster is None:
+    c = pool.cluster if pool else None
+    results.record(item, report, item.config.option.kube,
+                   c.writer_logs[getattr(item, "logs_from", 0):] if c else ())
+    if not report.failed or c is None:
         return
-    c = pool.cluster
     directory = os.path.join(LOGS, f"{pool.kube.backend}-{item.name}".replace("/", "_"))
     c.save_logs(directory)
     story = c.story(since=item.began - 2)

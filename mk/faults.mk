@@ -1,0 +1,17 @@
+# The catalogue of faults, random episodes of them, and the fence under load.
+
+.PHONY: faults chaos chaos-report bench-fence
+
+faults: need-python ## write docs/faults.md from test/faults and the results of scenarios since the last time
+	$(Q)$(PYTHON) test/faults/page.py write
+
+# Either spelling: SEED=n N=k, or SEEDS=FIRST-LAST. FAULTS='A;B' these and no others. KUBE=real for a real
+# kube-apiserver.
+SEED ?= 1
+CHAOS = $(if $(filter command,$(firstword $(origin SEEDS))),$(SEEDS),$(SEED)-$(shell echo $$(($(SEED) + $(N) - 1))))
+chaos: $(PROGRAMS) $(B)/devkube $(B)/ha-writer need-python $(if $(filter real,$(KUBE)),kube-bins) ## random episodes of one to three faults: make chaos SEED=1 N=10
+	$(Q)env PGHA_CHAOS=$(CHAOS) PGHA_FAULTS='$(FAULTS)' $(SANDBOX) -- $(PYTEST) -q -rfE --tb=short $(X) \
+	    test/scenarios/test_random.py --kube $(or $(KUBE),devkube)
+
+chaos-report: need-python ## all kept episodes added up: faults by kind, violations, gaps
+	$(Q)$(PYTHON) test/bench/chaos_report.py
