@@ -82,7 +82,7 @@ void agent_starts(struct member *m)
     poke(m);
     m->seen_at_ms = W.now + (chance(10) ? between(10, 2000) : 0);
     api_client_reset(m);
-    memset(m->ask, 0, sizeof m->ask);
+    memset(W.ask[m->idx], 0, sizeof W.ask[0]);
     m->has_vote = m->has_dup = false;
     m->op_failures = 0;
 }
@@ -404,7 +404,7 @@ static void agent_trace(const struct member *m, uint32_t before)
         TRACE(m, "intent: state %d %s", (int)m->ver->result.state, m->ver->result.message);
 }
 
-bool agent_run(struct member *m)
+bool agent_run(struct member *m, bool peers)
 {
     if (m->set_at_ms != 0 && W.now >= m->set_at_ms) {
         m->set = W.set;
@@ -412,11 +412,15 @@ bool agent_run(struct member *m)
         agent_event(m);
     }
     op_run(m);
-    peers_collect(m);
-    peers_arrive(m);
+    if (peers) {
+        peers_collect(m);
+        peers_arrive(m);
+    }
     if (W.now < m->next_turn_ms) {
-        peers_answer(m, false);
-        peers_ask(m);
+        if (peers) {
+            peers_answer(m, false);
+            peers_ask(m);
+        }
         return false;
     }
     peers_inbox(m);

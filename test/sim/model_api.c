@@ -4,6 +4,7 @@
 static void apply(struct member *m, struct put *p)
 {
     p->applied = true;
+    poke(m);
     if (p->lost_request)
         return;
     if (p->kind == WRITE_CREATE) {
@@ -42,11 +43,7 @@ static void adopt(struct member *m, const struct lease *l, uint64_t rv)
 void api_client_reset(struct member *m)
 {
     if (m->put.active && !m->put.applied)
-        for (int i = 0; i < LATE_MAX; i++)
-            if (!m->late[i].active) {
-                m->late[i] = m->put;
-                break;
-            }
+        (void)api_make_late(m, &m->put);
     m->put.active = false;
     m->known = m->get_pending = false;
     m->changed = m->got = 0;
@@ -59,13 +56,25 @@ void api_client_reset(struct member *m)
     m->new_lease = m->new_state = true;
 }
 
-/* Requests that were given up here and may still be applied there. */
-void api_late_writes(struct member *m)
+/* A request that is given up here and may still be applied there. */
+bool api_make_late(struct member *m, const struct put *p)
 {
     for (int i = 0; i < LATE_MAX; i++)
+        if (!m->late[i].active) {
+            m->late[i] = *p;
+            m->n_late++;
+            return true;
+        }
+    return false;
+}
+
+void api_late_writes(struct member *m)
+{
+    for (int i = 0; i < LATE_MAX && m->n_late > 0; i++)
         if (m->late[i].active && W.now >= m->late[i].arrive_ms) {
             apply(m, &m->late[i]);
             m->late[i].active = false;
+            m->n_late--;
             TRACE(m, "LATE write %d -> %d", (int)m->late[i].kind, m->late[i].code);
         }
     if (m->put.active && !m->put.applied && W.now >= m->put.arrive_ms)
@@ -96,13 +105,9 @@ static void poll_write(struct member *m)
     if (W.now < p->deadline_ms)
         return;
     TRACE(m, "write %d timed out", (int)p->kind);
-    struct put late = *p;
+    if (!p->applied && !p->lost_request)
+        (void)api_make_late(m, p);
     write_done(m, OUTCOME_UNKNOWN);
-    for (int i = 0; i < LATE_MAX && !late.applied && !late.lost_request; i++)
-        if (!m->late[i].active) {
-            m->late[i] = late;
-            break;
-        }
 }
 
 static void poll_get(struct member *m)
@@ -178,7 +183,7 @@ void api_write(struct member *m, const struct lease_write *w)
     if (m->api == API_ERRORS) { /* 5xx: applied or not, now or later */
         for (int i = 0; i < LATE_MAX && chance(30); i++)
             if (!m->late[i].active) {
-                m->late[i] = *p;
+                (void)api_make_late(m, p);
                 break;
             }
         write_done(m, OUTCOME_UNKNOWN);

@@ -5,8 +5,7 @@
 
 static struct peer_state state_of(const struct member *m)
 {
-    struct peer_state s = {.id = m->id};
-    s.volume = m->volume;
+    struct peer_state s = {.id = m->id, .volume = m->volume};
     s.system_id = m->system_id;
     s.data = m->data;
     s.process = m->proc;
@@ -26,10 +25,9 @@ static struct peer_state state_of(const struct member *m)
 }
 
 /* Does the asker do anything with it before its next turn? */
-static bool matters(const struct ask *q, const struct peer_state *was)
+static bool matters(const struct peer_state *is, const struct peer_state *was)
 {
-    const struct peer_state *is = &q->reply;
-    return q->req.ask == PEER_PROMISE || is->process != was->process ||
+    return is->process != was->process ||
            is->in_recovery != was->in_recovery || is->data != was->data ||
            is->volume != was->volume || is->id.boot != was->id.boot ||
            is->durable_epoch != was->durable_epoch || is->frozen_epoch != was->frozen_epoch ||
@@ -37,28 +35,33 @@ static bool matters(const struct ask *q, const struct peer_state *was)
            is->record_rev != was->record_rev || is->streams_from != was->streams_from;
 }
 
+static void take_reply(struct member *m, struct peer *p, const struct talk *t)
+{
+    bool promise = t->req.ask == PEER_PROMISE;
+    if (p->received_ms == 0 || m->local - p->received_ms > 1200 || promise || matters(&t->reply, &p->state))
+        agent_event(m);
+    p->state = t->reply;
+    p->sent_ms = t->sent_local;
+    p->received_ms = m->local;
+    p->silent_since_ms = 0;
+    if (promise && t->reply.promise_ms > 0) {
+        p->promise_sent_ms = t->sent_local;
+        p->promise_until_ms = t->sent_local + t->reply.promise_ms;
+        p->promise_epoch = t->req.epoch;
+    }
+}
+
 void peers_collect(struct member *m)
 {
     for (int i = 0; i < W.n; i++) {
-        struct ask *q = &m->ask[i];
+        struct ask *q = &W.ask[m->idx][i];
         if (!q->active)
             continue;
-        struct peer *p = peer_at(m, i);
         if (q->answered && W.now >= q->reply_ms) {
             q->active = false;
             if (!W.link[i][m->idx])
                 continue;
-            if (p->received_ms == 0 || m->local - p->received_ms > 1200 || matters(q, &p->state))
-                agent_event(m);
-            p->state = q->reply;
-            p->sent_ms = q->sent_local;
-            p->received_ms = m->local;
-            p->silent_since_ms = 0;
-            if (q->req.ask == PEER_PROMISE && q->reply.promise_ms > 0) {
-                p->promise_sent_ms = q->sent_local;
-                p->promise_until_ms = q->sent_local + q->reply.promise_ms;
-                p->promise_epoch = q->req.epoch;
-            }
+            take_reply(m, peer_at(m, i), &m->talk[i]);
         } else if (W.now >= q->give_up_ms) {
             q->active = false;
             agent_event(m);
@@ -68,7 +71,7 @@ void peers_collect(struct member *m)
 
 static bool arrives(struct member *o, int from)
 {
-    struct ask *q = &W.m[from].ask[o->idx];
+    struct ask *q = &W.ask[from][o->idx];
     if (!q->active || q->arrived || W.now < q->arrive_ms)
         return false;
     if (!W.link[from][o->idx] || W.now > q->give_up_ms) {
@@ -84,19 +87,19 @@ static bool arrives(struct member *o, int from)
 void peers_arrive(struct member *m)
 {
     for (int i = 0; i < W.n; i++) {
-        struct ask *q = &W.m[i].ask[m->idx];
         if (i == m->idx || !arrives(m, i))
             continue;
-        if (q->req.ask != PEER_STATE)
+        const struct peer_request *req = &W.m[i].talk[m->idx].req;
+        if (req->ask != PEER_STATE)
             agent_event(m);
-        if (q->req.ask == PEER_VOTE && (!m->has_vote || q->req.epoch >= m->vote.epoch ||
-                                        m->local - m->vote_local >= 1000)) {
-            m->vote = q->req;
+        if (req->ask == PEER_VOTE && (!m->has_vote || req->epoch >= m->vote.epoch ||
+                                      m->local - m->vote_local >= 1000)) {
+            m->vote = *req;
             m->has_vote = true;
             m->vote_local = m->local;
         }
         if (chance(2)) {
-            m->dup = q->req;
+            m->dup = *req;
             m->has_dup = true;
             m->dup_at_ms = W.now + between(10, 3000);
         }
@@ -111,10 +114,10 @@ void peers_inbox(struct member *m)
     in->vote = in->promise = false;
     m->promise_from = -1;
     for (int i = 0; i < W.n; i++) {
-        const struct ask *q = &W.m[i].ask[m->idx];
-        if (q->active && q->arrived && !q->answered && q->req.ask == PEER_PROMISE && !in->promise) {
+        const struct ask *q = &W.ask[i][m->idx];
+        if (q->active && q->arrived && !q->answered && q->kind == PEER_PROMISE && !in->promise) {
             in->promise = true;
-            in->promise_req = q->req;
+            in->promise_req = W.m[i].talk[m->idx].req;
             m->promise_from = i;
         }
     }
@@ -133,25 +136,32 @@ void peers_inbox(struct member *m)
     in->vote_req = m->vote;
 }
 
+static void peers_wake(int i, int64_t at)
+{
+    soonest(&W.m[i].peers_due_ms, at);
+    soonest(&W.due_ms[i], at);
+}
+
 /* In a turn: everything. Between turns only what is a look at what is known. */
 void peers_answer(struct member *m, bool turn)
 {
     for (int i = 0; i < W.n; i++) {
-        struct ask *q = &W.m[i].ask[m->idx];
-        if (!q->active || !q->arrived || q->answered || (!turn && q->req.ask != PEER_STATE))
+        struct ask *q = &W.ask[i][m->idx];
+        if (!q->active || !q->arrived || q->answered || (!turn && q->kind != PEER_STATE))
             continue;
-        bool report = m->frozen_epoch == q->req.epoch && m->accounted;
-        if (q->req.ask == PEER_VOTE && !report && m->ver->refused_epoch == 0 &&
+        struct talk *talk = &W.m[i].talk[m->idx];
+        bool report = m->frozen_epoch == talk->req.epoch && m->accounted;
+        if (q->kind == PEER_VOTE && !report && m->ver->refused_epoch == 0 &&
             W.now - q->arrived_ms < 300)
             continue;
-        if (q->req.ask == PEER_PROMISE && i != m->promise_from)
+        if (q->kind == PEER_PROMISE && i != m->promise_from)
             continue;
-        q->reply = state_of(m);
-        if (q->req.ask == PEER_PROMISE)
-            q->reply.promise_ms = m->ver->promise_ms;
+        talk->reply = state_of(m);
+        if (q->kind == PEER_PROMISE)
+            talk->reply.promise_ms = m->ver->promise_ms;
         q->answered = true;
         q->reply_ms = W.now + (chance(W.late_answers) ? between(10, 1500) : between(0, 5));
-        soonest(&W.m[i].due_ms, q->reply_ms);
+        peers_wake(i, q->reply_ms);
     }
 }
 
@@ -161,7 +171,7 @@ static enum peer_ask asks_for(uint32_t e)
 }
 
 /* The intervals of the agent (src/agent/act.c). */
-int64_t asks_every(const struct member *m)
+static int64_t asks_every(const struct member *m)
 {
     const struct memo *o = &m->ver->memo;
     uint32_t e = m->ver->effects;
@@ -181,23 +191,42 @@ void peers_ask(struct member *m)
     enum peer_ask ask = asks_for(m->ver->effects);
     int64_t every = asks_every(m);
     for (int i = 0; i < W.n; i++) {
-        struct ask *q = &m->ask[i];
-        if (i == m->idx || W.m[i].container_at_ms == INT64_MAX)
-            continue;
-        bool urgent = ask != PEER_STATE && q->req.ask == PEER_STATE;
+        struct ask *q = &W.ask[m->idx][i];
+        bool urgent = ask != PEER_STATE && q->kind == PEER_STATE;
         if ((q->active || W.now - m->ask_ms[i] < every) && !urgent)
+            continue;
+        if (i == m->idx || W.m[i].container_at_ms == INT64_MAX)
             continue;
         m->ask_ms[i] = W.now;
         if (peer_at(m, i)->silent_since_ms == 0)
             peer_at(m, i)->silent_since_ms = m->local;
-        *q = (struct ask){.active = true, .sent_local = m->local};
-        q->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver->epoch};
+        struct talk *talk = &m->talk[i];
+        talk->sent_local = m->local;
+        talk->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver->epoch};
         if (ask == PEER_PROMISE) {
-            q->req.epoch = m->lease.epoch;
-            q->req.promise_ms = m->set.lease_ms;
+            talk->req.epoch = m->lease.epoch;
+            talk->req.promise_ms = m->set.lease_ms;
         }
+        *q = (struct ask){.active = true, .kind = ask};
         q->arrive_ms = W.now + (chance(2) ? between(50, 1200) : between(0, 4));
         q->give_up_ms = W.now + GIVE_UP_MS;
-        soonest(&W.m[i].due_ms, q->arrive_ms);
+        peers_wake(i, q->arrive_ms);
     }
+}
+
+int64_t peers_due(const struct member *m)
+{
+    int64_t d = m->has_dup ? m->dup_at_ms : INT64_MAX, every = asks_every(m);
+    for (int i = 0; i < W.n; i++) {
+        const struct ask *in = &W.ask[i][m->idx], *out = &W.ask[m->idx][i];
+        if (in->active && !in->arrived)
+            soonest(&d, in->arrive_ms);
+        if (out->active && out->answered)
+            soonest(&d, out->reply_ms);
+        if (out->active)
+            soonest(&d, out->give_up_ms);
+        else if (i != m->idx && W.m[i].container_at_ms != INT64_MAX)
+            soonest(&d, m->ask_ms[i] + every);
+    }
+    return d;
 }

@@ -32,7 +32,7 @@ void stream_upstream_gone(const struct member *up)
     for (int i = 0; i < W.n; i++)
         if (W.m[i].st.on && W.m[i].st.upstream == up->idx) {
             W.m[i].st.on = false;
-            poke(&W.m[i]);
+            poke_server(&W.m[i]);
         }
 }
 
@@ -40,7 +40,7 @@ static void poke_streams(const struct member *up)
 {
     for (int i = 0; i < W.n; i++)
         if (W.m[i].st.on && W.m[i].st.upstream == up->idx)
-            poke(&W.m[i]);
+            poke_server(&W.m[i]);
 }
 
 void server_start(struct member *m)
@@ -104,7 +104,7 @@ static void connect_stream(struct member *m, struct member *up)
                             .setting_seq = up->ssn_seq, .provisional = m->provisional,
                             .other = other, .reported = other ? m->len + 1 : 0,
                             .ends_at_ms = W.now + between(20, 300)};
-    poke(up);
+    poke_server(up);
     TRACE(m, "streams from m%d at %" PRIu64, up->idx, m->len);
 }
 
@@ -120,11 +120,11 @@ static void sender_run(struct member *m, struct member *up)
         s->setting = up->ssn_backend;
         s->setting_seq = up->ssn_seq;
         s->setting_at_ms = 0;
-        poke(up);
+        poke_server(up);
     }
     if (s->flushed != s->reported && chance(80)) {
         s->flushed = s->reported;
-        poke(up);
+        poke_server(up);
     }
     bool heard = linked(m->idx, up->idx);
     if (!s->rx && heard && chance(40))
@@ -138,7 +138,7 @@ static void sender_run(struct member *m, struct member *up)
     if (!s->on && s->rx && heard)
         s->rx = false;
     if (!s->on)
-        poke(up);
+        poke_server(up);
 }
 
 static void receiver_run(struct member *m, const struct member *up)
@@ -472,15 +472,18 @@ static int64_t stream_due(const struct member *m)
 int64_t server_due(const struct member *m)
 {
     int64_t d = stream_due(m);
-    const int64_t at[] = {m->accounted_at_ms, m->detach_at_ms, m->ssn_at_ms, m->gate_at_ms,
-                          m->checkpoint_at_ms, m->recovery ? m->promote_at_ms : 0};
-    if (m->kill_at_ms != 0)
-        soonest(&d, m->kill_at_ms);
+    soonest_if_set(&d, m->kill_at_ms);
     if (m->proc == PG_STARTING || m->proc == PG_STOPPING)
         soonest(&d, m->proc_at_ms);
-    for (size_t i = 0; m->proc == PG_RUNNING && i < sizeof at / sizeof at[0]; i++)
-        if (at[i] != 0)
-            soonest(&d, at[i]);
+    if (m->proc == PG_RUNNING) {
+        soonest_if_set(&d, m->accounted_at_ms);
+        soonest_if_set(&d, m->detach_at_ms);
+        soonest_if_set(&d, m->ssn_at_ms);
+        soonest_if_set(&d, m->gate_at_ms);
+        soonest_if_set(&d, m->checkpoint_at_ms);
+        if (m->recovery)
+            soonest_if_set(&d, m->promote_at_ms);
+    }
     if ((m->proc != PG_RUNNING && m->proc != PG_STOPPING) || m->recovery)
         return d;
     if (writes_more(m))

@@ -4,12 +4,6 @@
 
 #define IDLE_MS 2000 /* a member is looked at this often at least */
 
-void soonest(int64_t *due, int64_t at)
-{
-    if (at < *due)
-        *due = at;
-}
-
 int64_t true_time(const struct member *m, int64_t local)
 {
     return (local - m->clock0) * 1000 / (1000 + m->rate) + 1;
@@ -17,8 +11,14 @@ int64_t true_time(const struct member *m, int64_t local)
 
 void poke(struct member *m)
 {
-    soonest(&m->due_ms, W.now);
+    soonest(&W.due_ms[m->idx], W.now);
     m->poked = true;
+}
+
+void poke_server(struct member *m)
+{
+    soonest(&W.due_ms[m->idx], W.now);
+    soonest(&m->server_due_ms, W.now);
 }
 
 void poke_all(void)
@@ -33,12 +33,6 @@ void wake_all(void)
     for (int i = 0; i < W.n; i++)
         if (W.m[i].container)
             agent_event(&W.m[i]);
-}
-
-static void soonest_if_set(int64_t *due, int64_t at)
-{
-    if (at != 0)
-        soonest(due, at);
 }
 
 static int64_t api_due(const struct member *m)
@@ -61,27 +55,10 @@ static int64_t api_due(const struct member *m)
     return d;
 }
 
-static int64_t peers_due(const struct member *m)
-{
-    int64_t d = INT64_MAX, every = asks_every(m);
-    for (int i = 0; i < W.n; i++) {
-        const struct ask *in = &W.m[i].ask[m->idx], *out = &m->ask[i];
-        if (in->active && !in->arrived)
-            soonest(&d, in->arrive_ms);
-        if (out->active)
-            soonest(&d, out->answered ? out->reply_ms : out->give_up_ms);
-        else if (i != m->idx && W.m[i].container_at_ms != INT64_MAX)
-            soonest(&d, m->ask_ms[i] + every);
-    }
-    if (m->has_dup)
-        soonest(&d, m->dup_at_ms);
-    return d;
-}
-
 static int64_t agent_due(const struct member *m)
 {
     int64_t d = m->next_turn_ms;
-    soonest(&d, peers_due(m));
+    soonest(&d, m->peers_due_ms);
     soonest_if_set(&d, m->set_at_ms);
     if (m->op_state == OP_RUNNING)
         soonest(&d, m->op_at_ms);
@@ -91,7 +68,7 @@ static int64_t agent_due(const struct member *m)
 static int64_t member_due(const struct member *m)
 {
     int64_t d = W.now + (W.dense ? STEP_MS : IDLE_MS);
-    for (int i = 0; i < LATE_MAX; i++)
+    for (int i = 0; i < LATE_MAX && m->n_late > 0; i++)
         if (m->late[i].active)
             soonest(&d, m->late[i].arrive_ms);
     if (m->put.active && !m->put.applied)
@@ -129,13 +106,14 @@ static uint64_t looked(const struct member *m)
     uint64_t bits = (uint64_t)m->proc | (uint64_t)m->op << 2 | (uint64_t)m->op_state << 5 |
                     (uint64_t)m->data << 7 | (uint64_t)m->label << 10 | (uint64_t)m->terminate << 12 |
                     (uint64_t)m->failed_starts << 20;
-    const bool bit[] = {m->crashed, m->clean, m->answers, m->recovery, m->writable, m->accounted,
-                        m->admitted, m->closed, m->leftovers, m->wal_missing, m->damaged, m->fenced,
-                        m->unread > 0, m->kill_at_ms != 0, m->ssn_at_ms != 0, m->gate_at_ms != 0,
-                        m->st.on && m->st.rx, m->st.other, m->provisional,
-                        W.now < m->seen_at_ms, m->settings_low};
-    for (size_t i = 0; i < sizeof bit; i++)
-        bits |= (uint64_t)bit[i] << (28 + i);
+    int at = 28;
+#define BIT(b) bits |= (uint64_t)((b) ? 1 : 0) << at++
+    BIT(m->crashed), BIT(m->clean), BIT(m->answers), BIT(m->recovery), BIT(m->writable);
+    BIT(m->accounted), BIT(m->admitted), BIT(m->closed), BIT(m->leftovers), BIT(m->wal_missing);
+    BIT(m->damaged), BIT(m->fenced), BIT(m->unread > 0), BIT(m->kill_at_ms != 0);
+    BIT(m->ssn_at_ms != 0), BIT(m->gate_at_ms != 0), BIT(m->st.on && m->st.rx), BIT(m->st.other);
+    BIT(m->provisional), BIT(W.now < m->seen_at_ms), BIT(m->settings_low);
+#undef BIT
     uint64_t h = mix(bits, m->frozen_epoch);
     h = mix(h, m->follows + m->follows_epoch);
     h = mix(h, m->ssn_seq + (m->proof_lsn << 20));
@@ -158,6 +136,7 @@ static void run_parts(struct member *m)
     bool thawed = m->thawed_ms != 0 && W.now - m->thawed_ms < 15;
     bool all = m->poked || W.dense || thawed;
     bool server = all || W.now >= m->server_due_ms, api = all || W.now >= m->api_due_ms;
+    bool peers = server || W.now >= m->peers_due_ms;
     bool late_guard = thawed && chance(60);
     bool server_first = server && chance(50);
     m->poked = false;
@@ -171,13 +150,15 @@ static void run_parts(struct member *m)
     if (m->looked != now && m->container)
         agent_event(m);
     m->looked = now;
-    bool turned = m->container && m->agent_frozen_until <= W.now && agent_run(m);
+    bool turned = m->container && m->agent_frozen_until <= W.now && agent_run(m, peers);
     if (m->container && (server || turned) && !server_first)
         server_run(m);
     if (server || turned)
         m->server_due_ms = server_due(m);
     if (api || turned)
         m->api_due_ms = api_due(m);
+    if (peers || turned)
+        m->peers_due_ms = peers_due(m);
 }
 
 static void member_step(struct member *m)
@@ -230,19 +211,19 @@ void world_step(int64_t end)
 {
     int64_t at = W.flap_until_ms != 0 ? W.flap_next_ms : INT64_MAX;
     for (int i = 0; i < W.n; i++)
-        soonest(&at, W.m[i].due_ms);
+        soonest(&at, W.due_ms[i]);
     soonest(&at, end);
     W.now += at <= W.now ? STEP_MS : (at - W.now + STEP_MS - 1) / STEP_MS * STEP_MS;
     faults_run();
     if (W.modes && W.lease.has_record && W.lease.record.w == 0 && W.lease.record.sealed == 0)
         memset(W.kept, 0, W.next_entry + 1);
-    int first = (int)between(0, W.n - 1);
-    for (int i = 0; i < W.n; i++) {
-        struct member *m = &W.m[(first + i) % W.n];
-        if (m->due_ms > W.now)
+    for (int i = 0, next = (int)between(0, W.n - 1); i < W.n; i++) {
+        int idx = next;
+        next = idx + 1 < W.n ? idx + 1 : 0;
+        if (W.due_ms[idx] > W.now)
             continue;
-        m->due_ms = INT64_MAX;
-        member_step(m);
-        soonest(&m->due_ms, member_due(m));
+        W.due_ms[idx] = INT64_MAX;
+        member_step(&W.m[idx]);
+        soonest(&W.due_ms[idx], member_due(&W.m[idx]));
     }
 }

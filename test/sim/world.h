@@ -48,10 +48,15 @@ struct stream {
     int64_t ends_at_ms;   /* then the receiver learns it, and begins again */
 };
 
-struct ask { /* a call to a peer, kept with the asker */
+struct ask { /* a call to a peer; what is looked at in every step is kept together */
     bool active, arrived, answered;
+    enum peer_ask kind;
+    int64_t arrive_ms, arrived_ms, reply_ms, give_up_ms;
+};
+
+struct talk { /* its content, kept with the asker */
+    int64_t sent_local;
     struct peer_request req;
-    int64_t sent_local, arrive_ms, arrived_ms, reply_ms, give_up_ms;
     struct peer_state reply;
 };
 
@@ -69,8 +74,7 @@ enum api_mode { API_UP, API_SILENT, API_REFUSES, API_ERRORS };
 
 struct member {
     int idx;
-    int64_t due_ms;          /* nothing can happen to it before then */
-    int64_t api_due_ms, server_due_ms; /* to these parts of it */
+    int64_t api_due_ms, server_due_ms, peers_due_ms; /* nothing happens to these parts before then */
     bool poked;
     uint64_t looked;         /* what its agent would be woken by, as it was at its last step */
     int64_t clock0, local;   /* own clock now */
@@ -156,6 +160,7 @@ struct member {
     uint64_t get_rv;
     int64_t get_sent, get_serve_ms, get_at_ms, get_next_ms;
     struct put put;
+    int n_late;              /* writes in late that are on their way */
     struct put late[LATE_MAX];
     enum write_kind wkind;
     enum write_outcome outcome;
@@ -166,7 +171,7 @@ struct member {
     struct state_view state;
     struct intent intent;
     /* peers: what they said lies in the view */
-    struct ask ask[N_MAX];
+    struct talk talk[N_MAX];
     int64_t ask_ms[N_MAX];
     struct peer_request vote, dup;
     bool has_vote, has_dup;
@@ -180,6 +185,8 @@ struct world {
     int64_t now;
     uint64_t rng;
     int n;
+    int64_t due_ms[N_MAX];    /* nothing can happen to a member before then */
+    struct ask ask[N_MAX][N_MAX]; /* who asks, who is asked */
     struct member m[N_MAX];
     struct lease lease;
     uint64_t rv, state_seq;   /* versions of the Lease; of ConfigMap and intent */
@@ -255,6 +262,18 @@ static inline uint64_t random_id(void)
     return rnd() | 1;
 }
 
+static inline void soonest(int64_t *due, int64_t at)
+{
+    if (at < *due)
+        *due = at;
+}
+
+static inline void soonest_if_set(int64_t *due, int64_t at)
+{
+    if (at != 0)
+        soonest(due, at);
+}
+
 static inline bool alive(const struct member *m)
 {
     return m->container && m->node_frozen_until <= W.now;
@@ -283,14 +302,14 @@ void promoted_by_hand(struct member *m);
 void agent_starts(struct member *m);
 void container_starts(struct member *m);
 void guard_run(struct member *m);
-bool agent_run(struct member *m); /* true: it has decided */
+bool agent_run(struct member *m, bool peers); /* true: it has decided */
 void agent_event(struct member *m); /* something has come that its thread waits for */
 
 /* steps.c: who is touched when */
 void world_step(int64_t end); /* to the next event, or to end */
-void soonest(int64_t *due, int64_t at);
 int64_t true_time(const struct member *m, int64_t local);
 void poke(struct member *m); /* something may happen to it now */
+void poke_server(struct member *m); /* to its server alone */
 void poke_all(void);
 void wake_all(void);
 
@@ -309,6 +328,7 @@ void check_kept(const struct member *m, const char *when);
 
 /* model_api.c */
 void api_client_reset(struct member *m);
+bool api_make_late(struct member *m, const struct put *p); /* false: there are too many */
 void api_late_writes(struct member *m);
 void api_client_run(struct member *m);
 void api_get(struct member *m);
@@ -320,7 +340,7 @@ void peers_collect(struct member *m);  /* asker: replies that have arrived */
 void peers_arrive(struct member *m);   /* answerer: requests that have arrived */
 void peers_inbox(struct member *m);    /* what is asked now */
 void peers_answer(struct member *m, bool turn);
-int64_t asks_every(const struct member *m);
+int64_t peers_due(const struct member *m);
 void peers_ask(struct member *m);
 
 /* tally.c */
