@@ -1,6 +1,6 @@
 # The decision core: simulation and the proof of its purity. The simulator's own files are compiled for
 # speed; what it examines is the archive that ships.
-SIM_CFLAGS := $(filter-out $(HARDEN),$(CFLAGS)) -fPIE
+SIM_CFLAGS := $(filter-out $(HARDEN) -D_FORTIFY_SOURCE=2,$(CFLAGS)) -fPIE
 $(B)/sim: $(sort $(wildcard test/sim/*.c)) test/sim/world.h test/sim/plan.h $(call lib,core)
 	@mkdir -p $(@D)
 	@echo '  LD    $@'

@@ -44,7 +44,7 @@ static bool whole(void)
     const struct member *p = primary();
     const struct record *r = &W.lease.record;
     int n = members_now();
-    if (p == NULL || p->label != ROLE_PRIMARY || !p->ver->serving || record_votes(r) != n ||
+    if (p == NULL || p->label != ROLE_PRIMARY || !p->ver.serving || record_votes(r) != n ||
         r->n != n || r->sealed != 0)
         return false;
     if (W.set.mode != REPL_ASYNC && r->w != (W.set.k < n - 1 ? W.set.k : n - 1))
@@ -77,9 +77,9 @@ static void show(void)
     for (int i = 0; i < W.n; i++) {
         const struct member *m = &W.m[i];
         printf("        m%d up %d %s pos %u/%" PRIu64 " epoch %" PRIu64 " streams %d from m%d label %d k %d"
-               " promise %" PRId64 " ssn %d/%d%s%s\n", i, m->container, core_rules[m->ver->rule].id,
+               " promise %" PRId64 " ssn %d/%d%s%s\n", i, m->container, core_rules[m->ver.rule].id,
                pos_of(m).timeline, m->len, m->durable_epoch, m->st.on && m->st.rx, m->st.upstream,
-               (int)m->label, m->set.k, m->ver->memo.promise_until_ms - m->local, (int)m->ssn.kind, m->ssn.w,
+               (int)m->label, m->set.k, m->ver.memo.promise_until_ms - m->local, (int)m->ssn.kind, m->ssn.w,
                m->proof_lsn != 0 ? " proved" : "", m->set.nofailover ? " nofailover" : "");
     }
 }
@@ -146,7 +146,6 @@ static void begin(const struct plan *p, bool trace)
     for (int i = 0; i < W.n; i++) {
         struct member *m = &W.m[i];
         m->idx = i;
-        m->ver = &m->verdicts[0];
         identify(m);
         m->clock0 = between(1, 1000000);
         m->volume = random_id();

@@ -69,8 +69,8 @@ void volume_lost(struct member *m)
 void agent_starts(struct member *m)
 {
     int64_t deadline = m->writable ? m->page_deadline : 0;
-    memset(m->ver, 0, sizeof *m->ver);
-    m->ver->memo.deadline_ms = deadline;
+    m->ver = (struct decided){0};
+    m->ver.memo.deadline_ms = deadline;
     m->page_deadline = deadline;
     memset(&m->view, 0, sizeof m->view);
     for (int i = 0; i < W.n; i++)
@@ -243,11 +243,10 @@ static void view_make(struct member *m, struct view *v)
 
 /* --- effects ---------------------------------------------------------------------------------- */
 
-static void act_right(struct member *m)
+static void act_right(struct member *m, const struct verdict *d)
 {
-    const struct verdict *d = m->ver;
     if (d->failsafe && d->deadline_ms > m->local && m->page_deadline <= m->local)
-        m->ver->memo.deadline_ms = 0; /* a lapse is final */
+        m->ver.memo.deadline_ms = 0; /* a lapse is final */
     else
         m->page_deadline = d->deadline_ms;
     if (m->page_deadline > m->local)
@@ -266,9 +265,8 @@ static void act_right(struct member *m)
     }
 }
 
-static void act_follow(struct member *m)
+static void act_follow(struct member *m, const struct verdict *d)
 {
-    const struct verdict *d = m->ver;
     uint32_t e = d->effects;
     if (m->proc != PG_RUNNING || !m->recovery)
         return;
@@ -307,9 +305,8 @@ static void gate_want(struct member *m, bool open)
     m->gate_at_ms = W.now + between(5, 30);
 }
 
-static void act_server(struct member *m)
+static void act_server(struct member *m, const struct verdict *d)
 {
-    const struct verdict *d = m->ver;
     uint32_t e = d->effects;
     if ((e & EFF_PG_START) != 0 && !m->leftovers)
         server_start(m);
@@ -317,7 +314,7 @@ static void act_server(struct member *m)
         server_stop(m);
         m->leftovers = m->proc == PG_STOPPING && chance(10);
     }
-    act_follow(m);
+    act_follow(m, d);
     if ((e & EFF_INITDB) != 0)
         op_begin(m, OP_INITDB, 300, 900);
     if ((e & EFF_CLONE) != 0)
@@ -342,16 +339,16 @@ static void act_server(struct member *m)
     }
 }
 
-static void act(struct member *m)
+static void act(struct member *m, const struct verdict *d)
 {
-    uint32_t e = m->ver->effects;
-    act_right(m);
+    uint32_t e = d->effects;
+    act_right(m, d);
     peers_answer(m, true);
     if ((e & EFF_LEASE_GET) != 0)
         api_get(m);
     if ((e & EFF_LEASE_WRITE) != 0 && m->outcome != OUTCOME_PENDING)
-        api_write(m, &m->ver->write);
-    act_server(m);
+        api_write(m, &d->write);
+    act_server(m, d);
     if (m->api == API_UP && (e & EFF_LABEL_PRIMARY) != 0)
         m->label = ROLE_PRIMARY;
     if (m->api == API_UP && (e & EFF_LABEL_REPLICA) != 0)
@@ -368,7 +365,7 @@ static void act(struct member *m)
 /* The agent turns when something has come, and at the latest when the core asked for it. */
 static void plan_turn(struct member *m, uint32_t rule, uint32_t effects, uint64_t facts)
 {
-    bool same = m->ver->rule == rule && m->ver->effects == effects && m->ver->facts == facts;
+    bool same = m->ver.rule == rule && m->ver.effects == effects && m->ver.facts == facts;
     m->quiet = same ? m->quiet + 1 : 0;
     m->busy_until_ms = W.now + (chance_in(W.dense ? 200 : 40) ? between(50, 600) : between(0, 15));
     m->next_turn_ms = m->busy_until_ms;
@@ -376,7 +373,7 @@ static void plan_turn(struct member *m, uint32_t rule, uint32_t effects, uint64_
         m->next_turn_ms += between(0, 120);
     if (!W.dense && m->quiet > 1)
         m->next_turn_ms = INT64_MAX;
-    int64_t latest = true_time(m, m->ver->wake_at_ms);
+    int64_t latest = true_time(m, m->ver.wake_at_ms);
     if (m->next_turn_ms > latest)
         m->next_turn_ms = latest;
     if (m->next_turn_ms < m->busy_until_ms)
@@ -392,16 +389,16 @@ void agent_event(struct member *m)
     m->quiet = 0;
 }
 
-static void agent_trace(const struct member *m, uint32_t before)
+static void agent_trace(const struct member *m, const struct verdict *d, uint32_t before)
 {
-    if (m->ver->rule != before)
+    if (d->rule != before)
         TRACE(m, "-> %s (epoch %" PRIu64 "/%" PRIu64 " tl %u len %" PRIu64
                  " V %d W %d sealed %d dl %" PRId64 ")",
-              core_rules[m->ver->rule].id, m->lease.epoch, m->durable_epoch, m->tl, m->len,
+              core_rules[d->rule].id, m->lease.epoch, m->durable_epoch, m->tl, m->len,
               record_votes(&m->lease.record), m->lease.record.w, m->lease.record.sealed != 0,
               m->page_deadline - m->local);
-    if (m->ver->result.id != 0)
-        TRACE(m, "intent: state %d %s", (int)m->ver->result.state, m->ver->result.message);
+    if (d->result.id != 0)
+        TRACE(m, "intent: state %d %s", (int)d->result.state, d->result.message);
 }
 
 bool agent_run(struct member *m, bool peers)
@@ -425,16 +422,18 @@ bool agent_run(struct member *m, bool peers)
     }
     peers_inbox(m);
     view_make(m, &m->view);
-    uint32_t rule = m->ver->rule, effects = m->ver->effects;
-    uint64_t facts = m->ver->facts;
-    struct verdict *next = &m->verdicts[m->ver == &m->verdicts[0] ? 1 : 0];
-    decide(&m->view, &m->ver->memo, next);
-    tally_turn(m->ver, next);
-    m->ver = next;
+    uint32_t rule = m->ver.rule, effects = m->ver.effects;
+    uint64_t facts = m->ver.facts;
+    static struct verdict d;
+    decide(&m->view, &m->ver.memo, &d);
+    tally_turn(&m->ver, &d);
+    m->ver = (struct decided){.rule = d.rule, .effects = d.effects, .facts = d.facts, .epoch = d.epoch,
+                              .refused_epoch = d.refused_epoch, .promise_ms = d.promise_ms,
+                              .wake_at_ms = d.wake_at_ms, .serving = d.serving, .memo = d.memo};
     W.turns++;
     if (W.trace)
-        agent_trace(m, rule);
-    act(m);
+        agent_trace(m, &d, rule);
+    act(m, &d);
     if (m->container)
         plan_turn(m, rule, effects, facts);
     return true;

@@ -13,7 +13,7 @@ static struct peer_state state_of(const struct member *m)
     s.position = pos_of(m);
     s.durable_epoch = m->durable_epoch;
     s.frozen_epoch = m->accounted ? m->frozen_epoch : 0;
-    s.refused_epoch = m->ver->refused_epoch;
+    s.refused_epoch = m->ver.refused_epoch;
     s.lease_epoch = m->lease.epoch;
     s.record_epoch = m->has_record ? m->record.epoch : 0;
     s.record_rev = m->has_record ? m->record.rev : 0;
@@ -38,7 +38,8 @@ static bool matters(const struct peer_state *is, const struct peer_state *was)
 static void take_reply(struct member *m, struct peer *p, const struct talk *t)
 {
     bool promise = t->req.ask == PEER_PROMISE;
-    if (p->received_ms == 0 || m->local - p->received_ms > 1200 || promise || matters(&t->reply, &p->state))
+    bool late = p->received_ms == 0 || m->local - p->received_ms > 1200;
+    if (late || promise || matters(&t->reply, &p->state))
         agent_event(m);
     p->state = t->reply;
     p->sent_ms = t->sent_local;
@@ -151,14 +152,14 @@ void peers_answer(struct member *m, bool turn)
             continue;
         struct talk *talk = &W.m[i].talk[m->idx];
         bool report = m->frozen_epoch == talk->req.epoch && m->accounted;
-        if (q->kind == PEER_VOTE && !report && m->ver->refused_epoch == 0 &&
+        if (q->kind == PEER_VOTE && !report && m->ver.refused_epoch == 0 &&
             W.now - q->arrived_ms < 300)
             continue;
         if (q->kind == PEER_PROMISE && i != m->promise_from)
             continue;
         talk->reply = state_of(m);
         if (q->kind == PEER_PROMISE)
-            talk->reply.promise_ms = m->ver->promise_ms;
+            talk->reply.promise_ms = m->ver.promise_ms;
         q->answered = true;
         q->reply_ms = W.now + (chance(W.late_answers) ? between(10, 1500) : between(0, 5));
         peers_wake(i, q->reply_ms);
@@ -173,8 +174,8 @@ static enum peer_ask asks_for(uint32_t e)
 /* The intervals of the agent (src/agent/act.c). */
 static int64_t asks_every(const struct member *m)
 {
-    const struct memo *o = &m->ver->memo;
-    uint32_t e = m->ver->effects;
+    const struct memo *o = &m->ver.memo;
+    uint32_t e = m->ver.effects;
     if ((e & EFF_VOTES) != 0)
         return 5;
     if ((e & EFF_PROMISES) != 0)
@@ -188,7 +189,7 @@ static int64_t asks_every(const struct member *m)
 
 void peers_ask(struct member *m)
 {
-    enum peer_ask ask = asks_for(m->ver->effects);
+    enum peer_ask ask = asks_for(m->ver.effects);
     int64_t every = asks_every(m);
     for (int i = 0; i < W.n; i++) {
         struct ask *q = &W.ask[m->idx][i];
@@ -202,7 +203,7 @@ void peers_ask(struct member *m)
             peer_at(m, i)->silent_since_ms = m->local;
         struct talk *talk = &m->talk[i];
         talk->sent_local = m->local;
-        talk->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver->epoch};
+        talk->req = (struct peer_request){.ask = ask, .from = m->id, .epoch = m->ver.epoch};
         if (ask == PEER_PROMISE) {
             talk->req.epoch = m->lease.epoch;
             talk->req.promise_ms = m->set.lease_ms;

@@ -16,7 +16,7 @@ struct tally T;
 static struct range ranges[RANGES_MAX];
 static size_t n_ranges;
 
-void tally_turn(const struct verdict *before, const struct verdict *d)
+void tally_turn(const struct decided *before, const struct verdict *d)
 {
     T.rule[d->rule]++;
     if (before->facts == d->facts && before->rule == d->rule)
@@ -31,7 +31,7 @@ void tally_fault(enum fault_kind k)
     T.faults++;
     for (int i = 0; i < W.n; i++)
         if (W.m[i].container)
-            T.pair[W.m[i].ver->rule][k]++;
+            T.pair[W.m[i].ver.rule][k]++;
 }
 
 void tally_episode(const struct plan *p)

@@ -70,6 +70,15 @@ enum fault_kind {
     F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_SETTINGS, F_COUNT,
 };
 
+/* What is still asked of a verdict after its turn. */
+struct decided {
+    uint32_t rule, effects;
+    uint64_t facts, epoch, refused_epoch;
+    int64_t promise_ms, wake_at_ms;
+    bool serving;
+    struct memo memo;
+};
+
 enum api_mode { API_UP, API_SILENT, API_REFUSES, API_ERRORS };
 
 struct member {
@@ -97,7 +106,7 @@ struct member {
     int64_t set_at_ms;       /* takes the cluster's settings then */
     struct view view;        /* kept between turns: its records change rarely and are large */
     bool new_lease, new_state, new_record;
-    struct verdict verdicts[2], *ver; /* the last one, which carries the memo */
+    struct decided ver;
     int64_t next_turn_ms, agent_started;
     int64_t busy_until_ms;   /* its thread is in a long turn */
     int quiet;               /* turns in a row that came to the same */
@@ -344,7 +353,7 @@ int64_t peers_due(const struct member *m);
 void peers_ask(struct member *m);
 
 /* tally.c */
-void tally_turn(const struct verdict *before, const struct verdict *d);
+void tally_turn(const struct decided *before, const struct verdict *d);
 void tally_fault(enum fault_kind k);
 
 /* faults.c */
