@@ -15,3 +15,7 @@ chaos: $(PROGRAMS) $(B)/devkube $(B)/ha-writer need-python $(if $(filter real,$(
 
 chaos-report: need-python ## all kept episodes added up: faults by kind, violations, gaps
 	$(Q)$(PYTHON) test/bench/chaos_report.py
+
+FENCES ?= 25
+bench-fence: $(PROGRAMS) $(B)/fake-agent need-python ## how late the fence is, FENCES=25 of each condition; test/bench/results
+	$(Q)$(SANDBOX) -- $(PYTHON) test/bench/fence.py -n $(FENCES) $(X)

@@ -135,7 +135,7 @@ def kinds(ref):
     file = ref.partition("::")[0]
     return ("simulator" if file.startswith("sim/") else "kind" if file.startswith("kind/") else
             "guard" if file.startswith("guard/") else "core" if file.startswith("exhaustive/") else
-            "random episodes" if file.startswith("lib/") else "")
+            "random episodes" if file.startswith("lib/") else "bench-fence" if file.startswith("bench/fence") else "")
 
 
 def render(areas, results):

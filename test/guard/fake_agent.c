@@ -95,6 +95,22 @@ static void make_orphan(void)
     answer("ok");
 }
 
+/* As an agent that has lost its mind: it allocates, touches and gives back, and does nothing else. */
+_Noreturn static void hog(void)
+{
+    enum { CHUNK = 1 << 20, CHUNKS = 128 };
+    static char *chunk[CHUNKS];
+    for (;;) {
+        for (int i = 0; i < CHUNKS; i++) {
+            chunk[i] = malloc(CHUNK);
+            if (chunk[i])
+                memset(chunk[i], i, CHUNK);
+        }
+        for (int i = 0; i < CHUNKS; i++)
+            free(chunk[i]);
+    }
+}
+
 static void command(char **word, int n)
 {
     const char *name = word[0];
@@ -137,6 +153,9 @@ static void command(char **word, int n)
     } else if (str_eq(name, "freeze")) {
         answer("ok");
         raise(SIGSTOP);
+    } else if (str_eq(name, "hog")) {
+        answer("ok");
+        hog();
     } else if (str_eq(name, "crash")) {
         answer("ok");
         abort();

@@ -1,0 +1,462 @@
+#!/usr/bin/env python3
+"""How long after its deadline the last server process is gone, by condition.
+
+    make bench-fence [FENCES=25]
+
+Guard and PostgreSQL are the real ones, the agent grants a short right to write and then no more; eight
+backends commit all the time and one client notes what was acknowledged. Runs inside test/lib/sandbox.py as
+root. Raw data, one JSON object per fence, and the table go to test/bench/results. Exit code 1 when a fence
+took longer than 100 ms, or an acknowledgement left later than that.
+
+A process in uninterruptible sleep cannot be ended by anybody. With a frozen file system the measure is
+therefore what counts for a client, the last acknowledgement, and the time from the thaw to the end of the
+last process; meanwhile a second guard on the same volume must get nothing.
+"""
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.join(ROOT, "test", "guard")]
+
+import psycopg2  # noqa: E402
+
+import conftest as guards  # noqa: E402
+import disks  # noqa: E402
+import sandbox  # noqa: E402
+
+RESULTS = os.path.join(ROOT, "test", "bench", "results")
+BOUND_MS = 100
+WRITERS = 8
+DISK_MB = 220
+CGROUPS = "/sys/fs/cgroup"
+
+
+class Client:
+    """Commits all the time; knows when the last acknowledgement came."""
+
+    def __init__(self, guard, write):
+        self.guard, self.write = guard, write.replace("perform", "select")
+        self.last_ms, self.acks = 0, 0
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            conn = psycopg2.connect(host=self.guard.sock_dir, user="postgres", dbname="postgres")
+            conn.autocommit = True
+            with conn.cursor() as cur:
+                while True:
+                    cur.execute(self.write)
+                    self.last_ms = guards.boot_ms()
+                    self.acks += 1
+        except psycopg2.Error:
+            pass
+
+
+class Setting:
+    """One guard with its volume, used for all fences of a condition."""
+
+    def __init__(self, base, template, disk=False, pipe=False, writer_pause=0.0, last_words="freeze"):
+        """last_words: what makes an end of the agent. hog: it allocates and touches memory, gives it back,
+        and does nothing else."""
+        self.guard = guards.Guard(base, template)
+        self.disk = self.pipe = None
+        # On a small disk the WAL is all that grows.
+        self.write = "perform pg_logical_emit_message(true, 'bench', 'x')" if disk else \
+            "insert into t values (-2, 0)"
+        self.pause, self.last_words = writer_pause, last_words
+        if disk:
+            vol = os.path.join(base, "vol")
+            self.disk = disks.Disk(os.path.join(base, "image"), vol, DISK_MB)
+            self.guard.give(vol)
+        self.guard.make_data()
+        if pipe:
+            self.pipe, end = os.pipe()
+            self.proc, self.agent = self._start_on(end)
+            self.pipe_end = end
+        else:
+            self.proc, self.agent = self.guard.start()
+
+    def _start_on(self, fd):
+        """As Guard.start(), with a pipe that nobody reads for its log."""
+        g = self.guard
+        with open(fd, "wb", closefd=False) as log:
+            proc = subprocess.Popen([os.path.join(guards.BUILD, "pghad")], env=g.env(),
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                                    preexec_fn=guards.die_with_parent)
+        g.procs.append(proc)
+        return proc, g.accept()
+
+    def block_pipe(self):
+        os.set_blocking(self.pipe_end, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(self.pipe_end, b"x" * 4096)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(self.pipe_end, b"x")
+        os.set_blocking(self.pipe_end, True)
+
+    def drain_pipe(self):
+        os.set_blocking(self.pipe, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.pipe, 1 << 16):
+                pass
+
+    def writers(self):
+        g = self.guard
+        for p in g.clients:
+            p.wait()
+        g.clients.clear()
+        g.sql("drop table if exists t")
+        g.sql("create table t (w int, i bigint)")
+        pause = f"perform pg_sleep({self.pause});" if self.pause else ""
+        for w in range(WRITERS):
+            loop = (f"do $$ begin insert into t values ({w}, 0); commit; loop {self.write}; commit; {pause} "
+                    "end loop; end $$")
+            g.clients.append(subprocess.Popen(g.psql(loop), stdout=subprocess.DEVNULL,
+                                              stderr=subprocess.DEVNULL,
+                                              preexec_fn=guards.die_with_parent))
+        guards.until(lambda: int(g.sql("select count(distinct w) from t")) == WRITERS,
+                     "the writers to write")
+
+    def close(self):
+        if self.disk:
+            self.disk.thaw()
+        self.guard.close()
+        if self.disk:
+            self.disk.remove()
+        for fd in (self.pipe, getattr(self, "pipe_end", None)):
+            if fd is not None:
+                os.close(fd)
+
+
+# Conditions: context managers around the time from before the grant to the end of the last process.
+
+
+@contextlib.contextmanager
+def plain(_s):
+    yield
+
+
+@contextlib.contextmanager
+def backends_frozen(s):
+    for pid in s.guard.servers(s.proc):
+        if guards.ppid_of(pid) != s.guard.inner_pid(s.proc):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+    yield
+
+
+@contextlib.contextmanager
+def server_frozen(s):
+    for pid in s.guard.servers(s.proc):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    yield
+
+
+@contextlib.contextmanager
+def spinners(_s):
+    spin = [subprocess.Popen(["sh", "-c", "while :; do :; done"], preexec_fn=guards.die_with_parent)
+            for _ in range(16)]
+    try:
+        yield
+    finally:
+        for p in spin:
+            p.kill()
+            p.wait()
+
+
+def quota_group():
+    """A control group with a tenth of one processor, or None where there is no such controller."""
+    old = os.path.join(CGROUPS, "cpu", f"pghad-bench-{os.getpid()}")
+    new = os.path.join(CGROUPS, f"pghad-bench-{os.getpid()}")
+    try:
+        if os.path.isdir(os.path.join(CGROUPS, "cpu")):
+            os.mkdir(old)
+            with open(os.path.join(old, "cpu.cfs_quota_us"), "w") as f:
+                f.write("10000")
+            return old
+        os.mkdir(new)
+        with open(os.path.join(new, "cpu.max"), "w") as f:
+            f.write("10000 100000")
+        return new
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def quota(s):
+    """All of the pod, guard too, has a tenth of one processor and wants more than one."""
+    group = quota_group()
+    if group is None:
+        raise Unavailable("no controller for processor time")
+    try:
+        for pid in [s.proc.pid, *guards.descendants(s.proc.pid)]:
+            with contextlib.suppress(OSError), open(os.path.join(group, "cgroup.procs"), "w") as f:
+                f.write(str(pid))
+        yield
+    finally:
+        up = os.path.dirname(group)
+        def empty():
+            with open(os.path.join(group, "cgroup.procs")) as f:
+                left = f.read().split()
+            for pid in left:
+                with contextlib.suppress(OSError), open(os.path.join(up, "cgroup.procs"), "w") as f:
+                    f.write(pid)
+            return not left
+        guards.until(empty, "the control group to be empty")
+        guards.until(lambda: _rmdir(group), "the control group to go")
+
+
+def _rmdir(path):
+    try:
+        os.rmdir(path)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def hogging(_s):
+    """The agent allocates and touches memory, gives it back, and so on."""
+    yield
+
+
+@contextlib.contextmanager
+def log_blocked(s):
+    s.block_pipe()
+    yield
+    s.drain_pipe()
+
+
+@contextlib.contextmanager
+def disk_full(s):
+    s.disk.fill()
+    try:
+        yield
+    finally:
+        s.disk.free()
+
+
+class Unavailable(Exception):
+    pass
+
+CONDITIONS = {
+    "8 busy backends, agent stopped": (plain, {}),
+    "backends stopped": (backends_frozen, {}),
+    "every server process stopped": (server_frozen, {}),
+    "16 spinning processes": (spinners, {}),
+    "a tenth of a processor for the pod": (quota, {}),
+    "agent allocates in a loop": (plain, {"last_words": "hog"}),
+    "log pipe blocked": (log_blocked, {"pipe": True}),
+    "disk full": (disk_full, {"disk": True, "writer_pause": 0.005}),
+}
+FROZEN = "file system frozen"
+
+
+def one(s, condition):
+    """One fence: what is written to the raw data."""
+    g, agent = s.guard, s.agent
+    g.start_postgres(agent)
+    s.writers()
+    client = Client(g, s.write)
+    guards.until(lambda: client.acks > 3, "commits of the client")
+    with condition(s):
+        lead = random.randint(350, 800)
+        deadline = agent.number("grant", lead)
+        assert agent.number("arm") == 1
+        pids = g.servers(s.proc)
+        assert len(pids) >= WRITERS + 5, pids
+        fds = guards.pidfds(pids)
+        agent.do(s.last_words)
+        began = guards.boot_ms()
+        gone = guards.wait_gone(fds, 20)
+    client.thread.join(30)
+    s.agent = g.accept()
+    assert s.agent.status()["fenced"] > 0
+    s.agent.wait_status(lambda st: st["lock"] == "free", "the lock to be free")
+    return {"late_ms": round(gone - deadline, 2), "last_ack_ms": round(client.last_ms - deadline, 2),
+            "lead_ms": lead, "left_ms": round(deadline - began, 1), "processes": len(pids)}
+
+
+def one_frozen(s):
+    """No process that writes can end; what matters is what leaves and who gets the volume."""
+    g, agent = s.guard, s.agent
+    g.start_postgres(agent)
+    s.writers()
+    client = Client(g, s.write)
+    guards.until(lambda: client.acks > 3, "commits of the client")
+    deadline = agent.number("grant", random.randint(350, 800))
+    assert agent.number("arm") == 1
+    pids = g.servers(s.proc)
+    fds = guards.pidfds(pids)
+    s.disk.freeze(15)
+    agent.do("freeze")
+    stuck = guards.until(lambda: [p for p in pids if (guards.stat_of(p) or (0, 0))[1] == "D"],
+                         "backends in uninterruptible sleep")
+    # ok: past the deadline and its bound; nothing tells of what does not happen
+    time.sleep(max(0.0, (deadline + 300 - guards.boot_ms()) / 1000))
+    left = [(guards.stat_of(p) or (0, "X"))[1] for p in pids]
+    assert set(left) <= {"D", "Z", "X"}, f"what could be ended was not: {left}"
+    in_sleep = left.count("D")
+    second = g.spawn()
+    g.listener.settimeout(0.3)
+    try:
+        g.listener.accept()
+        raise AssertionError("a second guard came up on a frozen volume")
+    except TimeoutError:
+        pass
+    finally:
+        g.listener.settimeout(guards.DEADLINE_S)
+    assert second.poll() is None
+    acks = client.acks
+    thawed = guards.boot_ms()
+    s.disk.thaw()
+    gone = guards.wait_gone(fds, 20)
+    client.thread.join(30)
+    row = {"late_ms": None, "last_ack_ms": round(client.last_ms - deadline, 2),
+           "acks_after_thaw": client.acks - acks, "thaw_to_end_ms": round(gone - thawed, 2),
+           "stuck": len(stuck), "in_sleep_at_the_end": in_sleep}
+    s.agent = g.accept()
+    assert s.agent.status()["fenced"] > 0
+    second.kill()
+    second.wait()
+    g.procs.remove(second)
+    return row
+
+
+class Bench:
+    def __init__(self, fences, only, out):
+        self.n, self.only, self.out = fences, only, out
+        self.rows = []
+
+    def note(self, row):
+        self.out.write(json.dumps(row) + "\n")
+        self.out.flush()
+
+    def condition(self, title, run, template, options):
+        base = tempfile.mkdtemp(prefix="f", dir=sandbox.inside())
+        s = None
+        try:
+            s = Setting(base, template, **options)
+            for i in range(self.n):
+                row = {"condition": title, "n": i, **run(s)}
+                self.rows.append(row)
+                self.note(row)
+            late = [r["late_ms"] for r in self.rows if r["condition"] == title]
+            print(f"  {title:<36} {self.n:>4} fences, max {max((x for x in late if x is not None), default=0):.1f} ms",
+                  flush=True)
+        except Unavailable as e:
+            print(f"  {title:<36} not here: {e}", flush=True)
+            self.note({"condition": title, "not_here": str(e)})
+        except BaseException:
+            if s is not None and os.path.exists(s.guard.log):
+                print(s.guard.log_text()[-3000:], file=sys.stderr)
+            raise
+        finally:
+            if s:
+                s.close()
+            shutil.rmtree(base, ignore_errors=True)
+
+    def run(self, template):
+        wanted = [t for t in (*CONDITIONS, FROZEN) if self.only in t]
+        for title in wanted:
+            if title == FROZEN:
+                if disks.why_not():
+                    print(f"  {title:<36} not here: {disks.why_not()}")
+                    continue
+                self.condition(title, one_frozen, template, {"disk": True, "writer_pause": 0.002})
+                continue
+            condition, options = CONDITIONS[title]
+            if options.get("disk") and disks.why_not():
+                print(f"  {title:<36} not here: {disks.why_not()}")
+                continue
+            self.condition(title, lambda s, c=condition: one(s, c), template, options)
+
+
+def percentile(values, p):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(p * len(values)))]
+
+
+def table(rows):
+    yield "| condition | n | p50 | p99 | max | last acknowledgement, max |"
+    yield "|---|---|---|---|---|---|"
+    groups = {}
+    for r in rows:
+        groups.setdefault(r["condition"], []).append(r)
+    for title, found in [*groups.items(), ("all", rows)]:
+        late = [r["late_ms"] for r in found if r["late_ms"] is not None]
+        acks = max(r["last_ack_ms"] for r in found)
+        cells = [f"{statistics.median(late):.1f}", f"{percentile(late, 0.99):.1f}", f"{max(late):.1f}"] \
+            if late else ["cannot end", "cannot end", "cannot end"]
+        yield f"| {title} | {len(found)} | {' | '.join(cells)} | {acks:+.1f} |"
+
+
+def report(rows, load):
+    yield "# Fence"
+    yield ""
+    yield (f"{len(rows)} fences; ms after the deadline until the last server process was gone, and until the last "
+           f"acknowledgement came to a client. {os.cpu_count()} processors, load average {load[0]:.1f} at the "
+           f"beginning, kernel {platform.release()}. Bound: {BOUND_MS} ms.")
+    yield ""
+    yield from table(rows)
+    frozen = [r for r in rows if r["condition"] == FROZEN]
+    if frozen:
+        yield ""
+        yield (f"File system frozen: {sum(r['in_sleep_at_the_end'] for r in frozen)} processes in uninterruptible "
+               f"sleep when all others were gone; acknowledgements after the thaw: "
+               f"{sum(r['acks_after_thaw'] for r in frozen)}; from the thaw to the end of the last process: p50 "
+               f"{statistics.median(r['thaw_to_end_ms'] for r in frozen):.1f} ms, max "
+               f"{max(r['thaw_to_end_ms'] for r in frozen):.1f} ms. A second guard on the volume came up in none.")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    p.add_argument("-n", type=int, default=25, help="fences of each condition")
+    p.add_argument("--only", default="", help="conditions with this word")
+    a = p.parse_args()
+    if not sandbox.inside() or sandbox.rootless():
+        sys.exit("bench-fence needs root: groups of processes, loop devices")
+    try:  # what measures must not wait for what it starves
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
+        print("  no real-time priority for the measuring process: figures under load are too large")
+    os.makedirs(RESULTS, exist_ok=True)
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    path = os.path.join(RESULTS, f"fence-{stamp}.jsonl")
+    load = os.getloadavg()
+    template = guards._template.__wrapped__()
+    with open(path, "w") as out:
+        bench = Bench(a.n, a.only, out)
+        bench.note({"setting": True, "kernel": platform.release(), "cpus": os.cpu_count(), "load": load})
+        try:
+            bench.run(next(template))
+        finally:
+            template.close()
+    text = "\n".join(report(bench.rows, load)) + "\n"
+    with open(path[:-6] + ".md", "w") as f:
+        f.write(text)
+    print("\n" + text + f"\nraw data: {os.path.relpath(path, ROOT)}")
+    worst = max([r["late_ms"] for r in bench.rows if r["late_ms"] is not None] +
+                [r["last_ack_ms"] for r in bench.rows])
+    if worst > BOUND_MS:
+        sys.exit(f"longer than {BOUND_MS} ms: {worst:.1f} ms")
+
+if __name__ == "__main__":
+    main()
