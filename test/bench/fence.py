@@ -130,7 +130,7 @@ class Setting:
             g.clients.append(subprocess.Popen(g.psql(loop), stdout=subprocess.DEVNULL,
                                               stderr=subprocess.DEVNULL,
                                               preexec_fn=guards.die_with_parent))
-        guards.until(lambda: int(g.sql("select count(distinct w) from t")) == WRITERS,
+        guards.until(lambda: int(g.sql("select count(distinct w) from t where w >= 0")) == WRITERS,
                      "the writers to write")
 
     def close(self):

@@ -102,7 +102,13 @@ class Member:
     def lose_volume(self):
         """The volume is gone for good; only for a member that is down."""
         assert not self.running()
-        shutil.rmtree(os.path.dirname(self.pgdata))
+        volume = os.path.dirname(self.pgdata)
+        for name in os.listdir(volume):  # not itself: it may be a file system of its own
+            path = os.path.join(volume, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
         self.make_volume()
 
     def environment(self):
