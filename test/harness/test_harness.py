@@ -216,6 +216,24 @@ def test_cancelled_sync_wait_is_unknown(servers, writer):
     writer.stop()
 
 
+def test_terminated_sync_wait_is_unknown(servers, writer):
+    """A server that stops ends the wait with a warning, when the row itself and CommandComplete are on
+    their way already: not an acknowledgement before it is ready for the next query."""
+    primary = servers(0)
+    writer.wait_writes(10)
+    checker.query(primary.node.ip, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    checker.query(primary.node.ip, "SELECT pg_reload_conf()")
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    for _ in range(5):
+        pid = wait.until(lambda: checker.query(primary.node.ip, waiting), 10, "a waiting commit")[0][0]
+        at = wait.boot_us()
+        checker.query(primary.node.ip, "SELECT pg_terminate_backend(%s)", (pid,))
+        wait.until(lambda at=at: any(r["a"] > at for r in checker.History(writer.log).unknowns), 10,
+                   "an unknown row")
+    writer.stop()
+    assert all(r["a"] < at for r in checker.History(writer.log).acks), "nobody was there to wait for"
+
+
 def test_checker_judges_synthetic_histories(tmp_path):
     def row(op, id_, server, timeline, sent, answered):
         return ('{"op":"%s","id":%d,"m":0,"i":%d,"a":%d,"s":"%s","tl":%d,"state":""}\n'

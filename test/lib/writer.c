@@ -67,6 +67,8 @@ struct session {
     int64_t since_us;               /* of the state; BUSY: the row was sent */
     int64_t id;                     /* BUSY */
     bool doubtful;                  /* BUSY: a warning says that a wait was cut short */
+    bool inserted;                  /* BUSY: the row has come back; it is committed only after that */
+    char server[64], timeline[16];  /* what it said */
 };
 
 struct target {
@@ -198,6 +200,7 @@ static void row_send(struct writer *w, struct target *t, struct session *s)
     char id[24];
     s->id = w->next_id++;
     s->doubtful = false;
+    s->inserted = false;
     snprintf(id, sizeof(id), "%" PRId64, s->id);
     const char *const values[] = {id};
     session_enter(s, SESSION_BUSY);
@@ -205,7 +208,9 @@ static void row_send(struct writer *w, struct target *t, struct session *s)
         session_close(w, t, s, "send");
 }
 
-static void row_acked(struct writer *w, struct target *t, struct session *s, PGresult *r)
+/* The server is ready for the next query, so the row's transaction is over. Not before: with the extended
+ * protocol CommandComplete is sent first, and then the commit waits for its standbys. */
+static void row_committed(struct writer *w, struct target *t, struct session *s)
 {
     if (s->doubtful) {
         row_unknown(w, t, s, "01000");
@@ -216,7 +221,7 @@ static void row_acked(struct writer *w, struct target *t, struct session *s, PGr
         w->longest_gap_us = now - w->last_ack_us;
     w->last_ack_us = now;
     w->acked++;
-    log_outcome(w, t, s, "ack", PQgetvalue(r, 0, 0), PQgetvalue(r, 0, 1), "");
+    log_outcome(w, t, s, "ack", s->server, s->timeline, "");
 }
 
 /* The answer to a row. A FATAL says nothing about a commit that may have been waiting for its
@@ -224,8 +229,9 @@ static void row_acked(struct writer *w, struct target *t, struct session *s, PGr
 static void row_answered(struct writer *w, struct target *t, struct session *s, PGresult *r)
 {
     if (PQresultStatus(r) == PGRES_TUPLES_OK) {
-        row_acked(w, t, s, r);
-        session_enter(s, SESSION_READY);
+        s->inserted = true;
+        snprintf(s->server, sizeof(s->server), "%s", PQgetvalue(r, 0, 0));
+        snprintf(s->timeline, sizeof(s->timeline), "%s", PQgetvalue(r, 0, 1));
         return;
     }
     const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
@@ -286,6 +292,10 @@ static void session_readable(struct writer *w, struct target *t, struct session 
             break;
         session_result(w, t, s, r);
         PQclear(r);
+    }
+    if (s->state == SESSION_BUSY && s->inserted && session_idle(s)) {
+        row_committed(w, t, s);
+        session_enter(s, SESSION_READY);
     }
     /* The table is created only after the failed insert's last result has been taken. */
     if (s->state == SESSION_CREATING && session_idle(s))

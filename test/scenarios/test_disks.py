@@ -1,0 +1,272 @@
+"""Disks that are full, frozen, read-only, without power, or as they were yesterday."""
+import os
+import shutil
+
+import pytest
+
+import disks
+import wait
+from diskcluster import DiskCluster
+
+LEASE_S, FENCE_S = 5, 3.3
+pytestmark = pytest.mark.skipif("disks.why_not()")
+
+
+@pytest.fixture
+def diskcluster(fresh):
+    c = fresh(kind=DiskCluster)
+    c.wait_healthy()
+    return c
+
+
+def test_frozen_disk_of_the_primary(diskcluster):
+    """Backends in uninterruptible sleep: nobody can end them, nothing of theirs is acknowledged, and the
+    others go on. After the thaw it rejoins."""
+    c = diskcluster
+    with c.load() as load:
+        p = c.primary()
+        c.disk(p).freeze(45)
+        at = wait.boot_us()
+        load.wait_writes(40, at + 500_000, what="writes on another member")
+        assert c.primary() is not p
+        c.disk(p).thaw()
+        if not p.running():
+            p.start()
+        c.wait_healthy()
+    c.verify(late_ok=True)
+
+
+def test_frozen_disk_of_a_dead_member_keeps_its_next_one_waiting(diskcluster):
+    """The container is gone for its kubelet, a process of it still sleeps on the volume."""
+    c = diskcluster
+    with c.load() as load:
+        p = c.primary()
+        c.disk(p).freeze(45)
+        at = wait.boot_us()
+        load.wait_writes(40, at + 500_000, what="writes on another member")
+        guard = p.guard()
+        if guard:
+            guard.signal(9)
+        c.disk(p).thaw()
+        p.kill()
+        p.start()
+        c.wait_healthy()
+    c.verify(late_ok=True)
+
+
+@pytest.mark.parametrize("who", ["primary", "replica"])
+def test_full_disk(diskcluster, who):
+    """Whoever cannot write any more is replaced or left behind, and comes back by itself when there is
+    space again."""
+    c = diskcluster
+    with c.load() as load:
+        p = c.primary()
+        m = p if who == "primary" else c.standby()
+        c.disk(m).fill()
+        # Beyond the segment of WAL that is there already.
+        for _ in range(3):
+            try:
+                c.primary().sql("SELECT pg_switch_wal()")
+            except Exception:  # it has just gone
+                pass
+            load.wait_writes(60)
+        at = wait.boot_us()
+        load.wait_writes(60, at)
+        if who == "primary":
+            wait.until(lambda: c.writable() and c.primary() is not m, 60, "another primary")
+        c.disk(m).free()
+        if not m.running():
+            m.start()
+        c.wait_healthy(90)
+    c.verify(late_ok=True)
+
+
+def test_all_disks_full(diskcluster):
+    """Nobody can write. With space everything comes back, and nothing acknowledged is missing."""
+    c = diskcluster
+    with c.load(every_ms=2) as load:
+        for m in c.members:
+            c.disk(m).fill()
+
+        def stopped():
+            try:
+                c.primary(1).sql("SELECT pg_switch_wal()")
+            except Exception:  # nobody is primary, or not any more
+                pass
+            return wait.boot_us() - load.writer.last_ack_us() > 2_000_000
+
+        wait.until(stopped, 60, "writes to stop for want of space", every=0.5)
+        for m in c.members:
+            c.disk(m).free()
+            if not m.running():
+                m.start()
+        at = wait.boot_us()
+        load.wait_writes(90, at)
+        c.wait_healthy(90)
+    c.verify(late_ok=True)
+
+
+@pytest.mark.parametrize("who", ["primary", "replica"])
+def test_disk_turns_read_only(diskcluster, who):
+    """ext4 found an error of its own. The others go on; checked and mounted again, the member is back."""
+    c = diskcluster
+    with c.load() as load:
+        p = c.primary()
+        m = p if who == "primary" else c.standby()
+        c.disk(m).fail()
+        at = wait.boot_us()
+        load.wait_writes(60, at + 500_000)
+        if who == "primary":
+            wait.until(lambda: c.writable() and c.primary() is not m, 60, "another primary")
+        m.kill()
+        c.disk(m).mend()
+        m.start()
+        c.wait_healthy(90)
+    c.verify(late_ok=True)
+
+
+@pytest.mark.parametrize("back", [(0, 1, 2), (2, 1)], ids=["all", "two"])
+def test_power_lost_everywhere(diskcluster, back):
+    """What was not synced is gone, on every member at once. Enough of them have what was acknowledged."""
+    c = diskcluster
+    for n in range(3):
+        with c.load() as load:
+            load.wait_writes(10)
+            c.lose_power(c.members)
+            at = wait.boot_us()
+            for i in back:
+                c.members[(i + n) % 3].start()
+            load.wait_writes(60, at)
+            for m in c.members:
+                if not m.running():
+                    m.start()
+            c.wait_healthy()
+        c.verify()
+
+
+def test_power_lost_at_the_primary(diskcluster):
+    c = diskcluster
+    with c.load() as load:
+        for _ in range(3):
+            p = c.primary()
+            at = wait.boot_us()
+            c.lose_power([p])
+            load.wait_writes(40, at)
+            p.start()
+            c.wait_healthy()
+    c.verify()
+
+
+def grown(c, load, rows=200):
+    """Until so many rows more are acknowledged and recorded positions have followed."""
+    def acked():
+        return len(load.history().acks)
+    before = acked()
+    wait.until(lambda: acked() > before + rows, 30, "rows", every=0.2)
+
+
+@pytest.mark.parametrize("who", ["primary", "replica"])
+def test_snapshot_of_a_volume_restored(diskcluster, who):
+    """An old copy must not win: it is caught up or cloned, and whoever has all writes."""
+    c = diskcluster
+    with c.load() as load:
+        p = c.primary()
+        m = p if who == "primary" else c.standby()
+        m.kill()
+        snapshot = c.image(m)
+        m.start()
+        c.wait_healthy()
+        grown(c, load)
+        c.members[0].sql("SELECT 1")
+        m.kill()
+        c.disk(m).put_back(snapshot)
+        m.start()
+        c.wait_healthy()
+    c.verify()
+
+
+def test_every_volume_restored_but_one(diskcluster):
+    """Two of three as they were before: with the third away nobody may be primary, since what was
+    acknowledged since then may be on it only."""
+    c = diskcluster
+    c.wait_healthy()
+    old = c.members
+    for m in old:
+        m.terminate()
+    snapshots = {m.name: c.image(m) for m in old}
+    for m in old:
+        m.start()
+    with c.load() as load:
+        c.wait_healthy()
+        grown(c, load)
+        p = c.primary()
+        for m in c.members:
+            m.kill()
+        for m in c.others(p):
+            c.disk(m).put_back(snapshots[m.name])
+            m.start()
+        wait.until(lambda: all(m.says("/liveness") for m in c.others(p)), 30, "the two to be up")
+        wait.holds(lambda: not c.writable(), 4 * LEASE_S, "no primary among old copies", every=0.5)
+        at = wait.boot_us()
+        p.start()
+        load.wait_writes(60, at)
+        c.wait_healthy()
+    c.verify()
+
+
+def test_volume_that_is_a_copy_of_another_one(diskcluster):
+    """Same system identifier, same volume id: a volume cloned by the storage. Two members with one vote
+    must not count as two."""
+    c = diskcluster
+    with c.load() as load:
+        p = c.primary()
+        original, m = c.others(p)
+        original.kill()
+        m.kill()
+        c.disk(m).umount()
+        c.disk(original).umount()
+        shutil.copyfile(c.disk(original).image, c.disk(m).image)
+        c.disk(m).mount()
+        c.disk(original).mount()
+        m.start()
+        original.start()
+        at = wait.boot_us()
+        load.wait_writes(60, at)
+        wait.until(lambda: m.says("/startup") and original.says("/startup"), 30, "both to be up")
+        p.kill()
+        wait.holds(lambda: len(c.writable()) <= 1, 2 * LEASE_S, "never two", every=0.5)
+        p.start()
+        load.wait_writes(60, wait.boot_us())
+        volumes = {}
+
+        def apart():
+            for x in c.members:
+                volumes[x.name] = [line["volume"] for line in x.status()["members"]
+                                   if line["name"] == x.name] if "members" in x.status() else None
+            return c.check_healthy()
+
+        wait.until(apart, 60, f"everybody whole: {volumes}")
+    c.verify()
+
+
+@pytest.mark.parametrize("size", [0, 100, 8192])
+def test_pg_control_is_cut(diskcluster, size):
+    """Refused, told, and replaced by a clone once an operator says so."""
+    c = diskcluster
+    with c.load() as load:
+        s = c.standby()
+        s.kill()
+        path = os.path.join(s.pgdata, "global", "pg_control")
+        with open(path, "r+b") as f:
+            f.truncate(size)
+            if size == 8192:  # whole, and garbage
+                f.write(os.urandom(512))
+        s.start()
+        wait.until(lambda: s.says("/startup") and s.status()["alarms"], 30, "an alarm")
+        load.wait_writes(10)
+        c.wait_healthy(down=[s.name])
+        s.kill()
+        s.lose_volume()
+        s.start()
+        c.wait_healthy()
+    c.verify()
