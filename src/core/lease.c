@@ -87,7 +87,8 @@ static bool plan_renew(struct turn *t, struct lease *l)
         }
         refresh_positions(t, &l->record);
     } else if (t->writer_me && pg->in_recovery == TRI_YES &&
-               l->record.timeline <= pg->local_timeline && (t->out->facts & FACT(RESUMABLE)) != 0) {
+               l->record.timeline <= pg->local_timeline &&
+               (t->out->facts & (FACT(RESUMABLE) | FACT(WRITABLE))) == FACT(RESUMABLE)) {
         l->record.timeline = pg->local_timeline + 1;
         l->record.rev++;
         l->record.epoch = t->lease->epoch;

@@ -121,6 +121,10 @@ const struct rule core_rules[] = {
      "the earlier incarnation had not finished its election: this one goes on with it"},
     {"resume-release", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(ACCOUNTED), 0,
      F(RESUMABLE) | F(WRITABLE), EFF_PEERS, WRITE_RELEASE, "others can elect, or own WAL falls short: the Lease is given back"},
+    /* PostgreSQL shows the new timeline some milliseconds before it says that recovery has ended. */
+    {"promote-ending", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(WRITABLE), 0, F(NEW_TIMELINE),
+     EFF_CLOSE | EFF_SSN | EFF_STRIP | EFF_PEERS, WRITE_RENEW,
+     "the server is on the allocated timeline and about to leave recovery"},
     {"resume-timeline", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(RESUMABLE), 0,
      F(NEW_TIMELINE) | F(BUSY), EFF_CLOSE | EFF_STATE | EFF_SSN, WRITE_RENEW,
      "a restart is a promotion: a timeline is allocated for it"},

@@ -8,6 +8,7 @@
             load.wait_writes(15)
         c.verify()                         # heals nothing: asserts what must hold at the end
 """
+import glob
 import json
 import os
 import secrets
@@ -355,13 +356,26 @@ class Cluster:
         lines = list(timeline.merge(self.log_files(), since))
         return lines[-last:] if last else lines
 
+    @staticmethod
+    def _save_record(m, directory):
+        try:
+            files = glob.glob(os.path.join(m.state_dir(), "flight.*"))
+        except (LookupError, OSError):  # a pod that has no volume now
+            return
+        os.makedirs(directory)
+        for path in files:
+            shutil.copy(path, directory)
+
     def save_logs(self, directory):
-        """Copies logs and writer histories to where they survive the sandbox."""
+        """Copies logs, flight records (hactl explain --file DIRECTORY) and writer histories to where
+        they survive the sandbox."""
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
         for name, path in self.log_files().items():
             if os.path.exists(path):
                 shutil.copy(path, os.path.join(directory, f"{name}.log"))
+        for m in self.members:
+            self._save_record(m, os.path.join(directory, f"{m.name}.flight"))
         for path in self.writer_logs:
             if os.path.exists(path):
                 shutil.copy(path, directory)

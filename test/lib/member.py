@@ -82,9 +82,12 @@ class Member:
         self._ns = None
         self.make_volume()
 
+    def state_dir(self):
+        return os.path.join(os.path.dirname(self.pgdata), "pghad")
+
     def addresses(self):
         """What it has kept of where the others are."""
-        path = os.path.join(os.path.dirname(self.pgdata), "pghad", "members.addresses")
+        path = os.path.join(self.state_dir(), "members.addresses")
         return _read(path) if os.path.exists(path) else ""
 
     # The pod and its volume.

@@ -120,6 +120,9 @@ void guard_run(struct member *m)
 
 /* --- view ------------------------------------------------------------------------------------- */
 
+/* PostgreSQL writes the new timeline's history some milliseconds before recovery has ended. */
+#define NEW_TIMELINE_SHOWS_MS 12
+
 static void view_pg(struct member *m, struct pg *g)
 {
     g->looked_ms = m->local - (chance(10) ? between(10, 500) : between(0, 10));
@@ -138,6 +141,8 @@ static void view_pg(struct member *m, struct pg *g)
     g->settings_low = m->settings_low;
     g->reached_ms = m->up_local;
     g->local_timeline = m->tl;
+    if (m->recovery && m->promote_at_ms != 0 && W.now >= m->promote_at_ms - NEW_TIMELINE_SHOWS_MS)
+        g->local_timeline = m->promote_tl;
     g->frozen_epoch = m->frozen_epoch;
     g->follows = m->follows;
     g->follows_epoch = m->follows_epoch;

@@ -572,6 +572,24 @@ static void resume__needs_all_of_its_recorded_wal(void **state)
     assert_true((s.d.facts & FACT(RESUMABLE)) == 0);
 }
 
+/* For some milliseconds of a promotion PostgreSQL is on the new timeline and still in recovery. */
+static void promote__under_way__no_other_timeline_is_allocated(void **state)
+{
+    (void)state;
+    struct scene s;
+    ready(&s);
+    s.v.pg.maybe_writable = true;
+    s.v.lv.write_sent_ms = NOW - s.v.set.renew_ms; /* a renewal is due: what it says is seen here */
+    assert_string_equal(rule(&s), "promote");
+    s.v.pg.local_timeline = s.v.pg.position.timeline = s.v.lv.lease.record.timeline;
+    assert_string_equal(rule(&s), "promote-ending");
+    assert_int_equal(s.d.write.want.record.timeline, s.v.lv.lease.record.timeline);
+    assert_true((s.d.effects & (EFF_PROMOTE | EFF_OPEN | EFF_LABEL_PRIMARY)) == 0);
+    s.v.pg.maybe_writable = false; /* started anew since: that number is used up */
+    assert_string_equal(rule(&s), "resume-timeline");
+    assert_int_equal(s.d.write.want.record.timeline, s.v.lv.lease.record.timeline + 1);
+}
+
 static void promote__only_with_the_setting_proved(void **state)
 {
     (void)state;
@@ -884,6 +902,7 @@ int main(void)
         cmocka_unit_test(bypass__needs_all_wal_of_the_releaser),
         cmocka_unit_test(resume__only_at_the_epoch_of_the_writer),
         cmocka_unit_test(resume__needs_all_of_its_recorded_wal),
+        cmocka_unit_test(promote__under_way__no_other_timeline_is_allocated),
         cmocka_unit_test(promote__only_with_the_setting_proved),
         cmocka_unit_test(standby__never_has_an_empty_setting),
         cmocka_unit_test(admission__waits_for_w_members),
