@@ -140,6 +140,21 @@ static void wake(struct turn *t, int64_t at)
         t->out->wake_at_ms = at;
 }
 
+/* Only the writer of an epoch can say that nothing of that epoch writes any more: this volume, or its pod
+ * that came back with an empty one. Whoever was made holder by somebody who edited the Lease cannot. */
+bool lease_released(const struct turn *t)
+{
+    const struct lease *l = t->lease;
+    if (!l->exists || !name_empty(&l->holder.name) || !l->release.valid || t->stale ||
+        l->release.epoch != l->epoch)
+        return false;
+    if (!l->has_record || l->record.writer_epoch != l->epoch)
+        return true;
+    const struct record_member *w = record_find(&l->record, l->record.writer);
+    return l->release.volume == l->record.writer ||
+           (w != NULL && name_eq(&w->name, &l->release.releaser));
+}
+
 /* When an acquisition may begin: proof of death, or the count. 0 = not now. */
 static int64_t open_since(struct turn *t, bool *successor)
 {
@@ -148,8 +163,7 @@ static int64_t open_since(struct turn *t, bool *successor)
     *successor = false;
     int64_t counted = (lv->changed_ms > t->m->count_from_ms ? lv->changed_ms : t->m->count_from_ms) +
                       t->lease_ms;
-    if (l->exists && name_empty(&l->holder.name) && l->release.valid && !t->stale &&
-        l->release.epoch == l->epoch) {
+    if (lease_released(t)) {
         if (name_eq(&l->release.successor, &t->v->self.id.name)) {
             *successor = true;
             return lv->changed_ms;

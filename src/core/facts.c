@@ -13,8 +13,7 @@ static uint64_t lease_facts(const struct turn *t)
     if (identity_eq(&l->holder, &t->v->self.id))
         return FACT(LEASE_MINE);
     if (name_empty(&l->holder.name))
-        return l->release.valid && l->release.epoch == l->epoch ? FACT(LEASE_RELEASED)
-                                                                : FACT(LEASE_EMPTY);
+        return lease_released(t) ? FACT(LEASE_RELEASED) : FACT(LEASE_EMPTY);
     return identity_same_pod(&l->holder, &t->v->self.id) ? FACT(LEASE_MY_POD) : FACT(LEASE_OTHER);
 }
 

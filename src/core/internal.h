@@ -54,6 +54,8 @@ struct tally election_tally(const struct turn *t, const struct record *rec, uint
 /* Asked for and in force: while the record still asks for confirmations, its rules hold. */
 bool replicates_async(const struct turn *t, const struct record *rec);
 bool election_counted(const struct turn *t);
+/* The last holder's own release, which ends the wait for its right. */
+bool lease_released(const struct turn *t);
 bool election_may_acquire(struct turn *t);
 bool election_boot_ready(const struct turn *t);
 const struct record *highest_copy(const struct turn *t);

@@ -21,7 +21,8 @@ const struct rule core_rules[] = {
      "the server is not in recovery and guard was not told to watch its deadline"},
     {"down-armed", F(WRITABLE) | F(PG_DOWN), 0, 0, EFF_FENCE | EFF_UNLABEL, WRITE_RENEW,
      "the postmaster is gone; its children are ended before anything else"},
-    /* Unreachable while an acquisition excludes what may be writable: a second lock on the door. */
+    /* An acquisition excludes what may be writable: only somebody who edits the writer away from the
+     * record while its server starts or stops has this effect. */
     {"rogue-armed", F(WRITABLE) | F(LEASE_MINE), 0, F(WRITER_ME), EFF_FENCE, WRITE_RENEW,
      "postgres may be writable although the election is not over"},
     {"leftovers", F(LEFTOVERS), 0, 0, EFF_FENCE, WRITE_RENEW,

@@ -9,6 +9,7 @@ const char *const fault_names[F_COUNT] = {
     "switchover-to", "failover", "restart", "reinit", "intent-late", "vm-pause", "trap",
     "rollback", "damage", "foreign", "promoted", "lag", "tagged-leads",
     "pause", "k", "mode", "tags", "profile", "grow", "settings",
+    "lease-edited",
 };
 
 static void profile(struct settings *s, bool fast)
@@ -301,6 +302,21 @@ static void fault_network(struct member *m, enum fault_kind k)
     }
 }
 
+/* Somebody edits the Lease by hand: another member as holder, or as writer, or no writer. */
+static void edit_lease(void)
+{
+    const struct member *m = &W.m[between(0, W.n - 1)];
+    struct lease *l = &W.lease;
+    if (name_empty(&l->holder.name) || !l->has_record || !m->container || !in_v(m->volume))
+        return;
+    if (chance(50))
+        l->holder = m->id;
+    else
+        l->record.writer = chance(50) ? m->volume : 0;
+    TRACE(m, "Lease edited: holder %s, writer %016" PRIx64, l->holder.name.s, l->record.writer);
+    W.rv++;
+}
+
 /* Losing the Lease and a voter for good at once is an operator's case. */
 static void fault_objects(enum fault_kind k)
 {
@@ -333,6 +349,9 @@ static void fault_objects(enum fault_kind k)
             break;
         W.lease = W.old_lease;
         W.rv++;
+        break;
+    case F_LEASE_EDITED:
+        edit_lease();
         break;
     case F_STATE_DELETED:
         W.state = (struct state_view){0};

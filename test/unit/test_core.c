@@ -209,6 +209,7 @@ static void core__promise__voided_for_good_by_a_release(void **s)
                                           .releaser = name_of(2)};
     v.lv.got_ms = NOW;
     assert_string_not_equal(rule_for(&v, &m, &d), "acquire"); /* somebody else's */
+    assert_int_equal(d.memo.promise_until_ms, NOW + 9000);
     v.lv.lease.release.releaser = name_of(0);
     assert_string_equal(rule_for(&v, &m, &d), "acquire");
     v.lv.lease.holder = identity_of(1);
@@ -216,6 +217,34 @@ static void core__promise__voided_for_good_by_a_release(void **s)
     v.lv.lease.epoch = 6;
     m = d.memo;
     assert_string_equal(rule_for(&v, &m, &d), "elect-detach");
+}
+
+/* A member whose name somebody wrote into the Lease gives it back; the writer has not seen that yet. */
+static void core__released_by_another_than_the_writer__is_waited_for(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.lv.lease.holder = (struct identity){0};
+    v.lv.lease.release = (struct release){.valid = true, .epoch = 5, .releaser = name_of(2), .volume = C};
+    v.lv.got_ms = NOW;
+    assert_string_not_equal(rule_for(&v, &m, &d), "acquire");
+    assert_true((d.facts & FACT(LEASE_EMPTY)) != 0);
+    v.lv.lease.release.releaser = name_of(0); /* the writer's pod, whose volume was found empty */
+    assert_string_equal(rule_for(&v, &m, &d), "acquire");
+    v.lv.lease.release.releaser = name_of(2);
+    v.lv.lease.release.volume = A; /* the writer under another name */
+    assert_string_equal(rule_for(&v, &m, &d), "acquire");
+    v.lv.lease.release.volume = C;
+    v.lv.lease.record.writer_epoch = 4; /* nobody became writer in this epoch */
+    assert_string_equal(rule_for(&v, &m, &d), "acquire");
+    v.lv.lease.record.writer_epoch = 5;
+    v.lv.lease.record.writer = 0; /* it was edited away */
+    assert_string_not_equal(rule_for(&v, &m, &d), "acquire");
+    v.lv.lease.has_record = false;
+    assert_true((rule_for(&v, &m, &d), d.facts & FACT(LEASE_RELEASED)) != 0);
 }
 
 static void core__promise__refused_while_an_acquisition_may_apply(void **s)
@@ -382,7 +411,7 @@ static void core__election__what_cannot_be_streamed_in_time_goes_first_after_all
     assert_string_equal(rule_for(&v, &m, &d), "elect-yield");
 }
 
-/* Rules that no fault of the simulator reaches: each needs two mistakes at once. */
+/* Rules that the simulator rarely reaches: each needs two mistakes at once, or a hand in the Lease. */
 static void core__second_locks__hold_by_themselves(void **s)
 {
     (void)s;
@@ -1000,6 +1029,7 @@ int main(void)
         cmocka_unit_test(core__lapse_is_final__promises_come_too_late),
         cmocka_unit_test(core__promise__given_to_the_holder_and_binding),
         cmocka_unit_test(core__promise__voided_for_good_by_a_release),
+        cmocka_unit_test(core__released_by_another_than_the_writer__is_waited_for),
         cmocka_unit_test(core__promise__refused_while_an_acquisition_may_apply),
         cmocka_unit_test(core__expired_lease__acquired_only_after_the_whole_count_and_a_read),
         cmocka_unit_test(core__no_acquisition__without_enough_members_answering),
