@@ -1,5 +1,6 @@
 """Processes that die or freeze."""
 import glob
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import psycopg2.extras
 import pytest
 
 import wait
-from cluster import continue_processes, stop_processes
+from cluster import PARAMETERS, continue_processes, stop_processes
 
 LEASE_S = 5    # profile fast: others wait this long for a silent holder
 FENCE_S = 3.3  # the holder's own deadline
@@ -324,6 +325,24 @@ def test_diverged_member_whose_wal_end_cannot_be_read(fresh, net):
         assert cluster.primary() is new
         p.pg_bin = good
     cluster.verify()
+
+
+def test_a_promotion_that_ends_slowly(fresh):
+    """PostgreSQL shows the new timeline before it says that recovery has ended; recovery_end_command
+    makes that long. Nobody may take the number for used up, nor the server for one on a wrong timeline."""
+    c = fresh(options={"postgres.parameters": json.dumps(
+        {**PARAMETERS, "recovery_end_command": "sleep 0.7"})})
+    with c.load() as load:
+        p = c.wait_healthy()
+        c.hactl("restart", p.name, "--wait", "--force", timeout_s=60)
+        c.wait_healthy()
+        at = wait.boot_us()
+        p.postmaster().signal(signal.SIGKILL)
+        load.wait_writes(30, at)
+        c.wait_healthy()
+    c.verify()
+    for m in c.members:
+        assert not [r for r in m.log_lines("rule") if r.get("rule") == "wrong-timeline"], m.name
 
 
 def test_a_diverged_standby_confirms_nothing(fresh):
