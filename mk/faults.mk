@@ -1,9 +1,13 @@
 # The catalogue of faults, random episodes of them, and the fence under load.
 
-.PHONY: faults chaos chaos-report bench-fence
+# Faults that take long or are no matter of CI, beside the others; results for make faults.
+.PHONY: scenarios-long faults chaos chaos-report bench-fence
 
 faults: need-python ## write docs/faults.md from test/faults and the results of scenarios since the last time
 	$(Q)$(PYTHON) test/faults/page.py write
+
+scenarios-long: $(PROGRAMS) $(B)/devkube $(B)/ha-writer need-python ## every scenario on the embedded API server, also those marked long; K=WORD selects
+	$(Q)$(SCENARIOS) --kube devkube --long
 
 # Either spelling: SEED=n N=k, or SEEDS=FIRST-LAST. FAULTS='A;B' these and no others. KUBE=real for a real
 # kube-apiserver.

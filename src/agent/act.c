@@ -66,9 +66,12 @@ static bool act_store(struct agent *a)
     }
     struct err e = {0};
     if (!pg_state_save(&a->env, &next, &e)) {
-        log_event(LOG_ERROR, "state-unwritten", e.msg, LOG_S("path", a->env.state_dir));
+        if (!a->state_unwritten) /* once, not each turn of a full or read-only volume */
+            log_event(LOG_ERROR, "state-unwritten", e.msg, LOG_S("path", a->env.state_dir));
+        a->state_unwritten = true;
         return false;
     }
+    a->state_unwritten = false;
     a->state = next;
     return true;
 }

@@ -153,6 +153,7 @@ struct agent {
     struct passwords passwords;
     struct pg_hbaprobe *hbaprobe;
     struct pg_state state;
+    bool state_unwritten; /* the last attempt failed, and it was told */
     struct pg_datadir dir;
     uint64_t chosen_volume; /* the record names it as the one that initialises */
     int64_t dir_looked_ms;

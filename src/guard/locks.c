@@ -29,9 +29,14 @@ bool locks_init(struct locks *l, const char *state_dir, struct err *e)
     return fd_mkdirs(state_dir, 0700, e) || refused(e, state_dir, e->code);
 }
 
+/* A file system that has turned read-only still has the locks of those who opened the file before: whether
+ * the last server is gone must be known there, too. */
 static int open_lock(const char *path, int flags)
 {
-    return open(path, O_RDWR | O_CREAT | O_NOFOLLOW | flags, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | flags, 0600);
+    if (fd < 0 && errno == EROFS)
+        fd = open(path, O_RDONLY | O_NOFOLLOW | flags);
+    return fd;
 }
 
 enum locks_try locks_try_guard(struct locks *l, struct err *e)

@@ -10,7 +10,7 @@ PARAMETERS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "max_standby_strea
 
 
 class DiskCluster(Cluster):
-    def __init__(self, *args, size_mb=256, options=None, **more):
+    def __init__(self, *args, size_mb=512, options=None, **more):
         import json
         super().__init__(*args, options={"postgres.parameters": json.dumps(PARAMETERS), **(options or {})},
                          **more)
@@ -20,7 +20,15 @@ class DiskCluster(Cluster):
     def add_member(self, number):
         m = super().add_member(number)
         self.disks[m.name] = Disk(os.path.join(m.dir, "image"), os.path.dirname(m.pgdata), self.size_mb)
-        return m
+        for m in self.members:
+            m.before = self._only_own(m)
+        return self.members[-1]
+
+    def _only_own(self, m):
+        """The mount namespace that guard makes would keep the others' file systems alive."""
+        rest = [self.disk(o).at for o in self.members if o is not m and o.name in self.disks]
+        return ["unshare", "-m", "--propagation", "private", "--", "sh", "-c",
+                f'umount {" ".join(rest)}; exec "$@"' if rest else 'exec "$@"', "sh"]
 
     def disk(self, m):
         return self.disks[m.name]

@@ -3,6 +3,7 @@
 Only as root inside test/lib/sandbox.py: mounts are in its mount namespace and go with it, and so does a
 loop device that nothing holds any more (it was set up by mount, which leaves that to the kernel).
 """
+import contextlib
 import functools
 import os
 import shutil
@@ -62,9 +63,10 @@ class Disk:
         sh("mount", "-o", OPTIONS, self.image, self.at)
 
     def umount(self):
-        """Once nothing uses it any more; a process that has just ended may still be on its way out."""
+        """Once nothing uses it any more, for good: a process that has just ended may still be on its way out."""
         self.thaw()
         wait.until(lambda: sh("umount", self.at) == "", 30, f"umount {self.at}", every=0.1)
+        wait.until(lambda: not sh("losetup", "-j", self.image), 30, f"{self.image}: nobody to use it", every=0.1)
 
     def remove(self):
         self.umount()
@@ -96,20 +98,16 @@ class Disk:
     def fill(self, leave_kb=0):
         """Takes all free space but leave_kb; free() gives it back."""
         st = os.statvfs(self.at)
-        path = os.path.join(self.at, "ballast")
-        with open(path, "wb") as f:
-            size = st.f_bfree * st.f_frsize - (leave_kb << 10)
-            try:
-                os.posix_fallocate(f.fileno(), 0, max(size, 1))
-            except OSError:  # its own metadata took the rest
-                pass
-            try:
-                while leave_kb == 0:
-                    f.seek(0, os.SEEK_END)
-                    f.write(bytes(4096))
-                    f.flush()
-            except OSError:
-                pass
+        fd = os.open(os.path.join(self.at, "ballast"), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            with contextlib.suppress(OSError):  # its own metadata took the rest
+                os.posix_fallocate(fd, 0, max(st.f_bfree * st.f_frsize - (leave_kb << 10), 1))
+            os.lseek(fd, 0, os.SEEK_END)
+            with contextlib.suppress(OSError):
+                while leave_kb == 0 and os.write(fd, bytes(4096)):
+                    os.fsync(fd)  # or the space is found only later
+        finally:
+            os.close(fd)
 
     def free(self):
         os.unlink(os.path.join(self.at, "ballast"))

@@ -76,6 +76,7 @@ class Member:
         self.uid = None
         self.args = []  # of pghad
         self.programs = None  # directory of another build
+        self.before = []  # command prefix inside its network
         self.proc = None
         self.starts = 0
         self.password = None
@@ -127,7 +128,7 @@ class Member:
     def start(self):
         """Starts the container."""
         assert not self.running(), f"{self.name} runs already"
-        prefix = list(self.node.prefix())
+        prefix = [*self.node.prefix(), *self.before]
         if sandbox.rootless():
             # initdb and postgres refuse uid 0, also that of a user namespace.
             prefix += ["unshare", "-U", "--map-user=1000", "--map-group=1000", "--"]

@@ -32,12 +32,15 @@ collect_ignore = [] if "PGHA_CHAOS" in os.environ else ["test_random.py"]
 def pytest_addoption(parser):
     parser.addoption("--kube", default="devkube", choices=(*kubeapi.BACKENDS, "kind"),
                      help="API server to run against")
+    parser.addoption("--long", action="store_true", help="with the scenarios that are marked long")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "rbac: needs an API server that enforces Roles")
     config.addinivalue_line("markers", "kind: runs against a deployment on kind as well")
     config.addinivalue_line("markers", "statefulset: needs the StatefulSet controller")
+    config.addinivalue_line("markers", "local: is no matter of the API server, so one of them will do")
+    config.addinivalue_line("markers", "long: with --long only (make scenarios-long)")
     if "PGHA_SANDBOX" not in os.environ:
         pytest.exit("run through test/lib/sandbox.py or test/kind/inside (make integration, kind-test)",
                     returncode=4)
@@ -58,6 +61,10 @@ def pytest_collection_modifyitems(config, items):
                                              i.get_closest_marker("statefulset"))]
     if config.option.kube == "kind":
         items[:] = [i for i in items if i.get_closest_marker("kind")]
+    if config.option.kube == "real":
+        items[:] = [i for i in items if not i.get_closest_marker("local")]
+    if not config.option.long:
+        items[:] = [i for i in items if not i.get_closest_marker("long")]
 
 
 def pytest_report_header(config):
@@ -202,6 +209,20 @@ def cluster(request, pool):
     request.node.began = time.time()
     request.node.pool = pool
     c = pool.get()
+    request.node.logs_from = len(c.writer_logs)
+    c.mark("test", request.node.name)
+    c.wait_healthy()
+    yield c
+    _finish(request, pool)
+
+
+@pytest.fixture
+def diskcluster(request, pool):
+    """As cluster; each member has a file system of its own (test/lib/diskcluster.py)."""
+    from diskcluster import DiskCluster
+    request.node.began = time.time()
+    request.node.pool = pool
+    c = pool.get(kind=DiskCluster)
     request.node.logs_from = len(c.writer_logs)
     c.mark("test", request.node.name)
     c.wait_healthy()
