@@ -409,8 +409,9 @@ uint64_t facts_of(struct turn *t)
     if (settings_due(t))
         f |= FACT(SETTINGS_LOW);
     f |= unread_facts(t);
-    bool has_writer = t->writer_me ||
-                      (t->lease->exists && t->lease->has_record && t->rec->writer != 0);
+    /* Both are written together; one without the other was edited by hand, and there was a writer. */
+    bool has_writer = t->writer_me || (t->lease->exists && t->lease->has_record &&
+                                       (t->rec->writer != 0 || t->rec->writer_epoch != 0));
     if (v->st.known && v->st.system_id == 0 && v->lv.known && !has_writer) {
         f |= FACT(CLUSTER_NEW);
         if (election_boot_ready(t))

@@ -80,11 +80,29 @@ static bool in_v(uint64_t volume)
     return m != NULL && m->in_v;
 }
 
+/* It will be rewound, and until that is done its vote is gone as well. */
+static bool to_be_rewound(const struct member *m)
+{
+    const struct member *w = by_volume(W.lease.record.writer);
+    return w != NULL && w != m && m->data == DATA_OK && !log_prefix(w, m);
+}
+
+/* Somebody has edited holder or writer, and no election has mended it yet. */
+static bool lease_is_edited(void)
+{
+    const struct record *r = &W.lease.record;
+    const struct member *w = by_volume(r->writer);
+    if (!W.lease.has_record || r->writer_epoch == 0 || r->writer_epoch != W.lease.epoch)
+        return false;
+    return r->writer == 0 || (w != NULL && !name_empty(&W.lease.holder.name) &&
+                              !name_eq(&w->id.name, &W.lease.holder.name));
+}
+
 /* Already so that one more loss would be an operator's case. */
 static bool beyond_promises(void)
 {
-    if (W.state.epoch > W.lease.epoch)
-        return true; /* the Lease was put back and nobody has mended it yet */
+    if (W.state.epoch > W.lease.epoch || lease_is_edited())
+        return true; /* the Lease was put back or edited and nobody has mended it yet */
     for (int i = 0; i < W.n; i++)
         if (W.m[i].has_record && record_cmp(&W.m[i].record, &W.lease.record) > 0)
             return true;
@@ -93,7 +111,7 @@ static bool beyond_promises(void)
         const struct member *m = by_volume(line->volume);
         /* Gone, rolled back, being rewound, or promoted by hand: it reports nothing that counts. */
         if (line->in_v && (m == NULL || position_cmp(pos_of(m), line->flushed) < 0 ||
-                           m->tl > W.lease.record.timeline))
+                           m->tl > W.lease.record.timeline || to_be_rewound(m)))
             return true;
     }
     return false;
@@ -302,12 +320,14 @@ static void fault_network(struct member *m, enum fault_kind k)
     }
 }
 
-/* Somebody edits the Lease by hand: another member as holder, or as writer, or no writer. */
+/* Somebody edits the Lease by hand: another member as holder, or as writer, or no writer. One of them: who
+ * writes both has made a Lease that nobody could tell from that of an election. */
 static void edit_lease(void)
 {
     const struct member *m = &W.m[between(0, W.n - 1)];
     struct lease *l = &W.lease;
-    if (name_empty(&l->holder.name) || !l->has_record || !m->container || !in_v(m->volume))
+    const struct member *w = l->has_record ? by_volume(l->record.writer) : NULL;
+    if (w == NULL || !name_eq(&w->id.name, &l->holder.name) || !m->container || !in_v(m->volume))
         return;
     if (chance(50))
         l->holder = m->id;

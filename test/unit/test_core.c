@@ -219,6 +219,30 @@ static void core__promise__voided_for_good_by_a_release(void **s)
     assert_string_equal(rule_for(&v, &m, &d), "elect-detach");
 }
 
+/* The state was deleted, and the Lease shows that there was a writer: the pod of its holder, whose volume
+ * is empty, initialises nothing beside the data of others. */
+static void core__writer_edited_away__is_not_a_new_cluster(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    v.st = (struct state_view){.known = true};
+    v.lv.lease.holder = v.self.id;
+    v.self.data = DATA_EMPTY;
+    v.self.volume = 99;
+    v.self.system_id = v.self.durable_epoch = 0;
+    v.self.has_record = false;
+    v.pg = (struct pg){.process = PG_DOWN};
+    m.deadline_ms = NOW + 5000;
+    v.lv.lease.record.writer = 0;
+    assert_string_equal(rule_for(&v, &m, &d), "data-lost-release");
+    assert_true((d.facts & FACT(CLUSTER_NEW)) == 0);
+    v.lv.lease.record.writer_epoch = 0; /* chosen to initialise, and nobody was writer yet */
+    assert_string_equal(rule_for(&v, &m, &d), "boot-initdb");
+}
+
 /* A member whose name somebody wrote into the Lease gives it back; the writer has not seen that yet. */
 static void core__released_by_another_than_the_writer__is_waited_for(void **s)
 {
@@ -1029,6 +1053,7 @@ int main(void)
         cmocka_unit_test(core__lapse_is_final__promises_come_too_late),
         cmocka_unit_test(core__promise__given_to_the_holder_and_binding),
         cmocka_unit_test(core__promise__voided_for_good_by_a_release),
+        cmocka_unit_test(core__writer_edited_away__is_not_a_new_cluster),
         cmocka_unit_test(core__released_by_another_than_the_writer__is_waited_for),
         cmocka_unit_test(core__promise__refused_while_an_acquisition_may_apply),
         cmocka_unit_test(core__expired_lease__acquired_only_after_the_whole_count_and_a_read),
