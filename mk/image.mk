@@ -7,4 +7,4 @@ image: ## build the image from the Dockerfile; BASE=IMAGE for another one with P
 	docker build -t $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 image-offline: $(PROGRAMS) ## the same image from Debian packages alone: build/image/pghad.tar (root)
-	$(Q)tools/image-offline $(B) $(IMAGE) build/image/pghad.tar
+	$(Q)tools/image-offline build/image/pghad.tar $(B) $(IMAGE)

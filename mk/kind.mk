@@ -2,13 +2,14 @@
 # registry can be reached kind's own node image is used; without one, kind-node-image makes it first.
 
 KIND_IMAGE    := pghad:dev
+KIND_NEXT     := pghad:next
 KIND_ARCHIVE  := build/image/pghad-dev.tar
 KIND_NEEDS    := kind kubectl
 NODE_NEEDS    := kind kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl \
                  kubelet etcd coredns nodeagent
 
-.PHONY: kind-node-image kind-up kind-load kind-deploy kind-scenarios kind-chaos kind-test kind-short \
-        kind-down
+.PHONY: kind-node-image kind-up kind-load kind-deploy kind-overlays kind-scenarios kind-chaos kind-report \
+        kind-test kind-short kind-down
 
 # What KUBEBUILDER_ASSETS has is taken from there; one recipe for all that is missing or, of the programs
 # whose sources are here, out of date.
@@ -30,16 +31,21 @@ kind-up: ## a cluster of one control plane and three workers; context kind-pghad
 	$(call kind_programs,$(KIND_NEEDS))
 	$(Q)test/kind/up
 
-kind-load: $(PROGRAMS) ## build the image pghad:dev and load it into the nodes
-	$(Q)tools/image-offline $(B) $(KIND_IMAGE) $(KIND_ARCHIVE)
+# pghad:next is for rollouts: members of it and of pghad:dev must understand each other.
+kind-load: $(PROGRAMS) $(B)/next/pghad-agent ## build the images pghad:dev and pghad:next and load them into the nodes
+	$(Q)cp $(B)/hactl $(B)/next/hactl
+	$(Q)tools/image-offline $(KIND_ARCHIVE) $(B) $(KIND_IMAGE) $(B)/next $(KIND_NEXT)
 	$(Q)test/kind/load $(KIND_ARCHIVE)
 
 KIND_PYTEST = env PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -q -s -rfEs --tb=short --durations=5
 # Inside the cluster's network, as its clients.
 KIND_INSIDE = test/kind/inside $(KIND_PYTEST)
 
-kind-deploy: $(PROGRAMS) need-python ## kind: the overlay comes up, is reached and operated; K=WORD selects
-	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_deploy.py
+kind-deploy: $(PROGRAMS) need-python ## kind: the image alone; the overlay comes up, is reached and operated; K=WORD selects
+	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_image.py test/kind/test_deploy.py
+
+kind-overlays: $(PROGRAMS) need-python ## kind: the overlays of docs/deployments.md as their users reach them; K=WORD selects
+	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_overlays.py
 
 kind-scenarios: $(PROGRAMS) $(B)/ha-writer need-python ## kind: the scenarios marked so, on a deployment; K=WORD selects
 	$(Q)$(KIND_INSIDE) $(if $(K),-k '$(K)') $(X) test/scenarios --kube kind
@@ -53,8 +59,11 @@ kind-chaos: $(PROGRAMS) $(B)/ha-writer need-python ## kind: each fault N=1 times
 	    $(KIND_INSIDE) $(if $(K),-k '$(K)') $(X) test/kind/chaos || rc=$$?; \
 	    $(PYTHON) test/kind/report.py build/kind-chaos.jsonl build/kind-report.md; exit $$rc
 
-kind-test: ## all tests on that cluster: kind-deploy, kind-scenarios, kind-chaos
-	$(Q)rc=0; for t in kind-deploy kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc
+kind-report: need-python ## the table of all kept results: build/kind-report.md
+	$(Q)$(PYTHON) test/kind/report.py $(sort $(wildcard test/kind/results/*.jsonl)) build/kind-report.md
+
+kind-test: ## all tests on that cluster: kind-deploy, kind-overlays, kind-scenarios, kind-chaos
+	$(Q)rc=0; for t in kind-deploy kind-overlays kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc
 
 kind-short: ## from nothing to a deployment and five faults on kind, and down again; times of the phases
 	$(Q)MAKE='$(MAKE)' test/kind/short
