@@ -1,16 +1,20 @@
 """One fault under load, what a client of the Service saw of it, and the verdict.
 
 A row of the results (build/kind-chaos.jsonl, one JSON object per line) has
+    commit, at                 of the product, where git knows it, with + when files differ; the end
     fault, n, lease_s          what, the how manieth in this run, how long others wait for a holder
     load                       of the machine, last minute; its figures beyond its processors mean little
     gap_ms, silent_ms          longest silence of acknowledgements; sum of those over 100 ms
     proxy_ms                   how much of the gap came after the last change of the endpoints
+    own_ms, phases_ms          what the cluster's history says of the same: no write for so long, and why
+    container_ms               until kubelet has started the killed container again
     empty_ms, most             longest time without an endpoint, largest number of endpoints at once
     healthy_ms                 from the fault until all members stream again
     acked, unknown, late       rows; late: answers of the old server that were on their way
     moved                      whether another member is primary
     violations                 must be empty
 """
+import functools
 import json
 import os
 import time
@@ -46,13 +50,14 @@ class Episode:
         c.wait_healthy(SETTLE_S)
         restarts = {m.name: (m.uid, m.restarts()) for m in c.members}
         c.mark("fault", self.fault)
-        self.lease_s = c.lease_s()
+        self.lease_s, known = c.lease_s(), changes(c)
         try:
             with c.load(every_ms=self.every_ms) as self.load:
                 self.primary = c.primary()
                 self.at = wait.boot_us()
                 self._inject(inject)
                 self.end = wait.boot_us()
+            self._explain(known)
             self._judge()
         except BaseException as e:
             self.row["violations"].append(f"{type(e).__name__}: {str(e)[:300]}")
@@ -75,6 +80,13 @@ class Episode:
             self.load.wait_writes(30)
         finally:
             self.c.kube.heal()
+
+    def _explain(self, known):
+        new = [change for key, change in changes(self.c).items() if key not in known]
+        gaps = [change for change in new if change["write_gap_ms"] is not None]
+        if gaps:
+            longest = max(gaps, key=lambda change: change["write_gap_ms"])
+            self.row["own_ms"], self.row["phases_ms"] = longest["write_gap_ms"], longest["phases_ms"]
 
     def _judge(self):
         row, h, c = self.row, self.load.history(), self.c
@@ -111,14 +123,30 @@ class Episode:
         c.counts = getattr(c, "counts", {})
         c.counts[self.fault] = c.counts.get(self.fault, 0) + 1
         row = {"fault": self.fault, "n": c.counts[self.fault],
-               "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+               "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit(),
                "lease_s": self.lease_s, "load": round(os.getloadavg()[0], 1), **self.row}
         os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
         with open(RESULTS, "a") as f:
             f.write(json.dumps(row) + "\n")
         print(f"\n  {self.fault}: " + ", ".join(
-            f"{k} {row[k]}" for k in ("gap_ms", "proxy_ms", "silent_ms", "empty_ms", "healthy_ms", "late",
-                                      "violations") if row.get(k) not in (None, [])), flush=True)
+            f"{k} {row[k]}" for k in ("gap_ms", "proxy_ms", "own_ms", "phases_ms", "container_ms",
+                                      "silent_ms", "empty_ms", "healthy_ms", "late", "violations") if row.get(k) not in (None, [])), flush=True)
+
+
+@functools.cache
+def commit():
+    def git(*args):
+        return nodes.sh("git", "-C", nodes.ROOT, *args, check=False).stdout.strip()
+    found = git("rev-parse", "--short", "HEAD")
+    return found + ("+" if found and git("diff", "HEAD", "--name-only", "--", "src", "include", "k8s") else "")
+
+
+def changes(c):
+    """The cluster's own history, by epoch and timeline."""
+    def ask():
+        return json.loads(c.hactl("history", "-o", "json", check=0).stdout) or None
+    found = wait.until(ask, 30, "the history", every=0.5)
+    return {(change["epoch"], change["timeline"]): change for change in found}
 
 
 def forgive(c, before=None):

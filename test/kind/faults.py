@@ -48,8 +48,9 @@ def agent_killed(e):
 @fault("container killed")
 def container_killed(e):
     e.primary.kill_container()
+    wait.until(e.primary.running, BACK_S, "the container to be started again", every=0.02)
+    e.row["container_ms"] = (wait.boot_us() - e.at) // 1000
     e.back()
-    wait.until(e.primary.running, BACK_S, "the container to be started again")
 
 
 @fault("container of a replica killed")
@@ -96,12 +97,28 @@ def rolling_restart(e):
         e.c.wait_healthy(180)
 
 
+def roll_out(e, *what):
+    old = {m.name: m.uid for m in e.c.members}
+    e.c.hactl("rollout", *what, "--force", timeout_s=600, check=0)
+    assert not any(m.uid == old[m.name] for m in e.c.members), "every pod is another one"
+
+
 @fault("rollout", random=False)
 def rollout(e):
     """The same by hactl."""
-    old = {m.name: m.uid for m in e.c.members}
-    e.c.hactl("rollout", "restart", "--force", timeout_s=600, check=0)
-    assert not any(m.uid == old[m.name] for m in e.c.members), "every pod is another one"
+    roll_out(e, "restart")
+
+
+@fault("rollout of an image", random=False)
+def rollout_image(e):
+    """To a build that speaks the next version of the members' protocol, or back from it."""
+    image = "pghad:dev" if "pghad:next" in images(e) else "pghad:next"
+    roll_out(e, "--image", image)
+    wait.until(lambda: images(e) == {image}, 60, f"all members to run {image}")
+
+
+def images(e):
+    return {c["image"] for p in e.c.mirror.objects.values() for c in p["spec"]["containers"]}
 
 
 @fault("backend out of memory")

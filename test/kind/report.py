@@ -1,6 +1,6 @@
 """Results of the chaos suite as a table, beside Patroni's on kind and the project's goals.
 
-    python3 test/kind/report.py RESULTS.jsonl REPORT.md
+    python3 test/kind/report.py RESULTS.jsonl... REPORT.md
 """
 import collections
 import json
@@ -35,6 +35,7 @@ GOALS = {
     "API away 60 s": ("gap_ms", 200),
     "rolling restart": ("silent_ms", 500),
     "rollout": ("silent_ms", 500),
+    "rollout of an image": ("silent_ms", 500),
 }
 
 
@@ -63,17 +64,31 @@ def table(rows):
     groups = collections.defaultdict(list)
     for r in rows:
         groups[r["fault"]].append(r)
-    yield ("| fault | n | gap p50 | gap max | of it after the endpoint p50 | silent in sum p50 "
-           "| no endpoint max | healthy p50 | goal p50 | Patroni | Patroni tuned |")
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield ("| fault | n | gap p50 | gap max | the cluster's own p50 | of it after the endpoint p50 "
+           "| silent in sum p50 | no endpoint max | healthy p50 | goal p50 | Patroni | Patroni tuned |")
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for fault, found in groups.items():
         text, met = goal(fault, found)
         mark = "" if met is None else " ✓" if met else " **missed**"
-        gap, proxy, silent, empty, healthy = (values(found, k) for k in (
-            "gap_ms", "proxy_ms", "silent_ms", "empty_ms", "healthy_ms"))
+        gap, own, proxy, silent, empty, healthy = (values(found, k) for k in (
+            "gap_ms", "own_ms", "proxy_ms", "silent_ms", "empty_ms", "healthy_ms"))
         yield "| " + " | ".join([fault, str(len(found)), seconds(gap[0]), seconds(gap[1]),
-                                 seconds(proxy[0]), seconds(silent[0]), seconds(empty[1]), seconds(healthy[0]),
+                                 seconds(own[0]), seconds(proxy[0]), seconds(silent[0]), seconds(empty[1]),
+                                 seconds(healthy[0]),
                                  text + mark, *PATRONI.get(fault, ("", ""))]) + " |"
+
+
+def phases(rows):
+    """Where the time of each fault went, p50 of each phase."""
+    groups = collections.defaultdict(lambda: collections.defaultdict(list))
+    for r in rows:
+        if r.get("container_ms") is not None:
+            groups[r["fault"]]["container started again after"].append(r["container_ms"])
+        for phase, ms in (r.get("phases_ms") or {}).items():
+            groups[r["fault"]][phase].append(ms)
+    for fault, found in groups.items():
+        yield f"* {fault}: " + ", ".join(f"{phase} {statistics.median(ms):.0f} ms (n = {len(ms)})"
+                                         for phase, ms in found.items())
 
 
 def report(rows):
@@ -85,6 +100,11 @@ def report(rows):
            f"{sum(r.get('acked') or 0 for r in rows)} rows acknowledged, "
            f"{sum(r.get('late') or 0 for r in rows)} of them late. Lease "
            f"{', '.join(map(str, leases))} s. One row in 5 ms through the Service `-rw`; times in s.")
+    commits = collections.Counter(r["commit"] for r in rows if r.get("commit"))
+    if commits:
+        yield ""
+        yield ("From " + min(r["at"] for r in rows)[:10] + " to " + max(r["at"] for r in rows)[:10] + ", of " +
+               ", ".join(f"{commit} ({n})" for commit, n in commits.items()) + ".")
     loads = [r["load"] for r in rows if "load" in r]
     if loads:
         yield ""
@@ -95,24 +115,36 @@ def report(rows):
     yield from table(rows)
     yield ""
     yield ("Gap: longest silence between two acknowledgements from the fault until all is healthy again. "
+           "The cluster's own: no write for so long, as its history says; what is beyond is the Service's. "
            "After the endpoint: from the last change of the EndpointSlice to the first acknowledgement, which is "
            "kube-proxy's time, at least 1 s between two changes of its rules. Silent in sum: all "
            "silences over 0.1 s together. No endpoint: how long `-rw` led nowhere. "
            "Healthy: all members stream again; faults that are held for a time include it.")
-    for r in bad:
+    told = list(phases(rows))
+    if told:
         yield ""
+        yield "Phases of the changes, as the cluster's history has them, p50:"
+        yield ""
+        yield from told
+    if bad:
+        yield ""
+        yield "Violations:"
+        yield ""
+    for r in bad:
         yield f"* {r['fault']} ({r['at']}): {'; '.join(r['violations'])}"
 
 
 def main():
-    with open(sys.argv[1]) as f:
-        rows = [json.loads(line) for line in f]
+    *results, out = sys.argv[1:]
+    rows = []
+    for path in results:
+        with open(path) as f:
+            rows += [json.loads(line) for line in f]
     if not rows:
         sys.exit("no results")
-    with open(sys.argv[2], "w") as f:
+    with open(out, "w") as f:
         f.writelines(line + "\n" for line in report(rows))
-    print(f"  {len(rows)} episodes, {sum(bool(r['violations']) for r in rows)} with violations: "
-          f"{sys.argv[2]}")
+    print(f"  {len(rows)} episodes, {sum(bool(r['violations']) for r in rows)} with violations: {out}")
 
 
 if __name__ == "__main__":

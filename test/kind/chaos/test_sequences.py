@@ -23,7 +23,8 @@ class KindChaos(Chaos):
         uid = m.uid
         self.c.kubectl("delete", "pod", m.name, *options, "--wait=false")
         self.pause(3)
-        wait.until(lambda: m.uid != uid, 180, f"{m.name}: another pod")
+        # The next fault asks where it is.
+        wait.until(lambda: m.uid != uid and m.pod["status"].get("podIP"), 180, f"{m.name}: another pod")
 
     def node_frozen(self):
         node = self.rng.choice(self.c.members).node
