@@ -58,6 +58,8 @@ class Episode:
                 self._inject(inject)
                 self.end = wait.boot_us()
             self._explain(known)
+            if os.environ.get("PGHA_KIND_LOGS"):
+                c.save_logs(os.path.join(LOGS, f"kind-{self.fault}-{c.ns}-{int(wait.boot_s())}".replace(" ", "-")))
             self._judge()
         except BaseException as e:
             self.row["violations"].append(f"{type(e).__name__}: {str(e)[:300]}")
