@@ -10,6 +10,7 @@ enum pg_peer_state { PG_PEER_IDLE, PG_PEER_RUNNING, PG_PEER_OK, PG_PEER_FAILED }
 struct pg_peer_facts {
     int64_t at_ms;         /* when it was asked */
     uint64_t system_id;
+    uint32_t server_version; /* 150018 */
     uint32_t timeline;
     uint32_t checkpoint_timeline;
     uint64_t flushed_lsn;

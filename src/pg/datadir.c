@@ -155,16 +155,10 @@ static bool say(struct pg_datadir *d, enum data_state state, const char *why)
 }
 
 /* PGDATA has content and no marker speaks against it. */
-static bool classify(const struct pg_env *env, uint64_t expected, struct pg_datadir *d)
+static bool classify(uint64_t expected, struct pg_datadir *d)
 {
     if (!d->major)
         return say(d, DATA_BROKEN, "the directory is not empty and has no PG_VERSION of a known form");
-    if (env->major && d->major != env->major) {
-        d->state = DATA_FOREIGN;
-        str_format(d->why, sizeof(d->why), "data of PostgreSQL %u, the binaries are %u", d->major,
-                   env->major);
-        return true;
-    }
     if (!d->system_id)
         return say(d, DATA_BROKEN, "global/pg_control is missing or cannot be read");
     if (expected && d->system_id != expected) {
@@ -197,6 +191,13 @@ bool pg_datadir_look(const struct pg_env *env, uint64_t expected_system_id, stru
         d->standby_signal = exists(env->data_dir, "standby.signal") == 1;
         d->timeline = highest_timeline(env->data_dir);
     }
+    /* Before the markers: what another version left unfinished is not for this one to repair. */
+    if (d->major && env->major && d->major != env->major) {
+        d->state = DATA_FOREIGN;
+        must(str_format(d->why, sizeof(d->why), "data of PostgreSQL %u, the binaries are %u", d->major,
+                        env->major));
+        return true;
+    }
     if (d->marker[PG_MARK_REWIND])
         return say(d, DATA_PARTIAL, "a rewind did not finish");
     if (d->marker[PG_MARK_CLONE])
@@ -207,7 +208,7 @@ bool pg_datadir_look(const struct pg_env *env, uint64_t expected_system_id, stru
         d->state = DATA_EMPTY;
         return true;
     }
-    return classify(env, expected_system_id, d);
+    return classify(expected_system_id, d);
 }
 
 /* ---- changing ---- */

@@ -138,6 +138,10 @@ static bool take_answer(struct pg_job *j, struct err *e)
         return err_set(e, ERR_INVALID, "clone source %s: system identifier %llu, expected %llu",
                        j->from.hostaddr, (unsigned long long)f->system_id,
                        (unsigned long long)j->system_id);
+    /* pg_basebackup would copy all of it, and the programs here could not start what came. */
+    if (f->server_version / 10000 != j->env->major)
+        return err_set(e, ERR_INVALID, "clone source %s: it is PostgreSQL %u, the binaries here are %u",
+                       j->from.hostaddr, f->server_version / 10000, j->env->major);
     j->system_id = f->system_id;
     pg_peer_free(j->peer);
     j->peer = NULL;

@@ -60,6 +60,7 @@ static bool take_identity(struct pg_peer *p, struct err *e)
         (v[4] && !pg_lsn_parse(v[4], &f->flushed_lsn)))
         return err_set(e, ERR_CORRUPT, "peer: its answer cannot be read");
     f->system_id = (uint64_t)system;
+    f->server_version = (uint32_t)pg_conn_server_version(p->conn);
     f->checkpoint_timeline = (uint32_t)checkpoint;
     f->in_recovery = strcmp(v[2], "t") == 0 ? TRI_YES : TRI_NO;
     f->timeline = f->checkpoint_timeline;

@@ -112,6 +112,8 @@ static inline void node_init(struct node *n, const char *name)
     struct err e = {0};
     *n = (struct node){0};
     snprintf(dir, sizeof(dir), "%s/%s/data", base_dir, name);
+    const char *bin = getenv("PG_BIN"); /* another version than the newest of the system */
+    snprintf(n->env.bin_dir, sizeof(n->env.bin_dir), "%s", bin ? bin : "");
     if (!pg_env_set_data_dir(&n->env, dir, &e) || !pg_env_find_binaries(&n->env, &e))
         fail_msg("%s", e.msg);
     snprintf(n->env.socket_dir, sizeof(n->env.socket_dir), "%s/%s/sock", base_dir, name);

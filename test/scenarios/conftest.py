@@ -26,7 +26,8 @@ from cluster import PARAMETERS, Cluster  # noqa: E402
 LOGS = os.path.join(ROOT, "build", "test-logs")
 STORY_LINES = 250
 PROOF = pytest.StashKey()  # lines for the end
-collect_ignore = [] if "PGHA_CHAOS" in os.environ else ["test_random.py"]
+collect_ignore = ([] if "PGHA_CHAOS" in os.environ else ["test_random.py"]) + \
+                 ([] if "PGHA_OTHER_PG_BIN" in os.environ else ["test_versions.py"])
 
 
 def pytest_addoption(parser):
@@ -38,6 +39,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "rbac: needs an API server that enforces Roles")
     config.addinivalue_line("markers", "kind: runs against a deployment on kind as well")
+    config.addinivalue_line("markers", "versions: run with every major version of PostgreSQL")
     config.addinivalue_line("markers", "statefulset: needs the StatefulSet controller")
     config.addinivalue_line("markers", "local: is no matter of the API server, so one of them will do")
     config.addinivalue_line("markers", "long: with --long only (make scenarios-long)")

@@ -13,6 +13,7 @@ def system_ids(c):
             for m in c.members}
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_bootstrap(fresh, size):
     c = fresh(size=size)
@@ -27,6 +28,7 @@ def test_bootstrap(fresh, size):
     c.verify()
 
 
+@pytest.mark.versions
 def test_retained_volumes_are_adopted(fresh):
     """The objects are gone, the volumes are not: the data decides, nobody runs initdb."""
     c = fresh(size=3)

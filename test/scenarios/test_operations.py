@@ -13,6 +13,7 @@ from member import BUILD
 LEASE_S = 5
 
 
+@pytest.mark.versions
 @pytest.mark.kind
 def test_switchover_to_a_named_member(cluster):
     with cluster.load() as load:
@@ -38,6 +39,7 @@ def test_switchover_to_any(cluster):
     cluster.verify()
 
 
+@pytest.mark.versions
 @pytest.mark.kind
 def test_switchover_there_and_back(cluster):
     with cluster.load() as load:
@@ -247,6 +249,7 @@ def test_switchover_whose_old_primary_dies_in_it(cluster):
     cluster.verify()
 
 
+@pytest.mark.versions
 def test_sigterm_of_the_primary_is_a_switchover(cluster):
     with cluster.load() as load:
         p = cluster.primary()
@@ -330,6 +333,7 @@ def test_restart_of_the_primary(cluster):
     cluster.verify()
 
 
+@pytest.mark.versions
 @pytest.mark.kind
 def test_reinit_of_a_replica(cluster):
     with cluster.load() as load:

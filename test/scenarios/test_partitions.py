@@ -84,6 +84,7 @@ def test_standby_cut_off(cluster, net):
     cluster.verify()
 
 
+@pytest.mark.versions
 @pytest.mark.kind
 def test_last_standby_lost_seals_and_unseals(cluster):
     with cluster.load() as load:

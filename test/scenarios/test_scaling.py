@@ -1,6 +1,7 @@
 """Members that are taken away and come back, as an autoscaler does it."""
 import json
 
+import pytest
 import wait
 
 
@@ -19,6 +20,7 @@ def scale_away(c, m):
     c.members.remove(m)
 
 
+@pytest.mark.versions
 def test_scale_down_of_the_primary_and_up_again(fresh):
     """Churn: each time the one beyond the replicas is the primary. It hands over, leaves the record, and
     once fewer members are expected its slot goes, too."""

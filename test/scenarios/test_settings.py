@@ -35,6 +35,7 @@ def shown(m, name):
     return m.sql(f"SHOW {name}")[0][0]
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("setting,low,high", [("max_connections", 60, 90),
                                               ("max_prepared_transactions", 0, 5)])
 def test_a_primary_that_is_restarted_first_with_raised_settings(fresh, setting, low, high):

@@ -115,6 +115,9 @@ static void datadir__each_state(void **st)
     for (int m = 0; m < PG_MARKERS; m++) {
         CHECK(pg_marker_set(&env, (enum pg_marker)m, "test", NULL));
         CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.state == DATA_PARTIAL && d.marker[m]);
+        put(env.data_dir, "PG_VERSION", "14\n", 3); /* what another version began is not ours to end */
+        CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.state == DATA_FOREIGN && strstr(d.why, "14"));
+        put(env.data_dir, "PG_VERSION", "15\n", 3);
         CHECK(pg_marker_clear(&env, (enum pg_marker)m, NULL));
         CHECK(pg_marker_clear(&env, (enum pg_marker)m, NULL));
     }

@@ -13,6 +13,7 @@
 #include "pg/history.h"
 #include "pg/peer.h"
 #include "pg/proctree.h"
+#include "pg/version.h"
 #include "pgnode.h"
 
 #define CHECK(cond) assert_true(cond)
@@ -113,6 +114,23 @@ static void initdb__scripts_roles_checksums(void **st)
     passed++;
 }
 
+/* As the user's ALTER SYSTEM leaves it. 17 and later refuse the command itself. */
+static void alter_system(struct node *n, const char *setting)
+{
+    struct err e;
+    char path[PG_PATH_SIZE], sql[256];
+    if (pg_version_find(n->env.major)->allow_alter_system) {
+        snprintf(sql, sizeof(sql), "ALTER SYSTEM SET %s", setting);
+        WAIT(10000, pg_conn_state(n->sql) == PG_CONN_IDLE);
+        CHECK(pg_conn_exec(n->sql, sql, clock_boot_ms() + 10000, &e));
+        WAIT(11000, pg_conn_query_state(n->sql) != PG_QUERY_RUNNING);
+        CHECK(strstr(pg_conn_query_error(n->sql)->msg, "ALTER SYSTEM is not allowed"));
+    }
+    CHECK(pg_path(path, n->env.data_dir, "postgresql.auto.conf"));
+    FILE *f = fopen(path, "ae");
+    CHECK(f && fprintf(f, "%s\n", setting) > 0 && fclose(f) == 0);
+}
+
 static enum tri hba_closed(struct node *n)
 {
     struct pg_hbaprobe *p = pg_hbaprobe_new(engine, &n->env);
@@ -174,11 +192,11 @@ static void tasks__checkpoint_slots_roles(void **st)
     node_sql(&a, "SELECT pg_drop_replication_slot('theirs')");
     node_sql(&a, "ALTER ROLE pghad_repl NOREPLICATION PASSWORD NULL");
     /* Nobody confirms: the members' role is what the first standby needs before it can. */
-    node_sql(&a, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    alter_system(&a, "synchronous_standby_names = 'nobody'");
     node_sql(&a, "SELECT pg_reload_conf()");
     WAIT(3000, strcmp(node_sql(&a, "SHOW synchronous_standby_names"), "nobody") == 0);
     node_task_ok(&a, pg_task_roles(a.task, PG_ROLES_MEMBERS | PG_ROLES_SUPERUSER, until, NULL));
-    node_sql(&a, "ALTER SYSTEM RESET synchronous_standby_names");
+    CHECK(pg_conf_strip_auto(a.conf, NULL));
     node_sql(&a, "SELECT pg_reload_conf()");
     WAIT(3000, strcmp(node_sql(&a, "SHOW synchronous_standby_names"), "") == 0);
     CHECK(strcmp(node_sql(&a, "SELECT rolreplication AND rolpassword LIKE 'SCRAM%' FROM pg_authid"
@@ -201,6 +219,11 @@ static void clone__foreign_source_refused__then_copied(void **st)
     CHECK(pg_job_state(b.job) == PG_JOB_FAILED && strstr(pg_job_error(b.job)->msg, "identifier"));
     s.system_id = a.state.system_id;
     s.slot = true;
+    b.env.major++; /* as if the binaries here were of another version */
+    CHECK(pg_job_begin_clone(b.job, &s, &e));
+    WAIT(20000, pg_job_state(b.job) != PG_JOB_RUNNING);
+    CHECK(pg_job_state(b.job) == PG_JOB_FAILED && strstr(pg_job_error(b.job)->msg, "it is PostgreSQL"));
+    b.env.major--;
     node_job_ok(&b, pg_job_begin_clone(b.job, &s, &e), &e);
     CHECK(pg_datadir_look(&b.env, a.state.system_id, &d, &e) && d.state == DATA_OK);
     CHECK(d.standby_signal && !d.marker[PG_MARK_CLONE] && !exists(b.env.data_dir, "../data.new"));
@@ -306,7 +329,7 @@ static void detach__frozen__nothing_arrives_any_more(void **st)
     WAIT(3000, pg_proctree_read(&t, b.pid, "demo", NULL) &&
                    pg_proctree_has_walreceiver(&t) == TRI_YES);
     CHECK(t.alive && t.startup > 1 && t.checkpointer > 1);
-    node_sql(&b, "ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1'"); /* read after our file */
+    alter_system(&b, "primary_conninfo = 'host=127.0.0.1'"); /* read after our file */
     pg_detach_begin(b.detach, 2, b.conf, b.pid);
     CHECK(pg_detach_state(b.detach) == PG_DETACH_RUNNING && !exists(b.env.state_dir, "passfile.1"));
     WAIT(10000, pg_detach_state(b.detach) == PG_DETACH_FROZEN);
@@ -459,12 +482,22 @@ static void rewind__diverged_primary__set_aside_and_following(void **st)
     CHECK(pg_path(wal, b.env.data_dir, "pg_wal") && pg_history_read(&h, wal, 9, NULL));
     struct pg_rewind_spec s = {.from = {.hostaddr = HOST, .port = b.env.port, .epoch = 2},
                                .history = &h, .system_id = a.state.system_id};
-    node_job_ok(&a, pg_job_begin_rewind(a.job, &s, &e), &e);
+    bool can = exists(a.env.bin_dir, "pg_rewind"); /* not every installation has it */
+    CHECK(pg_job_begin_rewind(a.job, &s, &e));
+    WAIT(120000, pg_job_state(a.job) != PG_JOB_RUNNING);
+    if (pg_job_state(a.job) != (can ? PG_JOB_OK : PG_JOB_FAILED))
+        fail_msg("%s", pg_job_error(a.job)->msg);
     CHECK(exists(pg_job_set_aside(a.job), "receipt"));
     char segment[64];
     snprintf(segment, sizeof(segment), "00000005%08X%08X", (unsigned)(a_end.lsn >> 32),
              (unsigned)((a_end.lsn & 0xffffffff) / (16 * 1024 * 1024)));
     CHECK(exists(pg_job_set_aside(a.job), segment));
+    if (!can) {
+        struct pg_clone_spec copy = {.from = s.from, .replace = PG_REPLACE_KEEP, .state = &a.state,
+                                     .system_id = s.system_id};
+        CHECK(strstr(pg_job_error(a.job)->msg, "pg_rewind"));
+        node_job_ok(&a, pg_job_begin_clone(a.job, &copy, &e), &e);
+    }
     CHECK(pg_datadir_look(&a.env, a.state.system_id, &d, &e) && d.state == DATA_OK);
     CHECK(d.standby_signal);
     struct pg_slot_want want = {.volume = a.state.volume};
