@@ -329,11 +329,14 @@ static int give_up(struct session *s, const struct intent *in, const struct inte
                             "the primary changed meanwhile, so the order is void; it was withdrawn "
                             "and nothing was done");
     return session_fail(s, EXIT_FAILED, "Look at `hactl list` and the log of that member.",
-                        "nobody accepted the order: the agent of %s does not answer; it was "
+                        "nobody accepted the order: the agent of %s does not answer%s; it was "
                         "withdrawn and nothing was done",
                         in->kind == INTENT_SWITCHOVER || in->kind == INTENT_FAILOVER
                             ? "the primary"
-                            : in->target.s);
+                            : in->target.s,
+                        in->kind == INTENT_REINIT
+                            ? ", or too few of the others answer it to elect without its vote"
+                            : "");
 }
 
 /* Each look has a deadline of its own: the last one before the command's end is worth as much as the
