@@ -15,4 +15,5 @@ coverage-run: $(UNIT) $(B)/sim $(B)/check-rules $(FUZZ_BIN)
 	$(Q)$(B)/check-rules >/dev/null
 	$(Q)for a in '' '--members 2' '--members 1' '--members 5' '--mode async' --strict; do \
 	    $(B)/sim --seeds 1-60 $$a >/dev/null || exit 1; done
+	$(Q)$(B)/sim --mix --seeds 1-400 >/dev/null
 	$(Q)tools/coverage $(B)

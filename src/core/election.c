@@ -115,10 +115,10 @@ static bool ranks_before(const struct turn *t, const struct peer *p)
         return c > 0;
     if (p->state.priority != t->v->set.priority)
         return p->state.priority > t->v->set.priority;
-    for (size_t i = 0; i < HA_NAME_SIZE; i++)
-        if (p->name.s[i] != t->v->self.id.name.s[i])
-            return p->name.s[i] < t->v->self.id.name.s[i];
-    return false;
+    size_t i = 0;
+    while (i + 1 < HA_NAME_SIZE && p->name.s[i] == t->v->self.id.name.s[i])
+        i++;
+    return p->name.s[i] < t->v->self.id.name.s[i];
 }
 
 static uint8_t own_rank(const struct turn *t, const struct record *rec)

@@ -296,8 +296,8 @@ void lease_plan(struct turn *t, enum write_kind kind)
     case WRITE_RELEASE:
         due = plan_release(t, &l);
         break;
-    case WRITE_NONE:
-        break;
+    case WRITE_NONE: /* NOT_REACHED: left above */
+        break;       /* NOT_REACHED */
     }
     if (!due)
         return;

@@ -155,15 +155,11 @@ static struct change setting_first(const struct turn *t, struct record next)
     return c;
 }
 
-static bool set_vote(struct record *r, uint64_t volume, bool vote)
+static void set_vote(struct record *r, uint64_t volume, bool vote)
 {
-    for (uint8_t i = 0; i < r->n; i++) {
-        if (r->m[i].volume == volume) {
+    for (uint8_t i = 0; i < r->n; i++)
+        if (r->m[i].volume == volume)
             r->m[i].in_v = vote;
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Members that stream and are not listed are listed; those that caught up get a vote. */
@@ -250,8 +246,6 @@ static bool plan_strengthen(const struct turn *t, struct change *c)
     uint8_t k = t->v->set.mode == REPL_ASYNC ? 0 : t->v->set.k;
     uint8_t streaming = streaming_of_v(t);
     uint8_t want = k < streaming ? k : streaming;
-    if (t->v->set.strict && t->rec->w > k)
-        want = k;
     struct record next = *t->rec;
     bool unseal = t->v->set.mode == REPL_ASYNC && t->rec->sealed != 0;
     if (t->rec->w > k || unseal) { /* the operator lowered k, or chose asynchronous replication */
