@@ -6,7 +6,7 @@
 faults: need-python ## write docs/faults.md from test/faults and the results of scenarios since the last time
 	$(Q)$(PYTHON) test/faults/page.py write
 
-scenarios-long: $(PROGRAMS) $(B)/devkube $(B)/ha-writer need-python ## every scenario on the embedded API server, also those marked long; K=WORD selects
+scenarios-long: $(PROGRAMS) $(B)/devkube $(B)/ha-writer $(B)/faultlib.so need-python ## every scenario on the embedded API server, also those marked long; K=WORD selects
 	$(Q)$(SCENARIOS) --kube devkube --long
 
 # Either spelling: SEED=n N=k, or SEEDS=FIRST-LAST. FAULTS='A;B' these and no others. KUBE=real for a real

@@ -26,10 +26,16 @@ $(B)/ha-writer: test/lib/writer.c $(call lib,base)
 	$(Q)$(CC) $(CPPFLAGS) $(call pkg,libpq) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(call lib,base) \
 	    $(call pkgl,libpq)
 
+# Preloaded into servers under test: failing I/O, a wrong wall clock.
+$(B)/faultlib.so: test/lib/faultlib.c
+	@mkdir -p $(@D)
+	@echo '  CC    $<'
+	$(Q)$(CC) -std=gnu17 -O1 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
+
 check: $(UNIT) ## unit tests (cmocka), with the number of tests
 	$(Q)tools/run-units $(UNIT)
 
-SYSTEM := $(PROGRAMS) $(NEXT)/pghad-agent $(B)/devkube $(B)/ha-writer
+SYSTEM := $(PROGRAMS) $(NEXT)/pghad-agent $(B)/devkube $(B)/ha-writer $(B)/faultlib.so
 
 check-demo: build-demo need-python ## the demo at a terminal: its printed commands, every way to end it
 	$(Q)tools/run-pytest env PGHA_BUILD=$(abspath $(B)) $(PYTEST) -q test/demo

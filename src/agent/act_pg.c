@@ -11,6 +11,8 @@
 
 #define TASK_MS 5000
 #define CHECKPOINT_TASK_MS 300000
+#define LOOK_AGAIN_MS 2000 /* how long a value set by hand may go unseen on a primary */
+#define OVERRULE_MS 500 /* a reload needs a moment until its effect shows */
 #define PROMOTE_REPEAT_MS 20
 #define WALEND_MS 5000ll
 #define FLOOR_MS 3000
@@ -256,6 +258,22 @@ static void act_sync(struct agent *a, const struct ssn *want, int64_t now)
     buf_done(&text);
 }
 
+/* Whoever sets it by ALTER SYSTEM beats our file, and commits would be acknowledged that nobody else has. */
+static void overrule_hand(struct agent *a, int64_t now)
+{
+    struct sync_setting *s = &a->sync;
+    int64_t looked_ms = pg_probe_facts(a->probe)->fresh_ms;
+    if (a->view.pg.ssn.kind == SSN_UNKNOWN || ssn_eq(&a->view.pg.ssn, &s->want) || a->server.pid == 0 ||
+        looked_ms < s->written_ms + OVERRULE_MS || looked_ms < s->overruled_ms + OVERRULE_MS)
+        return;
+    struct err e = {0};
+    s->overruled_ms = now;
+    log_event(LOG_WARNING, "setting-overruled", "synchronous_standby_names was set by hand; it is ours",
+              LOG_S("value", pg_probe_facts(a->probe)->fresh_ssn));
+    if (!pg_conf_strip_auto(a->conf, &e) || !pg_conf_reload(a->server.pid, &e))
+        trouble(a, "setting-not-overruled", &e);
+}
+
 /* Evidence needs looks at the walsenders and sometimes a CHECKPOINT. */
 static void drive_proof(struct agent *a, int64_t now)
 {
@@ -263,8 +281,10 @@ static void drive_proof(struct agent *a, int64_t now)
     if (s->written_ms == 0)
         return;
     int64_t fresh = pg_probe_facts(a->probe)->fresh_ms;
-    if (!ssn_eq(&a->view.pg.ssn, &s->want)) /* a reload is not its effect: look until it shows */
+    bool due = a->server.in_recovery == TRI_NO && now - fresh >= LOOK_AGAIN_MS;
+    if (due || !ssn_eq(&a->view.pg.ssn, &s->want)) /* a reload is not its effect: look until it shows */
         pg_probe_kick_settings(a->probe, fresh > s->written_ms ? fresh : s->written_ms);
+    overrule_hand(a, now);
     if (s->in_force || a->server.in_recovery != TRI_NO)
         return;
     int64_t after = pg_barrier_checkpoint_after(&s->barrier);

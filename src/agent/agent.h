@@ -68,6 +68,7 @@ struct sync_setting {
     int64_t in_force_ms;
     uint64_t proof_lsn;
     int64_t checkpoint_asked_ms;
+    int64_t overruled_ms; /* a value set by hand was last taken away */
 };
 
 struct gate { /* hba: closed or open, and the proof */

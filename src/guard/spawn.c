@@ -94,6 +94,35 @@ static void no_input(void)
         dup2(fd, STDIN_FILENO);
 }
 
+/* server.lock is ours, so no server of guard's is alive. After a SIGKILL postmaster.pid still names one, and
+ * in a new namespace its number may be that of the agent: PostgreSQL would take that for a postmaster and
+ * refuse to start. A process that is called postgres is left for it to judge. */
+static void forget_dead_postmaster(const char *data_dir)
+{
+    char path[PATH_MAX], text[32] = "";
+    int64_t pid = 0;
+    if (!str_format(path, sizeof(path), "%s/postmaster.pid", data_dir))
+        return;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    fd_close(&fd);
+    text[n > 0 ? n : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    char comm[PATH_MAX], name[32] = "";
+    if (!str_to_i64(text, 1, INT32_MAX, &pid) ||
+        !str_format(comm, sizeof(comm), "/proc/%d/comm", (int)pid))
+        return;
+    fd = open(comm, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* there is no such process, and PostgreSQL sees that itself */
+    n = read(fd, name, sizeof(name) - 1);
+    fd_close(&fd);
+    if (n > 0 && strncmp(name, "postgres", strlen("postgres")) != 0)
+        (void)unlink(path);
+}
+
 pid_t spawn_postgres(const struct link_start *start, const char *lock_path)
 {
     const char *argv[LINK_ARGS_MAX + 4];
@@ -114,6 +143,7 @@ pid_t spawn_postgres(const struct link_start *start, const char *lock_path)
     int fd = locks_take_inherited(lock_path);
     if (fd < 0)
         _exit(fd == -1 ? LINK_EXIT_LOCK_HELD : LINK_EXIT_LOCK_ERROR);
+    forget_dead_postmaster(start->data_dir);
     execv(start->bin, (char *const *)(uintptr_t)argv);
     fail_exec(start->bin);
 }
