@@ -40,6 +40,9 @@ uint64_t pg_history_end_of(const struct pg_history *h, uint32_t tl);
  * timeline. timeline 0: nothing in common. */
 struct position pg_history_fork(const struct pg_history *a, const struct pg_history *b);
 
+/* Highest timeline of which the data directory has a real history, 1 for none. */
+bool pg_history_highest(const struct pg_env *env, uint32_t *ret, struct err *e);
+
 /* Placeholder history files. PostgreSQL promotes to the number after the last of the unbroken row of
  * histories that it finds, so they make a promotion choose `timeline`. They stay afterwards: a
  * standby of an older timeline fetches the history of every number up to the primary's own, and can

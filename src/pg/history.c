@@ -248,6 +248,15 @@ static bool find_highest_real(const char *dir, uint32_t tl, void *arg, struct er
     return true;
 }
 
+bool pg_history_highest(const struct pg_env *env, uint32_t *ret, struct err *e)
+{
+    char dir[PG_PATH_SIZE];
+    *ret = 1;
+    if (!pg_path(dir, env->data_dir, "pg_wal"))
+        return err_set(e, ERR_INVALID, "history: the path is too long");
+    return each_history(dir, find_highest_real, ret, e);
+}
+
 bool pg_placeholders_settle(const struct pg_env *env, struct err *e)
 {
     char dir[PG_PATH_SIZE];

@@ -51,6 +51,22 @@ static bool take_answer(struct pg_job *j, struct err *e)
     return true;
 }
 
+/* pg_rewind judges by the timeline of the last checkpoint, and after a clean stop it does no recovery first. A
+ * server that was promoted by hand and stopped before its checkpoint would be left as it is, with WAL that
+ * nobody has. An error here becomes a clone. */
+static bool seen_by_pg_rewind(struct pg_job *j, struct err *e)
+{
+    uint32_t highest;
+    bool recovers = j->control.state != PG_CONTROL_SHUT_DOWN &&
+                    j->control.state != PG_CONTROL_SHUT_DOWN_RECOVERY;
+    if (!pg_history_highest(j->env, &highest, e))
+        return false;
+    if (recovers || highest <= j->control.timeline || pg_history_end_of(&j->writer, highest) != 0)
+        return true;
+    return err_set(e, ERR_INVALID, "rewind: own WAL is of timeline %u, of which pg_control (timeline %u) does "
+                   "not know yet", highest, j->control.timeline);
+}
+
 static bool find_fork(struct pg_job *j, struct err *e)
 {
     struct pg_history own;
@@ -58,6 +74,8 @@ static bool find_fork(struct pg_job *j, struct err *e)
     uint32_t tl = j->control.timeline;
     if (j->control.min_recovery_timeline > tl)
         tl = j->control.min_recovery_timeline;
+    if (!seen_by_pg_rewind(j, e))
+        return false;
     if (!pg_path(dir, j->env->data_dir, "pg_wal") || !pg_history_read(&own, dir, tl, e))
         return err_wrap(e, "own timeline");
     j->fork = pg_history_fork(&own, &j->writer);

@@ -409,6 +409,30 @@ def test_standby_flaps(cluster):
     cluster.verify()
 
 
+@long
+@pytest.mark.parametrize("alone", [False, True], ids=["connected", "cut-off"])
+def test_promoted_by_hand(cluster, net, alone):
+    """pg_promote() on a standby, also on one that nobody can tell anything: ended at once, and its number
+    of a timeline stays void."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        s = cluster.standby()
+        postmaster = s.postmaster().pid
+        if alone:
+            net.cut_peers(s.name)
+            net.cut_api(s.name)
+        try:
+            s.sql("SELECT pg_promote(false)")
+        except psycopg2.Error:  # its server may be ended before it answers
+            pass
+        wait.until(lambda: not [x for x in s.processes() if x.pid == postmaster], 30, "its end")
+        assert p.says("/primary")
+        net.heal()
+        load.wait_writes(20)
+        cluster.wait_healthy()
+    cluster.verify(late_ok=True)
+
+
 def test_nobody_to_wait_for_by_alter_system(cluster):
     """What the record says must be acknowledged is not taken away by hand."""
     with cluster.load() as load:
