@@ -8,8 +8,8 @@ KIND_NEEDS    := kind kubectl
 NODE_NEEDS    := kind kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl \
                  kubelet etcd coredns nodeagent
 
-.PHONY: kind-node-image kind-up kind-load kind-deploy kind-scenarios kind-chaos kind-report kind-test \
-        kind-short kind-down
+.PHONY: kind-node-image kind-up kind-load kind-deploy kind-overlays kind-scenarios kind-chaos kind-report \
+        kind-test kind-short kind-down
 
 # What KUBEBUILDER_ASSETS has is taken from there; one recipe for all that is missing or, of the programs
 # whose sources are here, out of date.
@@ -44,6 +44,9 @@ KIND_INSIDE = test/kind/inside $(KIND_PYTEST)
 kind-deploy: $(PROGRAMS) need-python ## kind: the image alone; the overlay comes up, is reached and operated; K=WORD selects
 	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_image.py test/kind/test_deploy.py
 
+kind-overlays: $(PROGRAMS) need-python ## kind: the overlays of docs/deployments.md as their users reach them; K=WORD selects
+	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_overlays.py
+
 kind-scenarios: $(PROGRAMS) $(B)/ha-writer need-python ## kind: the scenarios marked so, on a deployment; K=WORD selects
 	$(Q)$(KIND_INSIDE) $(if $(K),-k '$(K)') $(X) test/scenarios --kube kind
 
@@ -59,8 +62,8 @@ kind-chaos: $(PROGRAMS) $(B)/ha-writer need-python ## kind: each fault N=1 times
 kind-report: need-python ## the table of all kept results: build/kind-report.md
 	$(Q)$(PYTHON) test/kind/report.py $(sort $(wildcard test/kind/results/*.jsonl)) build/kind-report.md
 
-kind-test: ## all tests on that cluster: kind-deploy, kind-scenarios, kind-chaos
-	$(Q)rc=0; for t in kind-deploy kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc
+kind-test: ## all tests on that cluster: kind-deploy, kind-overlays, kind-scenarios, kind-chaos
+	$(Q)rc=0; for t in kind-deploy kind-overlays kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc
 
 kind-short: ## from nothing to a deployment and five faults on kind, and down again; times of the phases
 	$(Q)MAKE='$(MAKE)' test/kind/short
