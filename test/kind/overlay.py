@@ -10,11 +10,11 @@ import yaml
 
 import nodes
 import wait
-from deployment import Deployment
+from deployment import Deployment, run
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 CLIENT = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
-GONE_S = 120
+GONE_S = 300
 
 
 class Overlay(Deployment):
@@ -56,7 +56,8 @@ class Overlay(Deployment):
         path = os.path.join(self.dir, "object.json")
         with open(path, "w") as f:
             json.dump({"apiVersion": "v1", "kind": "List", "items": objects}, f)
-        self.kubectl("apply", "-f", path)
+        # Each says its namespace, which is not always this one's.
+        run([nodes.program("kubectl"), "--kubeconfig", self.kubeconfig, "apply", "-f", path])
 
     def wait_ready(self, n=None, deadline_s=180):
         wait.until(lambda: len(self.ready_members()) == (n or self.members), deadline_s,
