@@ -63,7 +63,7 @@ class KindKube(Kube):
     def heal(self):
         self.nodes.heal()
 
-    def wait_answers(self, deadline_s=90):
+    def wait_answers(self, deadline_s=180):
         wait.until(lambda: self.admin.call("GET", "/readyz", timeout_s=2).code == 200, deadline_s,
                    "the API server to be ready", every=0.1)
 
