@@ -10,9 +10,10 @@ FROM ${BASE} AS build
 USER root
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         gcc libc6-dev make pkg-config libpq-dev libcurl4-openssl-dev libjson-c-dev \
-        libmicrohttpd-dev libyaml-dev libsmartcols-dev
+        libmicrohttpd-dev libyaml-dev libsmartcols-dev \
+        $(ls /usr/lib/postgresql | sed 's/^/postgresql-server-dev-/')
 COPY . /src
-RUN make -C /src -j"$(nproc)" && make -C /src install DESTDIR=/out
+RUN make -C /src need-gate && make -C /src -j"$(nproc)" && make -C /src install DESTDIR=/out
 # The names of the libraries' packages differ between releases of Debian: those that hold what was
 # linked. libnss-wrapper gives a name to a uid that has none, which initdb insists on.
 RUN echo libnss-wrapper $(/src/tools/runtime-packages /out/usr/local/bin/pghad \

@@ -1,8 +1,9 @@
 # Static checks. Each C file has a stamp per tool, so that the second run looks only at what changed.
 
-LINT_SRCS    := $(foreach a,$(AREAS),$(call srcs_of,$(a)))
+LINT_SRCS    := $(foreach a,$(AREAS),$(call srcs_of,$(a))) $(if $(GATE_MAJORS),src/gate/gate.c)
 LINT_HEADERS := $(wildcard include/*/*.h src/*/*.h)
 LINT_CPP     := $(CPPFLAGS) $(call pkg,libcurl json-c libmicrohttpd libpq yaml-0.1 smartcols) -std=gnu17
+LINT_GATE     = $(if $(findstring src/gate/,$<),-isystem $(call gate_include,$(lastword $(GATE_MAJORS))))
 LINT_STAMPS  := $(patsubst src/%.c,$(B)/lint/%,$(LINT_SRCS))
 
 .PHONY: lint lint-all lint-headers lint-cppcheck lint-source lint-symbols lint-shell lint-links lint-docs
@@ -17,7 +18,7 @@ lint-all: check-layers lint-source lint-symbols lint-shell lint-links lint-docs 
 $(B)/lint/%.tidy: src/%.c $(LINT_HEADERS) .clang-tidy
 	@mkdir -p $(@D)
 	@echo '  TIDY  $<'
-	$(Q)clang-tidy --quiet $< -- $(LINT_CPP) $(if $(findstring src/core/,$<),-ffreestanding) 2>$@.log || \
+	$(Q)clang-tidy --quiet $< -- $(LINT_CPP) $(LINT_GATE) $(if $(findstring src/core/,$<),-ffreestanding) 2>$@.log || \
 	    { cat $@.log; exit 1; }
 	@touch $@
 
@@ -26,7 +27,7 @@ $(B)/lint/%.tidy: src/%.c $(LINT_HEADERS) .clang-tidy
 $(B)/lint/%.analyzed: src/%.c $(LINT_HEADERS)
 	@mkdir -p $(@D)
 	@echo '  ANLZ  $<'
-	$(Q)gcc $(LINT_CPP) $(if $(findstring src/core/,$<),-ffreestanding) -O1 -fanalyzer -Werror \
+	$(Q)gcc $(LINT_CPP) $(LINT_GATE) $(if $(findstring src/core/,$<),-ffreestanding) -O1 -fanalyzer -Werror \
 	    -Wno-analyzer-malloc-leak -Wno-analyzer-null-argument -c -o /dev/null $<
 	@touch $@
 

@@ -70,7 +70,7 @@ integration: ## everything with real processes: guard, devkube, harness, scenari
 	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 # What the layers would build one after the other.
-build-test: $(SYSTEM) $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules $(FUZZ_BIN)
+build-test: need-gate $(SYSTEM) $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules $(FUZZ_BIN)
 
 test: ## all tests, after make deps; the last lines give the counts per layer
 	$(Q)tools/deps
@@ -114,6 +114,7 @@ install: $(PROGRAMS) ## install to DESTDIR PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pghad $(DESTDIR)/etc/pghad $(COMPLETIONS)
 	install -m 755 $(B)/pghad $(B)/hactl $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/pghad-agent $(DESTDIR)$(PREFIX)/lib/pghad
+	$(if $(GATE_LIBS),install -m 644 $(GATE_LIBS) $(DESTDIR)$(PREFIX)/lib/pghad)
 	ln -sf hactl $(DESTDIR)$(PREFIX)/bin/kubectl-hactl
 	$(B)/hactl completion bash > $(COMPLETIONS)/hactl
 	test -e $(DESTDIR)/etc/pghad/pghad.yaml || \

@@ -2,7 +2,7 @@
  *
  * It lives in a memfd that guard creates and every agent inherits (descriptor in PGHA_PAGE_FD).
  * The agent writes the deadline and the writable mark, guard reads them and acts; neither can
- * delay the other. All marks are sequentially consistent: they are written a few times a second.
+ * delay the other. The commit gate maps it in every backend, to look and not to write. All marks are sequentially consistent: they are written a few times a second.
  *
  * The rule: postgres may be writable only while now < deadline_ms. Guard ends every process of the
  * namespace as soon as writable is set and the deadline has passed. */
@@ -19,6 +19,8 @@
 #define PAGE_BYTES 4096
 #define PAGE_MAGIC 0x70676861u
 #define PAGE_VERSION 1u
+/* Environment of postgres: a descriptor of the page for reading only, which the commit gate maps. */
+#define PAGE_ENV_SERVER_FD "PGHA_GATE_FD"
 #define PAGE_BOOT_ID_SIZE 40
 
 struct fence_page {
@@ -33,7 +35,6 @@ struct fence_page {
      * after the last server process is gone. */
     _Atomic uint32_t writable;
     _Atomic uint32_t fenced; /* fences since guard started */
-    /* Room for the commit gate, which maps the page read-only in every backend. */
     unsigned char reserved[PAGE_BYTES - 80];
 };
 
@@ -44,6 +45,9 @@ _Static_assert(offsetof(struct fence_page, writable) == 72, "layout is shared wi
 /* A new page in a memfd whose size is sealed (nobody can make guard fault by truncating it).
  * Guard only. *ret_fd is close-on-exec. */
 bool page_create(const char *boot_id, int *ret_fd, struct fence_page **ret, struct err *e);
+/* Another description of the page, which cannot be made writable by whoever inherits it;
+ * close-on-exec. -1 with errno on failure. */
+int page_read_only(int fd);
 /* Maps an existing page for reading and writing; checks magic and version. */
 bool page_map(int fd, struct fence_page **ret, struct err *e);
 void page_unmap(struct fence_page *p); /* NULL accepted */

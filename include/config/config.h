@@ -68,6 +68,7 @@ struct config {
         char *superuser, *superuser_password_file;
         char *superuser_password; /* secret, only from POSTGRES_PASSWORD; never printed */
         char *replication_user, *replication_password_file;
+        bool commit_gate;
     } postgres;
     struct {
         int mode; /* enum repl_mode */

@@ -50,6 +50,7 @@ struct guard {
     struct locks locks;
     struct fence_page *page;
     int page_fd;
+    int gate_fd; /* the page for the server, read-only; -1: it could not be had */
     int signal_fd;
     int timer_fd;
     int link_fd; /* -1: no agent */

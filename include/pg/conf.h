@@ -3,7 +3,8 @@
  * PGDATA keeps the postgresql.conf of initdb untouched. The server is started with `-D
  * <data_dir> -c config_file=<state_dir>/pghad.conf`; that file sets defaults, includes PGDATA's
  * postgresql.conf and the user's file, lists the user's parameters, then sets what we own: the
- * later one wins. hba_file and ident_file are generated beside it. Settings that we own are
+ * later one wins. The commit gate is the one thing that is added to a setting of the user's, to
+ * shared_preload_libraries, wherever that is set. hba_file and ident_file are generated beside it. Settings that we own are
  * removed from postgresql.auto.conf before a start, because that file is read last of all. */
 #ifndef PGHAD_PG_CONF_H
 #define PGHAD_PG_CONF_H
@@ -53,6 +54,7 @@ struct pg_user_conf {
     const char *wal_keep;          /* wal_keep_size, NULL: "256MB" */
     bool feedback;                 /* hot_standby_feedback */
     const char *restore_command;   /* NULL: none; in force only while following */
+    bool strict_commit;            /* the gate refuses commits that do not wait for standbys */
     bool log_json;                 /* jsonlog by a collector in the state dir; false: stderr */
 };
 
@@ -102,11 +104,13 @@ bool pg_conf_owned(const char *name);
 bool pg_conf_render(const struct pg_conf *c, struct buf *b, struct err *e);
 bool pg_conf_render_hba(const struct pg_conf *c, struct buf *b, struct err *e);
 bool pg_conf_render_ident(const struct pg_conf *c, struct buf *b, struct err *e);
-/* Writes the three files, each only if its content differs, atomically and synced. changed may be
+/* ERR_TRANSIENT while it is not known which libraries the user preloads, for the gate joins them.
+ * Writes the three files, each only if its content differs, atomically and synced. changed may be
  * NULL; it says that a reload is needed. Also writes the passfile of the upstream's epoch. */
 bool pg_conf_write(struct pg_conf *c, bool *changed, struct err *e);
 /* Before a start, and before pg_conf_write: removes the settings that we own from
- * postgresql.auto.conf, and takes the floor from pg_control (runs pg_controldata, some ms). */
+ * postgresql.auto.conf, takes the floor from pg_control (runs pg_controldata, some ms) and, where there
+ * is a commit gate, asks the server's program which libraries it is to preload (some 30 ms). */
 bool pg_conf_clean_auto(struct pg_conf *c, struct err *e);
 /* Only the former. */
 bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e);

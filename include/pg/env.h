@@ -21,6 +21,7 @@ struct pg_env {
     char bin_dir[PG_PATH_SIZE];
     char data_dir[PG_PATH_SIZE];   /* PGDATA; absolute, without a final slash */
     char state_dir[PG_PATH_SIZE];  /* dirname(PGDATA)/pghad: same volume, outside PGDATA */
+    char gate[PG_PATH_SIZE];       /* the commit gate's library, "" = none */
     char socket_dir[PG_PATH_SIZE]; /* where the agent and local clients reach the server */
     char cluster_name[PG_NAME_SIZE];
     char superuser[PG_NAME_SIZE];  /* the agent's socket role */
@@ -38,6 +39,9 @@ bool pg_env_set_data_dir(struct pg_env *env, const char *data_dir, struct err *e
  * "", in /usr/lib/postgresql/<major>/bin (the newest that we run). Blocks for one `postgres
  * --version`. */
 bool pg_env_find_binaries(struct pg_env *env, struct err *e);
+/* Sets gate to the library in dir that was made for the version of the binaries, or to "" when there
+ * is none. After pg_env_find_binaries. */
+void pg_env_find_gate(struct pg_env *env, const char *dir);
 /* dir/name into dst of PG_PATH_SIZE bytes; false when it does not fit. */
 bool pg_path(char *dst, const char *dir, const char *name);
 

@@ -81,6 +81,7 @@ struct pg_facts {
     /* In force, in the order of pg_control_needs(). */
     uint32_t needs[PG_NEEDS];
     int64_t longest_xact_ms; /* age of the oldest open transaction of a client */
+    bool gate;              /* the commit gate is active */
     uint32_t clients;       /* client backends other than ours */
 
     /* As a session begun at fresh_ms sees them. */

@@ -507,7 +507,8 @@ void publish(struct agent *a, int64_t now)
     s->data = a->view.self.data;
     s->process = a->view.pg.process;
     s->in_recovery = a->view.pg.in_recovery;
-    s->commit_gate = TRI_NO;
+    const struct pg_facts *f = pg_probe_facts(a->probe);
+    s->commit_gate = !f->valid || f->full_ms == 0 ? TRI_UNKNOWN : f->gate ? TRI_YES : TRI_NO;
     s->paused = a->view.st.paused;
     s->failsafe = a->memo.failsafe_since_ms != 0; /* each promise ends the need for the next a while */
     s->ready_max_lag_bytes = a->cfg.replication.max_lag_bytes;

@@ -1,4 +1,5 @@
 /* Builds the adapters from the configuration. Blocking is allowed here, and only here. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,6 +40,18 @@ bool agent_identity(struct agent *a, struct err *e)
     return true;
 }
 
+/* It comes with this program, so that the two agree on the fence page. */
+static void find_gate(struct pg_env *env)
+{
+    char dir[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
+    if (n <= 0)
+        return;
+    dir[n] = '\0';
+    *strrchr(dir, '/') = '\0';
+    pg_env_find_gate(env, dir);
+}
+
 bool agent_env(struct agent *a, struct err *e)
 {
     const struct config *c = &a->cfg;
@@ -55,6 +68,8 @@ bool agent_env(struct agent *a, struct err *e)
         !pg_env_find_binaries(env, e))
         return false;
     env->port = (uint16_t)c->postgres.port;
+    if (c->postgres.commit_gate && !a->standalone) /* there nobody holds a lease */
+        find_gate(env);
     return fd_mkdirs(env->state_dir, 0700, e) && fd_mkdirs(env->socket_dir, 0775, e);
 }
 
@@ -91,6 +106,7 @@ bool agent_user_conf(struct agent *a, struct err *e)
     (void)str_format(cap, sizeof cap, "%lldMB",
                      (long long)(c->replication.max_wal_keep_bytes / (1 << 20)));
     u.wal_cap = cap;
+    u.strict_commit = c->replication.strict && c->replication.mode != REPL_ASYNC;
     for (size_t i = 0; i < c->postgres.parameters.n && i < 256; i++)
         params[u.n_params++] = (struct pg_param){c->postgres.parameters.v[i].key,
                                                  c->postgres.parameters.v[i].value};

@@ -46,6 +46,13 @@ bool page_create(const char *boot_id, int *ret_fd, struct fence_page **ret, stru
     return true;
 }
 
+int page_read_only(int fd)
+{
+    char path[40];
+    must(str_format(path, sizeof(path), "/proc/self/fd/%d", fd));
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 bool page_map(int fd, struct fence_page **ret, struct err *e)
 {
     /* A shorter file would fault at the first look. */

@@ -188,6 +188,8 @@ const struct option option_table[] = {
     {"postgres.bin_dir", OPT_PATH, 0, AT(postgres.bin_dir), 0, 1023, "", NULL, NULL, NULL, NULL,
      "Directory of postgres, initdb, pg_rewind. Empty: found by the major version of the data "
      "directory."},
+    {"postgres.commit_gate", OPT_BOOL, 0, AT(postgres.commit_gate), 0, 0, "true", NULL, NULL, NULL,
+     NULL, "Preload the commit gate, where its library lies beside pghad-agent."},
     {"postgres.port", OPT_INT, 0, AT(postgres.port), 1, 65535, "5432", NULL, "PGPORT", NULL, NULL,
      "Port of PostgreSQL; the same on all members."},
     {"postgres.listen", OPT_STRING, 0, AT(postgres.listen), 1, 255, "*", NULL, NULL, NULL, NULL,

@@ -350,7 +350,7 @@ static bool init(struct guard *g, const struct guard_config *cfg, struct err *e)
     guard_signals(&set);
     memset(g, 0, sizeof(*g));
     g->cfg = cfg;
-    g->link_fd = g->page_fd = -1;
+    g->link_fd = g->page_fd = g->gate_fd = -1;
     g->status.last_exit = -1;
     g->exit_code = 1;
     g->signal_fd = spawn_high_fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -364,6 +364,10 @@ static bool init(struct guard *g, const struct guard_config *cfg, struct err *e)
         !page_create(g->status.boot_id, &g->page_fd, &g->page, e))
         return false;
     g->page_fd = spawn_high_fd(g->page_fd);
+    g->gate_fd = spawn_high_fd(page_read_only(g->page_fd));
+    if (g->gate_fd < 0)
+        log_event(LOG_WARNING, "gate-without-page", "the server cannot be given the fence page",
+                  LOG_I("errno", errno));
     return true;
 }
 

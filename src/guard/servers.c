@@ -62,7 +62,7 @@ static void begin_probe(struct guard *g)
 
 static void start_now(struct guard *g)
 {
-    pid_t pid = spawn_postgres(&g->task.start, g->locks.server_path);
+    pid_t pid = spawn_postgres(&g->task.start, g->locks.server_path, g->gate_fd);
     if (pid < 0) {
         log_event(LOG_ERROR, "postgres-not-started", "fork failed", LOG_I("errno", errno));
         end_task(g, LINK_FAILED);

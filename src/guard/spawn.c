@@ -123,7 +123,18 @@ static void forget_dead_postmaster(const char *data_dir)
         (void)unlink(path);
 }
 
-pid_t spawn_postgres(const struct link_start *start, const char *lock_path)
+/* What the commit gate in the server needs; it closes the descriptor. False: not to be had. */
+static bool pass_page(int gate_fd)
+{
+    char text[12];
+    if (gate_fd < 0)
+        return false;
+    return dup2(gate_fd, SPAWN_GATE_FD) == SPAWN_GATE_FD &&
+           str_format(text, sizeof(text), "%d", SPAWN_GATE_FD) &&
+           setenv(PAGE_ENV_SERVER_FD, text, 1) == 0;
+}
+
+pid_t spawn_postgres(const struct link_start *start, const char *lock_path, int gate_fd)
 {
     const char *argv[LINK_ARGS_MAX + 4];
     if (!link_start_argv(start, argv)) {
@@ -135,7 +146,8 @@ pid_t spawn_postgres(const struct link_start *start, const char *lock_path)
         return pid;
     reset_child();
     no_input();
-    close_from(3);
+    unsetenv(PAGE_ENV_SERVER_FD);
+    close_from(pass_page(gate_fd) ? SPAWN_GATE_FD + 1 : SPAWN_GATE_FD);
     unsetenv(LINK_ENV_FD);
     unsetenv(LINK_ENV_PAGE_FD);
     /* Guard has no copy of this description: it is the server's alone and ends with its last

@@ -185,6 +185,7 @@ static bool fill(struct pg_conf *n, const struct pg_user_conf *u, struct err *e)
     n->max_slots = u->max_slots ? u->max_slots : 32;
     n->feedback = u->feedback;
     n->log_json = u->log_json;
+    n->strict_commit = u->strict_commit;
     if (!add_params(n, u, e) || !hba_lines_are_good(u, e) || !add_lines(&n->hba, "hba", u->hba, u->n_hba, e) ||
         !add_lines(&n->ident, "ident", u->ident, u->n_ident, e) ||
         !set_text(n->include, sizeof(n->include), u->include, "", "include", e) ||
@@ -287,10 +288,23 @@ static bool write_one(const struct pg_conf *c, const char *path, render_fn *rend
     return ok;
 }
 
+/* Settings that PostgreSQL refuses are its own to refuse, in its own words, when it starts. */
+static bool ask_preload(struct pg_conf *c, struct err *e)
+{
+    if (!c->env->gate[0] || c->preload_known)
+        return true;
+    if (!pg_conf_check(c, NULL)) {
+        c->preload[0] = '\0';
+        c->preload_known = true;
+    }
+    return c->preload_known ||
+           err_set(e, ERR_TRANSIENT, "postgres did not say in time which libraries it preloads");
+}
+
 bool pg_conf_write(struct pg_conf *c, bool *changed, struct err *e)
 {
     bool any = false;
-    bool ok = fd_mkdirs(c->env->state_dir, 0700, e);
+    bool ok = ask_preload(c, e) && fd_mkdirs(c->env->state_dir, 0700, e);
     /* Before the settings that name it. */
     if (ok && c->upstream.hostaddr[0])
         ok = pg_passfile_write(c->env, c->upstream.epoch, e);
@@ -303,20 +317,20 @@ bool pg_conf_write(struct pg_conf *c, bool *changed, struct err *e)
 }
 
 /* Name of a line "name = value" of postgresql.auto.conf, which the server writes itself. */
-static bool line_is_owned(const char *line, size_t len)
+static void line_name(const char *line, size_t len, char name[PG_NAME_SIZE])
 {
-    char name[PG_NAME_SIZE];
     size_t n = 0;
-    while (n < len && n < sizeof(name) - 1 && (isalnum((unsigned char)line[n]) || line[n] == '_')) {
+    while (n < len && n < PG_NAME_SIZE - 1 && (isalnum((unsigned char)line[n]) || line[n] == '_')) {
         name[n] = line[n];
         n++;
     }
     name[n] = '\0';
-    return n > 0 && pg_conf_owned(name);
 }
 
-bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e)
+/* Removes what we own; *preload: it sets shared_preload_libraries. */
+static bool strip_auto(const struct pg_conf *c, bool *preload, struct err *e)
 {
+    char name[PG_NAME_SIZE];
     char path[PG_PATH_SIZE];
     struct buf old, b;
     if (!pg_path(path, c->env->data_dir, "postgresql.auto.conf"))
@@ -332,7 +346,9 @@ bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e)
     for (const char *p = buf_str(&old); ok && *p;) {
         size_t len = strcspn(p, "\n");
         len += p[len] == '\n';
-        if (!line_is_owned(p, len))
+        line_name(p, len, name);
+        *preload = *preload || strcasecmp(name, "shared_preload_libraries") == 0;
+        if (!pg_conf_owned(name))
             buf_put(&b, p, len);
         p += len;
     }
@@ -341,6 +357,12 @@ bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e)
     buf_done(&old);
     buf_done(&b);
     return ok;
+}
+
+bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e)
+{
+    bool preload = false;
+    return strip_auto(c, &preload, e);
 }
 
 static bool read_floor(struct pg_conf *c, struct err *e)
@@ -361,7 +383,8 @@ static bool read_floor(struct pg_conf *c, struct err *e)
 
 bool pg_conf_clean_auto(struct pg_conf *c, struct err *e)
 {
-    return pg_conf_strip_auto(c, e) && read_floor(c, e);
+    c->preload_in_auto = c->preload_known = false;
+    return strip_auto(c, &c->preload_in_auto, e) && read_floor(c, e) && ask_preload(c, e);
 }
 
 bool pg_conf_reload(pid_t postmaster, struct err *e)
@@ -389,6 +412,15 @@ const char *const *pg_conf_argv(struct pg_conf *c)
         c->argv[n++] = "-c";
         c->argv[n++] = c->arg[i];
     }
+    struct buf list;
+    buf_init(&list, sizeof(c->preload_arg) - 32);
+    if (c->preload_in_auto && pg_conf_preload(c, &list) &&
+        str_format(c->preload_arg, sizeof(c->preload_arg), "shared_preload_libraries=%s",
+                   buf_str(&list))) {
+        c->argv[n++] = "-c";
+        c->argv[n++] = c->preload_arg;
+    }
+    buf_done(&list);
     c->argv[n] = NULL;
     return c->argv;
 }

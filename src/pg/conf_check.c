@@ -125,13 +125,30 @@ static void explain(const char *text, const char *file, struct err *e)
     err_set(e, ERR_INVALID, "PostgreSQL refuses its settings: %s", said);
 }
 
+/* The value is the last line, after whatever there is to complain about. */
+static bool take_preload(struct pg_conf *c, const char *text, struct err *e)
+{
+    size_t n = strlen(text);
+    n -= n > 0 && text[n - 1] == '\n';
+    size_t from = n;
+    while (from > 0 && text[from - 1] != '\n')
+        from--;
+    if (n - from >= sizeof(c->preload))
+        return err_set(e, ERR_INVALID, "shared_preload_libraries: longer than %zu characters",
+                       sizeof(c->preload) - 1);
+    memcpy(c->preload, text + from, n - from);
+    c->preload[n - from] = '\0';
+    c->preload_known = true;
+    return true;
+}
+
 /* An answer in time is needed to refuse anything: a slow disk is no fault of the settings. */
-static bool ask(const char *postgres, const char *file, struct err *e)
+static bool ask(struct pg_conf *c, const char *file, struct err *e)
 {
     char config[PG_PATH_SIZE + 32];
     static const char *const env[] = {"LC_ALL=C", "PATH=/usr/bin:/bin", NULL};
     must(str_format(config, sizeof(config), "config_file=%s", file));
-    const char *argv[] = {postgres, "-C", "max_connections", "-c", config, NULL};
+    const char *argv[] = {c->postgres, "-C", "shared_preload_libraries", "-c", config, NULL};
     struct loop *l = loop_new();
     must(l != NULL);
     struct loop_source src = proc_source();
@@ -144,24 +161,29 @@ static bool ask(const char *postgres, const char *file, struct err *e)
         loop_turn(l, CHECK_MS);
     bool refused = p && !proc_ok(p) && !proc_timed_out(p) && WIFEXITED(proc_status(p)) &&
                    strstr(buf_str(proc_out(p)), "FATAL:  ") != NULL;
+    bool ok = !refused;
     if (refused)
         explain(buf_str(proc_out(p)), file, e);
+    else if (p && proc_ok(p))
+        ok = take_preload(c, buf_str(proc_out(p)), e);
     proc_free(p);
     loop_free(l);
-    return !refused;
+    return ok;
 }
 
-bool pg_conf_check(const struct pg_conf *c, struct err *e)
+bool pg_conf_check(struct pg_conf *c, struct err *e)
 {
     char file[PG_PATH_SIZE];
     struct buf b;
     if (!pg_path(file, c->env->state_dir, "pghad.conf.check"))
         return err_set(e, ERR_INVALID, "settings: the path is too long");
     buf_init(&b, PG_CONF_TEXT_MAX);
+    c->without_gate = true;
     bool ok = pg_conf_render(c, &b, e) && fd_mkdirs(c->env->state_dir, 0700, e) &&
               fd_replace_file(file, b.data, b.len, 0600, e);
+    c->without_gate = false;
     buf_done(&b);
-    ok = ok && ask(c->postgres, file, e);
+    ok = ok && ask(c, file, e);
     (void)unlink(file);
     return ok;
 }

@@ -191,6 +191,24 @@ static bool render_upstream(const struct pg_conf *c, struct buf *b)
     return ok;
 }
 
+bool pg_conf_preload(const struct pg_conf *c, struct buf *b)
+{
+    if (!c->env->gate[0] || c->without_gate)
+        return false;
+    return buf_printf(b, "%s%s\"%s\"", c->preload, c->preload[0] ? ", " : "", c->env->gate);
+}
+
+static void render_gate(const struct pg_conf *c, struct buf *b)
+{
+    struct buf list;
+    buf_init(&list, PG_CONF_TEXT_MAX);
+    if (pg_conf_preload(c, &list)) {
+        set(b, "shared_preload_libraries", buf_str(&list));
+        set(b, "pghad_gate.strict", c->strict_commit ? "on" : "off");
+    }
+    buf_done(&list);
+}
+
 /* What only we set; last, so that it wins. */
 static bool render_owned(const struct pg_conf *c, struct buf *b, struct err *e)
 {
@@ -220,6 +238,7 @@ static bool render_owned(const struct pg_conf *c, struct buf *b, struct err *e)
     set(b, "wal_retrieve_retry_interval", "100ms");
     set(b, "wal_receiver_status_interval", "1s");
     set(b, "hot_standby_feedback", c->feedback ? "on" : "off");
+    render_gate(c, b);
     buf_init(&ssn, PG_CONF_TEXT_MAX);
     bool ok = pg_ssn_render(&ssn, &c->ssn, e);
     set(b, "synchronous_standby_names", buf_str(&ssn));

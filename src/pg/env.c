@@ -93,6 +93,14 @@ static bool ask_version(const char *path, uint32_t *major, struct err *e)
     return ok;
 }
 
+void pg_env_find_gate(struct pg_env *env, const char *dir)
+{
+    /* A quote would end the name in the list of libraries. */
+    if (strchr(dir, '"') || !str_format(env->gate, sizeof(env->gate), "%s/pghad_gate-%u.so", dir, env->major) ||
+        access(env->gate, R_OK) != 0)
+        env->gate[0] = '\0';
+}
+
 bool pg_env_find_binaries(struct pg_env *env, struct err *e)
 {
     char path[PG_PATH_SIZE];

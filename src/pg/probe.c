@@ -55,7 +55,8 @@
     "   FILTER (WHERE a.backend_type = 'client backend'))) * 1000)::int8, 0),"                     \
     " count(*) FILTER (WHERE a.backend_type = 'client backend' AND a.application_name <> 'pghad'),"\
     " max(a.pid) FILTER (WHERE a.backend_type = 'checkpointer'),"                                  \
-    " max(a.pid) FILTER (WHERE a.backend_type = 'startup')"
+    " max(a.pid) FILTER (WHERE a.backend_type = 'startup'),"                                       \
+    " coalesce(current_setting('pghad_gate.active', true), 'off') = 'on'"
 
 #define FROM                                                                                       \
     " FROM pg_control_checkpoint() c CROSS JOIN pg_control_recovery() r"                           \
@@ -95,6 +96,7 @@ enum column {
     C_CLIENTS,
     C_CHECKPOINTER,
     C_STARTUP,
+    C_GATE,
 };
 
 struct pg_probe {
@@ -286,6 +288,7 @@ static bool read_full(struct pg_conn *c, struct pg_facts *f)
     f->clients = (uint32_t)clients;
     f->checkpointer_pid = (int32_t)checkpointer;
     f->startup_pid = (int32_t)startup;
+    f->gate = is_true(c, C_GATE);
     f->n_pending = 0;
     const char *s = pg_conn_value(c, 0, C_PENDING);
     while (s && *s && f->n_pending < PG_PENDING_MAX) {

@@ -4,6 +4,7 @@ Everything runs in the PID namespace that guard makes, so a test ends by killing
 """
 import atexit
 import ctypes
+import glob
 import json
 import os
 import pathlib
@@ -38,8 +39,9 @@ def _programs():
     copies = tempfile.mkdtemp(prefix="pgha-prog-", dir="/tmp")
     atexit.register(shutil.rmtree, copies, ignore_errors=True)
     os.chmod(copies, 0o755)
-    for name in ("pghad", "fake-agent"):
-        shutil.copy(os.path.join(build, name), copies)
+    for path in [os.path.join(build, n) for n in ("pghad", "fake-agent")] + \
+            glob.glob(os.path.join(build, "pghad_gate-*.so")):
+        shutil.copy(path, copies)
     return copies
 
 
@@ -332,6 +334,7 @@ def pytest_runtest_makereport(item, call):
     """A failure shows what guard and the server said."""
     report = (yield).get_result()
     results.record(item, report, "guard")
-    g = item.funcargs.get("guard") if hasattr(item, "funcargs") else None
-    if report.failed and call.when == "call" and g is not None and os.path.exists(g.log):
-        report.sections.append(("guard's log", g.log_text()[-8000:]))
+    for name in ("guard", "stopped"):
+        g = item.funcargs.get(name) if hasattr(item, "funcargs") else None
+        if report.failed and call.when == "call" and g is not None and os.path.exists(g.log):
+            report.sections.append((f"log of {name}", g.log_text()[-8000:]))

@@ -314,6 +314,87 @@ static void conf__floor__raises_lower_wishes(void **st)
     pg_conf_free(c);
 }
 
+/* A program in place of postgres, which answers as the script says. */
+static void pretend(const char *script)
+{
+    char path[PG_PATH_SIZE];
+    snprintf(env.bin_dir, sizeof(env.bin_dir), "%s/bin", base);
+    put(env.bin_dir, "postgres", script, strlen(script));
+    CHECK(pg_path(path, env.bin_dir, "postgres") && chmod(path, 0700) == 0);
+}
+
+static void expect_conf(const char *line)
+{
+    struct buf b;
+    buf_init(&b, 65536);
+    text_of(env.state_dir, "pghad.conf", &b);
+    CHECK(strstr(buf_str(&b), line));
+    buf_done(&b);
+}
+
+static void gate__absent__nothing_is_preloaded(void **st)
+{
+    (void)st;
+    struct buf b;
+    buf_init(&b, 65536);
+    pg_env_find_gate(&env, base);
+    CHECK(env.gate[0] == '\0');
+    put(base, "pghad_gate-16.so", "", 0);
+    pg_env_find_gate(&env, base);
+    CHECK(env.gate[0] == '\0'); /* made for another version */
+    pretend("#!/bin/sh\nexit 1\n");
+    struct pg_conf *c = pg_conf_new(&env);
+    CHECK(pg_conf_write(c, NULL, NULL) && pg_conf_render(c, &b, NULL));
+    CHECK(!strstr(buf_str(&b), "shared_preload_libraries") && !strstr(buf_str(&b), "pghad_gate"));
+    buf_done(&b);
+    pg_conf_free(c);
+}
+
+static void gate__joins_what_the_user_preloads(void **st)
+{
+    (void)st;
+    char want[PG_PATH_SIZE + 80];
+    put(base, "pghad_gate-15.so", "", 0);
+    pg_env_find_gate(&env, base);
+    CHECK(env.gate[0] != '\0');
+    /* The question must not name the gate, or it would be added to itself. */
+    pretend("#!/bin/sh\n"
+            "grep -q pghad_gate \"${4#config_file=}\" && exit 1\n"
+            "echo 'LOG:  something to complain about' >&2\n"
+            "echo 'pg_stat_statements, \"auto_explain\"'\n");
+    struct pg_conf *c = pg_conf_new(&env);
+    CHECK(pg_conf_set_user(c, &(struct pg_user_conf){.strict_commit = true}, NULL));
+    CHECK(pg_conf_write(c, NULL, NULL));
+    snprintf(want, sizeof(want), "\nshared_preload_libraries = 'pg_stat_statements, \"auto_explain\", "
+                                 "\"%s\"'\n", env.gate);
+    expect_conf(want);
+    expect_conf("\npghad_gate.strict = 'on'\n");
+
+    pretend("#!/bin/sh\necho\n"); /* the user has nothing any more */
+    CHECK(pg_conf_try_user(c, &(struct pg_user_conf){0}, NULL) && pg_conf_write(c, NULL, NULL));
+    snprintf(want, sizeof(want), "\nshared_preload_libraries = '\"%s\"'\n", env.gate);
+    expect_conf(want);
+    expect_conf("\npghad_gate.strict = 'off'\n");
+    for (const char *const *a = pg_conf_argv(c); *a; a++)
+        CHECK(!strstr(*a, "shared_preload_libraries")); /* would hide that a restart is pending */
+    pg_conf_free(c);
+}
+
+static void gate__libraries_of_the_user_unknown__nothing_is_written(void **st)
+{
+    (void)st;
+    struct err e;
+    put(base, "pghad_gate-15.so", "", 0);
+    pg_env_find_gate(&env, base);
+    pretend("#!/bin/sh\nkill -9 $$\n"); /* no answer, as when it does not come in time */
+    struct pg_conf *c = pg_conf_new(&env);
+    CHECK(!pg_conf_write(c, NULL, &e) && e.kind == ERR_TRANSIENT);
+    CHECK(!there(env.state_dir, "pghad.conf"));
+    pretend("#!/bin/sh\necho\n");
+    CHECK(pg_conf_write(c, NULL, &e) && there(env.state_dir, "pghad.conf"));
+    pg_conf_free(c);
+}
+
 static void auto_conf__only_owned_lines_go(void **st)
 {
     (void)st;
@@ -490,6 +571,9 @@ int main(void)
         T(conf__user_part__before_ours_and_checked),
         T(hba__closed__rejects_before_the_users_lines),
         T(conf__floor__raises_lower_wishes),
+        T(gate__absent__nothing_is_preloaded),
+        T(gate__joins_what_the_user_preloads),
+        T(gate__libraries_of_the_user_unknown__nothing_is_written),
         T(auto_conf__only_owned_lines_go),
         T(placeholders__fill_the_gap_and_go),
         T(placeholders__a_gap_before_a_start_is_filled),
