@@ -96,7 +96,8 @@ static bool ask_version(const char *path, uint32_t *major, struct err *e)
 void pg_env_find_gate(struct pg_env *env, const char *dir)
 {
     /* A quote would end the name in the list of libraries. */
-    if (strchr(dir, '"') || !str_format(env->gate, sizeof(env->gate), "%s/pghad_gate-%u.so", dir, env->major) ||
+    if (strchr(dir, '"') ||
+        !str_format(env->gate, sizeof(env->gate), "%s/pghad_gate-%u.so", dir, env->major) ||
         access(env->gate, R_OK) != 0)
         env->gate[0] = '\0';
 }

@@ -204,8 +204,8 @@ static bool start_server(struct pg_job *j, struct err *e)
     const char *argv[] = {"/bin/sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", log,
                           job_tool(j, "postgres"), "-D", j->next_dir, "-c", conf_arg, "-c",
                           data_arg, "-c", "listen_addresses=", "-c", sock_arg, "-c", hba_arg, "-c", port_arg,
-                          "-c", "synchronous_standby_names=", "-c", "logging_collector=off",
-                          "-c", "archive_mode=off", NULL};
+                          "-c", "synchronous_standby_names=", "-c", "pghad_gate.strict=off",
+                          "-c", "logging_collector=off", "-c", "archive_mode=off", NULL};
     j->server = job_start(j, argv, NULL, 0, e);
     return j->server != NULL;
 }

@@ -72,7 +72,8 @@ static bool write_roles(struct pg_task *t, struct err *e)
     struct buf *b = &t->sql, user;
     buf_init(&user, 256);
     pg_sql_quote(&user, t->env->repl_user);
-    buf_puts(b, "SET LOCAL synchronous_commit = local; DO $pghad$ BEGIN IF NOT EXISTS (SELECT 1 FROM "
+    buf_puts(b, "SET LOCAL synchronous_commit = local; SET LOCAL pghad_gate.strict = off; "
+                "DO $pghad$ BEGIN IF NOT EXISTS (SELECT 1 FROM "
                 "pg_roles WHERE rolname = ");
     buf_puts(b, buf_str(&user));
     buf_puts(b, " AND rolreplication AND rolcanlogin) THEN IF NOT EXISTS (SELECT 1 FROM pg_roles "
