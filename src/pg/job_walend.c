@@ -207,7 +207,7 @@ static void take_dump(struct pg_job *j)
     char why[256];
     must(str_format(why, sizeof(why), "%.250s", proc_err_tail(j->proc)));
     bool none = !timed_out && e.kind == ERR_NOT_FOUND &&
-                strstr(why, "could not find a valid record after") != NULL;
+                strstr(proc_err_tail(j->proc), "could not find a valid record after") != NULL;
     if (!none) {
         if (e.kind == ERR_NOT_FOUND)
             err_set(&e, ERR_CORRUPT, "end of WAL: %s", why);
