@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "conf_private.h"
 #include "loop/proc.h"
+#include "pg/datadir.h"
 
 #define CHECK_MS 2000
 #define FIELDS_MAX 16
@@ -175,6 +176,11 @@ bool pg_conf_check(struct pg_conf *c, struct err *e)
 {
     char file[PG_PATH_SIZE];
     struct buf b;
+    struct pg_datadir d;
+    /* The postgresql.conf of another version's directory is not for these binaries, and no server will be
+     * started on it: that is what has to be told, not the first name that this version does not know. */
+    if (pg_datadir_look(c->env, 0, &d, NULL) && d.state == DATA_FOREIGN)
+        return true;
     if (!pg_path(file, c->env->state_dir, "pghad.conf.check"))
         return err_set(e, ERR_INVALID, "settings: the path is too long");
     buf_init(&b, PG_CONF_TEXT_MAX);

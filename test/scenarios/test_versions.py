@@ -62,8 +62,8 @@ def test_slots_exist_everywhere_and_move(cluster):
                           " WHERE slot_name LIKE 'm\\_%%'"))
 
     with cluster.load():
-        before = {m.name: positions(m) for m in cluster.members}
-        assert all(len(slots) == 2 for slots in before.values()), before
+        wait.until(lambda: all(len(positions(m)) == 2 for m in cluster.members), 60,
+                   "two slots on each member")
         p = cluster.primary()
         p.sql("SELECT pg_switch_wal()")
         lsn = p.sql("SELECT (pg_current_wal_lsn() - '0/0')::bigint")[0][0]
