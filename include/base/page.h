@@ -2,7 +2,8 @@
  *
  * It lives in a memfd that guard creates and every agent inherits (descriptor in PGHA_PAGE_FD).
  * The agent writes the deadline and the writable mark, guard reads them and acts; neither can
- * delay the other. The commit gate maps it in every backend, to look and not to write. All marks are sequentially consistent: they are written a few times a second.
+ * delay the other. The commit gate maps it in every backend, to look and not to write. All marks are
+ * sequentially consistent: they are written a few times a second.
  *
  * The rule: postgres may be writable only while now < deadline_ms. Guard ends every process of the
  * namespace as soon as writable is set and the deadline has passed. */

@@ -4,8 +4,9 @@
  * <data_dir> -c config_file=<state_dir>/pghad.conf`; that file sets defaults, includes PGDATA's
  * postgresql.conf and the user's file, lists the user's parameters, then sets what we own: the
  * later one wins. The commit gate is the one thing that is added to a setting of the user's, to
- * shared_preload_libraries, wherever that is set. hba_file and ident_file are generated beside it. Settings that we own are
- * removed from postgresql.auto.conf before a start, because that file is read last of all. */
+ * shared_preload_libraries, wherever that is set. hba_file and ident_file are generated beside it.
+ * Settings that we own are removed from postgresql.auto.conf before a start, because that file is
+ * read last of all. */
 #ifndef PGHAD_PG_CONF_H
 #define PGHAD_PG_CONF_H
 

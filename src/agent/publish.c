@@ -285,7 +285,7 @@ static void fill_lease(struct agent *a, struct status *s)
     s->record_epoch = r->epoch;
     s->record_rev = r->rev;
     const struct record_member *line = record_find(r, a->state.volume);
-    if (a->set.mode == REPL_ASYNC || (line != NULL && line->in_v && v->pg.streaming))
+    if (line != NULL && line->in_v && v->pg.streaming)
         s->joined = true;
     if (v->pg.process == PG_DOWN)
         s->joined = false;

@@ -95,8 +95,8 @@ static void no_input(void)
 }
 
 /* server.lock is ours, so no server of guard's is alive. After a SIGKILL postmaster.pid still names one, and
- * in a new namespace its number may be that of the agent: PostgreSQL would take that for a postmaster and
- * refuse to start. A process that is called postgres is left for it to judge. */
+ * in a new namespace its number may be that of guard or the agent: PostgreSQL would take that for a
+ * postmaster and refuse to start, for as long as they live. Any other process is left for it to judge. */
 static void forget_dead_postmaster(const char *data_dir)
 {
     char path[PATH_MAX], text[32] = "";
@@ -119,7 +119,7 @@ static void forget_dead_postmaster(const char *data_dir)
         return; /* there is no such process, and PostgreSQL sees that itself */
     n = read(fd, name, sizeof(name) - 1);
     fd_close(&fd);
-    if (n > 0 && strncmp(name, "postgres", strlen("postgres")) != 0)
+    if (n > 0 && strncmp(name, "pghad", strlen("pghad")) == 0)
         (void)unlink(path);
 }
 

@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/must.h"
 #include "base/str.h"
@@ -288,17 +289,24 @@ static bool write_one(const struct pg_conf *c, const char *path, render_fn *rend
     return ok;
 }
 
-/* Settings that PostgreSQL refuses are its own to refuse, in its own words, when it starts. */
+/* Settings that PostgreSQL refuses are its own to refuse, in its own words, when it starts. Where it did
+ * not come to an answer it is not asked again at once: the one who waits is the loop that renews. */
 static bool ask_preload(struct pg_conf *c, struct err *e)
 {
+    struct err why = {0};
     if (!c->env->gate[0] || c->preload_known)
         return true;
-    if (!pg_conf_check(c, NULL)) {
+    if (c->preload_next_ms > clock_boot_ms())
+        return err_set(e, ERR_TRANSIENT, "it is not known which libraries postgres preloads");
+    if (!pg_conf_check(c, &why)) {
         c->preload[0] = '\0';
-        c->preload_known = true;
+        c->preload_known = why.kind == ERR_INVALID;
     }
-    return c->preload_known ||
-           err_set(e, ERR_TRANSIENT, "postgres did not say in time which libraries it preloads");
+    if (c->preload_known)
+        return true;
+    c->preload_next_ms = clock_boot_ms() + PRELOAD_AGAIN_MS;
+    return err_set(e, ERR_TRANSIENT, "postgres did not say which libraries it preloads: %s",
+                   why.kind != ERR_NONE ? why.msg : "no answer in time");
 }
 
 bool pg_conf_write(struct pg_conf *c, bool *changed, struct err *e)
@@ -384,6 +392,7 @@ static bool read_floor(struct pg_conf *c, struct err *e)
 bool pg_conf_clean_auto(struct pg_conf *c, struct err *e)
 {
     c->preload_in_auto = c->preload_known = false;
+    c->preload_next_ms = 0; /* a start cannot go on without the answer */
     return strip_auto(c, &c->preload_in_auto, e) && read_floor(c, e) && ask_preload(c, e);
 }
 

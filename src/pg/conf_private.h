@@ -6,6 +6,7 @@
 
 #define PG_CONF_TEXT_MAX 262144
 #define PG_PRELOAD_SIZE 1024
+#define PRELOAD_AGAIN_MS 5000
 #define FLOORS 5
 
 /* The parameters with a floor, in this order. */
@@ -39,6 +40,7 @@ struct pg_conf {
     bool feedback, log_json, strict_commit;
     char preload[PG_PRELOAD_SIZE]; /* the user's shared_preload_libraries */
     bool preload_known;
+    int64_t preload_next_ms; /* CLOCK_BOOTTIME; after no answer: not asked before */
     bool preload_in_auto;          /* postgresql.auto.conf sets it, which is read after our file */
     bool without_gate;             /* while rendering for a question */
     uint32_t floor[FLOORS];    /* 0 = none */

@@ -277,11 +277,13 @@ class Cluster:
             assert names.count("m_") == len(rest), \
                 f"{p.name} waits for {names or 'nobody'}, there are {len(rest)} standbys"
         status = p.status()
+        if "replication" in status:
+            # Who is not in V yet may not be elected, whatever the mode.
+            out = [m.name for m in rest if not m.status()["replication"]["joined"]]
+            assert not out, f"not in V yet: {out}"
         if self.options.get("replication.mode", "quorum") != "async" and "replication" in status:
             # A seal that the record still has forbids every election but the writer's own.
             w, k = status["replication"]["w"], int(self.options.get("replication.k", 1))
-            out = [m.name for m in rest if not m.status()["replication"]["joined"]]
-            assert not out, f"not in V yet: {out}"
             assert not status["sealed"] and w >= min(k, len(rest)), \
                 f"{p.name}: the record has W = {w}{', sealed' if status['sealed'] else ''}"
         assert self.holder() == p.name, f"{p.name} is writable, the Lease says {self.holder()!r}"

@@ -411,13 +411,14 @@ def test_promoted_by_hand(cluster, net, alone):
     cluster.verify(late_ok=True)
 
 
-def test_nobody_to_wait_for_by_alter_system(cluster):
-    """What the record says must be acknowledged is not taken away by hand."""
+@pytest.mark.parametrize("by_hand", ["", "*"], ids=["nobody", "anybody"])
+def test_whom_to_wait_for_set_by_alter_system(cluster, by_hand):
+    """What the record says must be acknowledged is not taken away by hand, nor given to whoever streams."""
     with cluster.load() as load:
         p = cluster.primary()
         before = cluster.sync_names(p)
         assert before
-        p.sql("ALTER SYSTEM SET synchronous_standby_names = ''")
+        p.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{by_hand}'")
         p.sql("SELECT pg_reload_conf()")
         try:
             wait.until(lambda: cluster.sync_names(p) == before, 30, "the setting of the record")
