@@ -228,7 +228,7 @@ void observe(struct agent *a, int64_t now);
 void observe_server(struct agent *a, int64_t now);
 struct member *member_slot(struct agent *a, const struct ha_name *name); /* NULL: no room */
 
-/* act.c, act_pg.c */
+/* act.c, act_pg.c, act_job.c; act_parts.h is theirs */
 void act(struct agent *a, int64_t now);
 void act_pg(struct agent *a, int64_t now);
 void act_peers(struct agent *a, int64_t now);

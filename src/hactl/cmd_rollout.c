@@ -9,13 +9,11 @@
 #include "base/must.h"
 #include "base/str.h"
 #include "hactl/api.h"
-#include "hactl/cluster.h"
 #include "hactl/commands.h"
 #include "hactl/jget.h"
 #include "hactl/operation.h"
 #include "hactl/render.h"
-#include "hactl/rollout.h"
-#include "hactl/session.h"
+#include "rollout_run.h"
 
 #define MEMBER_MS 600000 /* of one member, or of one stage between two */
 #define CHANGE_MS 30000  /* one change of an object, with its repetitions */
@@ -25,24 +23,6 @@
 #define CANNOT_RUN_MS 10000 /* a registry may have hiccups; what lasts longer ends the rollout */
 #define MERGE "application/merge-patch+json"
 #define STRATEGIC "application/strategic-merge-patch+json"
-
-struct rollout {
-    struct session *s;
-    const char *image; /* NULL = as it is */
-    bool restart, force, people;
-    struct rollout_set set;
-    struct cluster_view v;
-    struct rollout_step step;
-    char old_image[256]; /* what the pods that are not replaced run */
-    struct rollout_how how;
-    int64_t begun_ms, stage_ms; /* of the whole; of what is waited for now */
-    int64_t cannot_run_ms;      /* seen since */
-    char current[HA_NAME_SIZE]; /* the member that is being replaced, "" = none */
-    struct json_object *steps;  /* done, for -o json */
-    int replaced;
-    int32_t write_gap_ms; /* sum of the switchovers; -1 = not measured */
-    char said[720];
-};
 
 static volatile sig_atomic_t interrupted;
 
@@ -129,109 +109,6 @@ static bool delete_pod(struct rollout *r, const struct member_view *m, bool rehe
     return api_call(r->s->api, "DELETE", path, body, clock_boot_ms() + API_REQUEST_MS, NULL, e);
 }
 
-/* --- telling --- */
-
-static const char *seconds(char *dst, size_t size, int64_t ms)
-{
-    (void)str_format(dst, size, "%lld.%lld s", (long long)(ms / 1000), (long long)(ms % 1000 / 100));
-    return dst;
-}
-
-/* In the order in which they are replaced. */
-static void pending_text(const struct rollout *r, bool all, char *dst, size_t size)
-{
-    const struct member_view *p = cluster_primary(&r->v);
-    size_t used = 0;
-
-    dst[0] = '\0';
-    for (size_t i = r->v.n + 1; i-- > 0;) {
-        const struct member_view *m = i > 0 ? &r->v.m[i - 1] : p;
-        if (!m || (i > 0 && m == p) || !m->pod || !str_eq(m->set, r->set.name) ||
-            (!all && !rollout_outdated(&r->set, m)))
-            continue;
-        int n = snprintf(dst + used, size - used, "%s%s%s", used ? ", " : "", m->name,
-                         m == p ? " (primary)" : "");
-        if (n > 0 && (size_t)n < size - used)
-            used += (size_t)n;
-    }
-}
-
-static void add_text(struct json_object *o, const char *key, const char *text)
-{
-    must(json_object_object_add(o, key, json_object_new_string(text)) == 0);
-}
-
-static void add_int(struct json_object *o, const char *key, int64_t v)
-{
-    must(json_object_object_add(o, key, json_object_new_int64(v)) == 0);
-}
-
-static struct json_object *pending_json(const struct rollout *r, bool all)
-{
-    const struct member_view *p = cluster_primary(&r->v);
-    struct json_object *list = json_object_new_array();
-
-    for (size_t i = r->v.n + 1; i-- > 0;) {
-        const struct member_view *m = i > 0 ? &r->v.m[i - 1] : p;
-        if (m && (i == 0 || m != p) && m->pod && str_eq(m->set, r->set.name) &&
-            (all || rollout_outdated(&r->set, m)))
-            json_object_array_add(list, json_object_new_string(m->name));
-    }
-    return list;
-}
-
-static void show_document(struct rollout *r, const char *state, bool all, const char *message)
-{
-    struct json_object *o = json_object_new_object();
-
-    if (r->people) {
-        json_object_put(o);
-        return;
-    }
-    add_text(o, "state", state);
-    add_text(o, "statefulset", r->set.name);
-    add_text(o, "revision", r->set.revision);
-    add_text(o, "image", r->set.image);
-    must(json_object_object_add(o, "steps", json_object_get(r->steps)) == 0);
-    must(json_object_object_add(o, "pending", pending_json(r, all)) == 0);
-    if (r->write_gap_ms >= 0)
-        add_int(o, "write_gap_ms", r->write_gap_ms);
-    add_int(o, "total_ms", clock_boot_ms() - r->begun_ms);
-    add_text(o, "message", message);
-    render_document(r->s, o);
-}
-
-static struct json_object *add_step(struct rollout *r, const char *action, const char *member,
-                                    int64_t ms)
-{
-    struct json_object *o = json_object_new_object();
-
-    add_text(o, "action", action);
-    add_text(o, "member", member);
-    add_int(o, "ms", ms);
-    must(json_object_array_add(r->steps, o) == 0);
-    return o;
-}
-
-/* What holds now and what to do, whatever ended it. */
-static int stop(struct rollout *r, const char *state, int code, const char *why)
-{
-    char rest[512], going[80] = "", hint[1024], back[300] = "";
-
-    pending_text(r, false, rest, sizeof(rest));
-    if (r->current[0])
-        (void)str_format(going, sizeof(going), "%s has the new template. ", r->current);
-    if (r->old_image[0] && !str_eq(r->old_image, r->set.image))
-        (void)str_format(back, sizeof(back), " Back: hactl rollout --image %s", r->old_image);
-    snprintf(hint, sizeof(hint), "%s%s%s%s%sThe same command goes on from here.%s", going,
-             rest[0] ? "Not touched: " : "", rest, rest[0] ? ". " : "",
-             r->set.put_aside[0] ? "The StatefulSet stays OnDelete until the rollout is complete. " : "",
-             back);
-    session_fail(r->s, code, hint, "rollout %s: %s", state, why);
-    show_document(r, state, false, why);
-    return code;
-}
-
 /* --- one stage after the other --- */
 
 /* Reads all again. Errors of one reading are no end: API servers are replaced, too. */
@@ -296,10 +173,10 @@ static int hand_over(struct rollout *r, const struct member_view *to)
         rc = operation_follow(r->s, &in, FOLLOW_QUIET, &result);
     r->stage_ms = clock_boot_ms();
     if (rc != EXIT_DONE)
-        return stop(r, "stopped", rc, "the switchover was not done");
-    struct json_object *o = add_step(r, "switchover", to->name, r->stage_ms - begun_ms);
+        return rollout_stop(r, "stopped", rc, "the switchover was not done");
+    struct json_object *o = rollout_add_step(r, "switchover", to->name, r->stage_ms - begun_ms);
     if (result.write_gap_ms >= 0) {
-        add_int(o, "write_gap_ms", result.write_gap_ms);
+        must(json_object_object_add(o, "write_gap_ms", json_object_new_int(result.write_gap_ms)) == 0);
         r->write_gap_ms += result.write_gap_ms;
     } else {
         r->write_gap_ms = -1;
@@ -317,14 +194,14 @@ static void note_back(struct rollout *r)
     if (!m || rollout_outdated(&r->set, m) || rollout_unwell(&r->v, m, why, sizeof(why)))
         return;
     int64_t now = clock_boot_ms(), ms = now - r->stage_ms;
-    add_step(r, "replace", m->name, ms);
+    rollout_add_step(r, "replace", m->name, ms);
     r->replaced++;
     r->stage_ms = now;
     r->current[0] = '\0';
     if (r->people)
         fprintf(r->s->out, "  %s %s after %s\n", m->name,
                 m == cluster_primary(&r->v) ? "is primary again" : "streams and votes again",
-                seconds(t, sizeof(t), ms));
+                rollout_seconds(t, sizeof(t), ms));
 }
 
 /* An exit code when it lasts too long, -1 to go on. */
@@ -346,15 +223,15 @@ static int wait_more(struct rollout *r, const char *who, const char *why)
         if (r->cannot_run_ms == 0)
             r->cannot_run_ms = now;
         if (now - r->cannot_run_ms >= CANNOT_RUN_MS)
-            return stop(r, "stopped", EXIT_FAILED, text);
+            return rollout_stop(r, "stopped", EXIT_FAILED, text);
     } else if (!m || !m->waiting[0]) {
         r->cannot_run_ms = 0;
     }
     if (now - r->stage_ms < member_ms(r))
         return -1;
     char late[800];
-    snprintf(late, sizeof(late), "%s, for %s", text, seconds(t, sizeof(t), now - r->stage_ms));
-    return stop(r, "stopped", EXIT_FAILED, late);
+    snprintf(late, sizeof(late), "%s, for %s", text, rollout_seconds(t, sizeof(t), now - r->stage_ms));
+    return rollout_stop(r, "stopped", EXIT_FAILED, late);
 }
 
 static int complete(struct rollout *r)
@@ -364,17 +241,17 @@ static int complete(struct rollout *r)
 
     if (r->set.put_aside[0] && !patch_set(r, MERGE, rollout_restore_patch(&r->set), &e))
         return fail_access(r->s, "put the update strategy back", &e);
-    show_document(r, "done", false, "");
+    rollout_show(r, "done", false, "");
     if (!r->people)
         return EXIT_DONE;
     if (r->replaced == 0) {
-        pending_text(r, true, names, sizeof(names));
+        rollout_pending_text(r, true, names, sizeof(names));
         fprintf(r->s->out, "nothing to do: %s run revision %s\n", names, r->set.revision);
         return EXIT_DONE;
     }
     fprintf(r->s->out, "%srollout done%s: %d %s in %s", color_on(r->s, "32"), color_off(r->s),
             r->replaced, r->replaced == 1 ? "member" : "members",
-            seconds(t, sizeof(t), clock_boot_ms() - r->begun_ms));
+            rollout_seconds(t, sizeof(t), clock_boot_ms() - r->begun_ms));
     if (r->write_gap_ms >= 0)
         fprintf(r->s->out, ", no write for %d ms", r->write_gap_ms);
     fputc('\n', r->s->out);
@@ -413,7 +290,7 @@ static int advance(struct rollout *r)
         break;
     }
     snprintf(why, sizeof(why), "%s %s", r->step.m ? r->step.m->name : "", r->step.text.why);
-    return stop(r, "stopped", EXIT_REFUSED, why);
+    return rollout_stop(r, "stopped", EXIT_REFUSED, why);
 }
 
 static int roll(struct rollout *r)
@@ -423,9 +300,10 @@ static int roll(struct rollout *r)
     r->stage_ms = clock_boot_ms();
     for (;;) {
         if (interrupted)
-            return stop(r, "interrupted", EXIT_FAILED,
-                        r->current[0] ? "the member that is being replaced comes back by itself"
-                                      : "every member runs");
+            return rollout_stop(r, "interrupted", EXIT_FAILED,
+                                r->current[0]
+                                    ? "the member that is being replaced comes back by itself"
+                                    : "every member runs");
         if ((rc = advance(r)) >= 0)
             return rc;
         if (!interrupted)
@@ -472,31 +350,9 @@ static bool ask(struct rollout *r, bool all)
 
     if (r->force)
         return true;
-    pending_text(r, all, names, sizeof(names));
+    rollout_pending_text(r, all, names, sizeof(names));
     snprintf(question, sizeof(question), "Replace %s, one by one?", names);
     return session_confirm(r->s, question);
-}
-
-static void say_plan(struct rollout *r, bool all, bool dry)
-{
-    const struct member_view *p = cluster_primary(&r->v);
-    char names[512];
-
-    if (!r->people)
-        return;
-    pending_text(r, all, names, sizeof(names));
-    fprintf(r->s->out, "StatefulSet %s (%s)", r->set.name,
-            r->set.on_delete ? "OnDelete" : "RollingUpdate, OnDelete until the end");
-    if (r->image && !str_eq(r->image, r->set.image))
-        fprintf(r->s->out, ": %s -> %s", r->set.image, r->image);
-    fprintf(r->s->out, "\n%s: %s\n", dry ? "dry run, nothing was changed; in this order" : "in this order",
-            names[0] ? names : "nobody");
-    size_t copies = 0;
-    for (uint8_t i = 0; i < r->v.record.n; i++)
-        copies += r->v.record.m[i].in_v && p && !str_eq(r->v.record.m[i].name.s, p->name);
-    if (r->v.has_record && r->v.record.w > 0 && r->v.record.w >= copies && names[0])
-        fprintf(r->s->out, "note: every commit waits for all %zu standbys, so writes wait while one is "
-                           "away: replication.degrade_after, for the whole time with strict\n", copies);
 }
 
 static int begin(struct rollout *r)
@@ -523,10 +379,10 @@ static int begin(struct rollout *r)
                                                                   : NULL);
     bool some = fresh || rollout_pending(&r->set, &r->v) > 0;
     if (some || dry)
-        say_plan(r, fresh, dry);
+        rollout_say_plan(r, fresh, dry);
     rc = some ? rehearse(r, patch) : EXIT_DONE;
     if (rc == EXIT_DONE && dry)
-        show_document(r, "planned", fresh, "");
+        rollout_show(r, "planned", fresh, "");
     if (rc == EXIT_DONE && !dry && some && !ask(r, fresh))
         rc = r->s->in_tty ? session_fail(r->s, EXIT_FAILED, NULL, "not confirmed, nothing was done")
                           : EXIT_USAGE;

@@ -5,66 +5,19 @@
  * each turn. Deadlines are ours, on CLOCK_BOOTTIME: libcurl's own timers stand still in suspend. */
 #include "http/client.h"
 
-#include <curl/curl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/must.h"
 #include "base/str.h"
+#include "client_parts.h"
 #include "origin.h"
 
-#define CHANNEL_SOCKETS_MAX 64
-#define CHANNEL_FAILED_MAX 16
-#define HEADER_BYTES_MAX 65536
-#define CONN_MAX_AGE_S 60L /* below the API server's 90 s, so that it never closes first */
-#define CA_CACHE_S 60L     /* a replaced CA file counts soon; libcurl's own value is a day */
-#define USER_TIMEOUT_MS 10000
 #define TIMER_STEPS_MAX 8
-
-struct wanted {
-    int fd;
-    short events;
-};
-
-struct channel {
-    char name[32];
-    CURLM *multi;
-    int64_t timer_at_ms; /* -1 = none */
-    struct wanted want[CHANNEL_SOCKETS_MAX];
-    size_t n_want;
-    uint64_t failed[CHANNEL_FAILED_MAX]; /* origins whose last call failed; 0 = free slot */
-    unsigned next_failed;
-};
-
-struct http_client {
-    char *user_agent;
-    struct channel *channels[HTTP_CHANNELS_MAX];
-    size_t n_channels;
-    struct http_call *calls; /* pending ones */
-    uint64_t connects;
-};
-
-struct http_call {
-    struct http_client *client; /* not to be used once DONE */
-    struct channel *channel;
-    struct http_call *next, *prev; /* while pending */
-    CURL *easy;
-    struct curl_slist *headers, *connect_to;
-    uint64_t origin;
-    int64_t deadline_ms;
-    bool too_long;
-    size_t header_bytes;
-    enum http_state state;
-    struct http_result result;
-    char error[CURL_ERROR_SIZE];
-};
 
 struct http_client *http_client_new(const char *user_agent)
 {
@@ -235,63 +188,6 @@ static int on_timer(CURLM *multi, long timeout_ms, void *ctx)
     return 0;
 }
 
-static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
-{
-    struct http_client *c = ctx;
-
-    (void)purpose;
-    c->connects++;
-    /* libcurl 7.88 does not set it, and postgres must not inherit a connection to the API. */
-    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-}
-
-static int on_sockopt(void *ctx, curl_socket_t fd, curlsocktype purpose)
-{
-    struct sockaddr_storage ss;
-    socklen_t len = sizeof(ss);
-    int user_timeout = USER_TIMEOUT_MS, count = 3;
-
-    (void)ctx;
-    (void)purpose;
-    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family != AF_UNIX) {
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-    }
-    return CURL_SOCKOPT_OK;
-}
-
-static size_t on_header(char *data, size_t size, size_t n, void *ctx)
-{
-    struct http_call *call = ctx;
-    size_t len = size * n;
-    const char *type = NULL;
-    long status = 0;
-
-    call->header_bytes += len;
-    if (call->header_bytes > HEADER_BYTES_MAX)
-        return 0;
-    if (len > 2 || data[0] != '\r')
-        return len;
-    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status < 200)
-        return len;
-    call->result.status = (int)status;
-    curl_easy_getinfo(call->easy, CURLINFO_CONTENT_TYPE, &type);
-    if (type)
-        str_copy(call->result.content_type, sizeof(call->result.content_type), type);
-    return len;
-}
-
-static size_t on_body(char *data, size_t size, size_t n, void *ctx)
-{
-    struct http_call *call = ctx;
-
-    if (buf_put(&call->result.body, data, size * n))
-        return size * n;
-    call->too_long = true;
-    return 0;
-}
-
 /* libcurl asks for the next step of its own by a timer that is due at once. Taking these steps here
  * spares a turn of the whole agent for each. */
 static void run_timers(struct channel *ch)
@@ -335,117 +231,6 @@ static struct channel *get_channel(struct http_client *c, const char *name)
     return ch;
 }
 
-static void set_blob(CURL *h, CURLoption option, const char *pem)
-{
-    union {
-        const char *in;
-        void *out;
-    } p = {.in = pem}; /* libcurl only reads it */
-    struct curl_blob blob = {.data = p.out, .len = strlen(pem), .flags = CURL_BLOB_NOCOPY};
-
-    curl_easy_setopt(h, option, &blob);
-}
-
-static void set_tls(CURL *h, const struct http_tls *t)
-{
-    curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    curl_easy_setopt(h, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
-    if (!t)
-        return;
-    if (t->ca_pem || t->ca_file) {
-        /* The compiled-in directory of public CAs would be trusted as well. */
-        curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
-        curl_easy_setopt(h, CURLOPT_CAINFO, t->ca_pem ? NULL : t->ca_file);
-    }
-    if (t->ca_pem)
-        set_blob(h, CURLOPT_CAINFO_BLOB, t->ca_pem);
-    if (t->cert_pem)
-        set_blob(h, CURLOPT_SSLCERT_BLOB, t->cert_pem);
-    else if (t->cert_file)
-        curl_easy_setopt(h, CURLOPT_SSLCERT, t->cert_file);
-    if (t->key_pem)
-        set_blob(h, CURLOPT_SSLKEY_BLOB, t->key_pem);
-    else if (t->key_file)
-        curl_easy_setopt(h, CURLOPT_SSLKEY, t->key_file);
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, t->insecure ? 0L : 1L);
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, t->insecure ? 0L : 2L);
-}
-
-static void append(struct curl_slist **list, const char *line)
-{
-    struct curl_slist *grown = curl_slist_append(*list, line);
-
-    must(grown);
-    *list = grown;
-}
-
-static void set_method(CURL *h, const struct http_request *r)
-{
-    if (str_eq(r->method, "HEAD")) {
-        curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
-        return;
-    }
-    if (r->body || str_eq(r->method, "POST")) {
-        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
-        curl_easy_setopt(h, CURLOPT_COPYPOSTFIELDS, r->body ? r->body : "");
-    }
-    if (r->body || !str_eq(r->method, "GET"))
-        curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, r->method);
-}
-
-static void set_transport(struct http_call *call, const struct http_request *r)
-{
-    CURL *h = call->easy;
-    bool fresh = r->fresh || find_failed(call->channel, call->origin);
-
-    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(h, CURLOPT_PROXY, r->proxy ? r->proxy : "");
-    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
-                     (long)(r->connect_ms > 0 ? r->connect_ms : HTTP_CONNECT_MS));
-    curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, CONN_MAX_AGE_S);
-    curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
-    curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, 5L);
-    curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, 3L);
-    curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, on_open);
-    curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, call->client);
-    curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_sockopt);
-    if (r->unix_socket)
-        curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
-    if (r->connect_to) {
-        char line[300];
-        must(str_format(line, sizeof(line), "::%.260s", r->connect_to)); /* any host, any port */
-        append(&call->connect_to, line);
-        curl_easy_setopt(h, CURLOPT_CONNECT_TO, call->connect_to);
-    }
-    set_tls(h, r->tls);
-}
-
-static void set_request(struct http_call *call, const struct http_request *r)
-{
-    CURL *h = call->easy;
-
-    curl_easy_setopt(h, CURLOPT_URL, r->url);
-    set_method(h, r);
-    append(&call->headers, "Expect:");
-    for (size_t i = 0; r->headers && r->headers[i]; i++)
-        append(&call->headers, r->headers[i]);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, call->headers);
-    curl_easy_setopt(h, CURLOPT_USERAGENT, call->client->user_agent);
-    if (r->user_password) {
-        curl_easy_setopt(h, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-        curl_easy_setopt(h, CURLOPT_USERPWD, r->user_password);
-    }
-    curl_easy_setopt(h, CURLOPT_PRIVATE, call);
-    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, call->error);
-    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(h, CURLOPT_HEADERDATA, call);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, call);
-}
-
 /* Everything that can be wrong before libcurl is asked. */
 static bool check_request(struct http_client *c, const struct http_request *r,
                           struct http_call *call)
@@ -478,8 +263,8 @@ struct http_call *http_start(struct http_client *c, const struct http_request *r
     }
     call->easy = curl_easy_init();
     must(call->easy);
-    set_request(call, r);
-    set_transport(call, r);
+    client_set_request(call, r);
+    client_set_transport(call, r, r->fresh || find_failed(call->channel, call->origin));
     call->next = c->calls;
     if (c->calls)
         c->calls->prev = call;
