@@ -13,6 +13,7 @@ import wait
 HELD_S = 20       # length of the faults that must not stop writes
 API_AWAY_S = 60
 BACK_S = 90       # bound for writes to come back; never a measure of speed
+TOO_MANY = 429    # what the API server says when a budget refuses an eviction
 CATALOGUE = {}
 
 
@@ -78,9 +79,25 @@ def pod_deleted_forced(e):
 @fault("pod evicted")
 def pod_evicted(e):
     uid = e.primary.uid
-    evict(e.c, e.primary.name)
+    evict_when_allowed(e, e.primary.name)
     e.back()
     wait.until(lambda: e.primary.uid != uid, 180, "another pod")
+
+
+def evict_when_allowed(e, name):
+    """As `kubectl drain` does it: again and again while the budget refuses, which it does until kubelet
+    has reported every member Ready; they stream before that. The fault begins with the last request."""
+    def ask():
+        e.at = wait.boot_us()
+        try:
+            evict(e.c, name)
+        except e.c.kube.ApiError as refusal:
+            return None if refusal.code == TOO_MANY else refusal
+        return "granted"
+
+    answer = wait.until(ask, BACK_S, f"the budget to let {name} go", every=0.5)
+    if answer != "granted":
+        raise answer
 
 
 def evict(c, name):
@@ -223,7 +240,7 @@ def node_drained(e):
             evict(e.c, standby.name)
             raise AssertionError("the budget let a second member be evicted")
         except e.c.kube.ApiError as refusal:
-            assert refusal.code == 429, refusal
+            assert refusal.code == TOO_MANY, refusal
     finally:
         e.c.kubectl("uncordon", node.name)
 
