@@ -40,7 +40,10 @@ struct http_request {
     const char *url;
     const char *connect_to;     /* "ip:port" or "[ip]:port" dialled in place of the URL's, or NULL */
     const char *unix_socket;    /* path dialled in place of the URL's host, or NULL */
-    const char *proxy;          /* URL, or NULL: none; the environment is never obeyed */
+    const char *proxy;          /* URL, whatever the environment says; or NULL */
+    /* Without one: as https_proxy, all_proxy and no_proxy say (http_proxy for http), but never for
+     * loopback. false = no proxy, whatever the environment says. For people, never for the agent. */
+    bool proxy_of_env;
     bool may_resolve;           /* names allowed, with the thread that costs (hactl) */
     const char *const *headers; /* "Name: value", NULL-terminated, copied; or NULL */
     const char *user_password;  /* "user:password" for basic authentication, or NULL */

@@ -8,6 +8,7 @@
 
 #include "base/must.h"
 #include "base/str.h"
+#include "origin.h"
 
 #define HEADER_BYTES_MAX 65536
 #define CONN_MAX_AGE_S 60L /* below the API server's 90 s, so that it never closes first */
@@ -140,7 +141,10 @@ void client_set_transport(struct http_call *call, const struct http_request *r, 
     curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(h, CURLOPT_PROXY, r->proxy ? r->proxy : "");
+    if (r->proxy || !r->proxy_of_env || http_to_loopback(r)) {
+        curl_easy_setopt(h, CURLOPT_PROXY, r->proxy ? r->proxy : "");
+        curl_easy_setopt(h, CURLOPT_NOPROXY, ""); /* or libcurl asks the environment for one that was named */
+    }
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)(r->connect_ms > 0 ? r->connect_ms : HTTP_CONNECT_MS));
     curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, CONN_MAX_AGE_S);

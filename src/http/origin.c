@@ -24,15 +24,22 @@ static bool is_literal(const char *host)
     return inet_pton(AF_INET, host, &v4) == 1 || inet_pton(AF_INET6, host, &v6) == 1;
 }
 
+/* "host:port" without the port. */
+static bool dialled(char *host, size_t size, const char *connect_to)
+{
+    const char *colon = strrchr(connect_to, ':');
+    size_t len = colon ? (size_t)(colon - connect_to) : strlen(connect_to);
+
+    return str_format(host, size, "%.*s", (int)len, connect_to);
+}
+
 /* Neither an address nor a name that libcurl knows without asking anybody. */
 static bool needs_lookup(const char *host, const char *connect_to)
 {
     char dial[256];
 
     if (connect_to) {
-        const char *colon = strrchr(connect_to, ':');
-        size_t len = colon ? (size_t)(colon - connect_to) : strlen(connect_to);
-        if (!str_format(dial, sizeof(dial), "%.*s", (int)len, connect_to))
+        if (!dialled(dial, sizeof(dial), connect_to))
             return true;
         host = dial;
     }
@@ -78,6 +85,24 @@ bool http_origin(const struct http_request *r, uint64_t *origin, struct err *e)
     curl_free(port);
     curl_url_cleanup(u);
     return ok;
+}
+
+bool http_to_loopback(const struct http_request *r)
+{
+    CURLU *u = curl_url();
+    char *host = NULL, dial[256];
+
+    must(u);
+    bool ok = curl_url_set(u, CURLUPART_URL, r->url, 0) == CURLUE_OK &&
+              curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+    const char *to = ok ? host : "";
+    if (r->connect_to && dialled(dial, sizeof(dial), r->connect_to))
+        to = dial;
+    bool loopback = strcasecmp(to, "localhost") == 0 || str_eq(to, "[::1]") ||
+                    (is_literal(to) && str_starts(to, "127."));
+    curl_free(host);
+    curl_url_cleanup(u);
+    return loopback;
 }
 
 bool http_url_check(const char *url, const char *connect_to, bool may_resolve, struct err *e)

@@ -12,4 +12,7 @@
  * for scheme, host, port and the way to get there; never 0. */
 bool http_origin(const struct http_request *r, uint64_t *origin, struct err *e);
 
+/* "localhost" or an address of this machine alone: as for kubectl, no proxy stands before it. */
+bool http_to_loopback(const struct http_request *r);
+
 #endif

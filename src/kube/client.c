@@ -77,6 +77,7 @@ struct http_call *kube_send(struct kube *k, const struct kube_sending *s)
                                         .url = buf_str(&url),
                                         .connect_to = k->cfg.connect_to,
                                         .proxy = k->cfg.proxy,
+                                        .proxy_of_env = k->cfg.may_resolve,
                                         .may_resolve = k->cfg.may_resolve,
                                         .headers = headers,
                                         .user_password = k->user_password,

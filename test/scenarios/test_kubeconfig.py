@@ -63,9 +63,9 @@ class Outside:
             {m.name for m in self.cluster.members}
         return r
 
-    def fails(self, code, *texts):
+    def fails(self, code, *texts, **env):
         """Names every text; returns what it said."""
-        r = self.run(HACTL, "list")
+        r = self.run(HACTL, "list", **env)
         assert r.returncode == code and not r.stdout, r
         for text in texts:
             assert text in r.stderr, f"{text!r} is not in: {r.stderr}"
@@ -264,15 +264,25 @@ def test_proxy(outside, kube):
                               "proxy-url": proxy.url})
         outside.works()
         assert set(proxy.asked) == {f"CONNECT {NAME}:6443 HTTP/1.1"}
-        # It decides alone: the environment is not asked.
-        outside.write()
-        asked = len(proxy.asked)
-        outside.works(HTTPS_PROXY=proxy.url, https_proxy=proxy.url)
-        assert len(proxy.asked) == asked
+        outside.works(NO_PROXY=NAME, no_proxy=NAME)  # named in the file: the environment is not asked
         outside.write(server={**outside.server, "proxy-url": "ftp://127.0.0.1"})
         outside.fails(2, outside.path, 'context "one"', "proxy-url is no http, https or socks5 URL")
     outside.write(server={**outside.server, "proxy-url": proxy.url})
     outside.fails(4, outside.path, 'context "one"')
+
+
+def test_proxy_of_the_environment(outside, kube):
+    with contextlib.closing(Proxy((kube.address, kube.port))) as proxy:
+        outside.write(server={**outside.server, "server": f"https://{NAME}:6443"})
+        outside.works(HTTPS_PROXY=proxy.url)
+        assert set(proxy.asked) == {f"CONNECT {NAME}:6443 HTTP/1.1"}
+        asked = len(proxy.asked)
+        outside.fails(4, NAME, HTTPS_PROXY=proxy.url, NO_PROXY=NAME)
+        outside.fails(4, NAME, http_proxy=proxy.url)  # is for http
+        outside.write(server={**outside.server, "server": f"https://127.0.0.1:{kube.port}",
+                              "tls-server-name": NAME})
+        outside.run(HACTL, "list", HTTPS_PROXY=proxy.url)
+        assert len(proxy.asked) == asked
 
 
 def test_kubectl_plugin(outside):

@@ -453,6 +453,37 @@ static void start__proxy_in_environment__not_obeyed(void **state)
     http_call_free(c);
 }
 
+static void start__proxy_of_environment__asked_but_for_loopback(void **state)
+{
+    struct fixture *f = *state;
+    struct http_request r = request_of(f);
+    char proxy[64];
+
+    str_format(proxy, sizeof(proxy), "http://127.0.0.1:%u", f->server.port);
+    setenv("http_proxy", proxy, 1);
+    r.proxy_of_env = true;
+    r.url = "http://192.0.2.1/x";
+    struct http_call *c = http_start(f->client, &r);
+    assert_int_equal(wait_done(f, c)->status, 200);
+    assert_non_null(strstr(f->seen_line, "GET http://192.0.2.1/x "));
+    http_call_free(c);
+    setenv("http_proxy", "http://127.0.0.1:1", 1);
+    r = request_of(f);
+    r.proxy_of_env = true;
+    c = http_start(f->client, &r);
+    assert_int_equal(wait_done(f, c)->status, 200);
+    http_call_free(c);
+    r.proxy_of_env = false;
+    r.url = "http://192.0.2.1/x";
+    r.proxy = proxy;
+    setenv("no_proxy", "192.0.2.1", 1);
+    c = http_start(f->client, &r); /* named: the environment cannot take it away */
+    assert_int_equal(wait_done(f, c)->status, 200);
+    http_call_free(c);
+    unsetenv("no_proxy");
+    unsetenv("http_proxy");
+}
+
 static void start__unix_socket__used(void **state)
 {
     struct fixture *f = *state;
@@ -536,6 +567,7 @@ int main(void)
         T(start__what_cannot_be_begun__done_at_once),
         T(start__name_with_connect_to__dialled_there),
         T(start__proxy_in_environment__not_obeyed),
+        T(start__proxy_of_environment__asked_but_for_loopback),
         T(start__unix_socket__used),
         T(sockets__close_on_exec_and_one_thread),
         T(free__pending_calls__no_leak),
