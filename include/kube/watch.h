@@ -26,7 +26,10 @@ void kube_watch_set_idle(struct kube_watch *w, int64_t idle_ms);
 bool kube_watch_known(const struct kube_watch *w);     /* read at least once, present or absent */
 bool kube_watch_connected(const struct kube_watch *w); /* a stream is open and answered */
 uint64_t kube_watch_generation(const struct kube_watch *w); /* raised by each change */
-int64_t kube_watch_changed_ms(const struct kube_watch *w);  /* BOOTTIME when that was received */
+/* BOOTTIME when the present version was first received; a version that comes again, with the events
+ * that follow an old list, keeps its time. */
+int64_t kube_watch_changed_ms(const struct kube_watch *w);
+int64_t kube_watch_taken_ms(const struct kube_watch *w); /* BOOTTIME when it was last taken over */
 int64_t kube_watch_contact_ms(const struct kube_watch *w);  /* last byte understood; 0 = never */
 /* BOOTTIME when the last linearizable read or 2xx write that gave the present state was sent;
  * 0 = the state came by an event since. */

@@ -98,6 +98,6 @@ void api_observe_lease(const struct api *a, struct lease_view *lv)
     lv->write_duration_s = a->duration_s;
     lv->write_holder = a->names_us;
     /* An own read that agrees with the present state counts even when an event came in between. */
-    if (a->own_got_ms > lv->got_ms && a->own_got_ms >= lv->changed_ms)
+    if (a->own_got_ms > lv->got_ms && a->own_got_ms >= kube_watch_taken_ms(a->lease))
         lv->got_ms = a->own_got_ms;
 }

@@ -510,6 +510,11 @@ uint64_t kube_watch_generation(const struct kube_watch *w)
     return w->seen.generation;
 }
 
+int64_t kube_watch_taken_ms(const struct kube_watch *w)
+{
+    return w->seen.taken_ms;
+}
+
 int64_t kube_watch_changed_ms(const struct kube_watch *w)
 {
     return w->seen.changed_ms;

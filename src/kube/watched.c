@@ -22,25 +22,19 @@ const char *watched_rv(const struct watched *w)
     return w->configmap.exists ? w->configmap.rv : "";
 }
 
-static bool was_seen(const struct watched *w, const char *rv)
+static struct seen *find_seen(struct watched *w, const char *rv)
 {
     for (size_t i = 0; i < SEEN_MAX; i++)
-        if (w->seen[i][0] && str_eq(w->seen[i], rv))
-            return true;
-    return false;
-}
-
-static void note_seen(struct watched *w, const char *rv)
-{
-    if (rv[0] && !was_seen(w, rv))
-        str_copy(w->seen[w->seen_next++ % SEEN_MAX], KUBE_RV_SIZE, rv);
+        if (w->seen[i].rv[0] && str_eq(w->seen[i].rv, rv))
+            return &w->seen[i];
+    return NULL;
 }
 
 static void note_change(struct watched *w, int64_t at_ms, int64_t got_ms)
 {
     w->known = true;
     w->generation++;
-    w->changed_ms = at_ms;
+    w->taken_ms = w->changed_ms = at_ms;
     w->got_ms = got_ms;
 }
 
@@ -55,6 +49,33 @@ static void version_done(struct version *v)
 {
     kube_lease_done(&v->lease);
     kube_configmap_done(&v->configmap);
+}
+
+static const char *renewed_of(const struct version *v)
+{
+    const char *t = jx_text(jx_path(v->lease.raw, "spec", "renewTime", NULL));
+
+    return t ? t : "";
+}
+
+/* Since when this version is known. */
+static int64_t note_seen(struct watched *w, const struct version *v, int64_t now_ms)
+{
+    char renewed[SEEN_RENEWED_SIZE] = "";
+    struct seen *s = find_seen(w, v->rv);
+
+    if (!v->rv[0])
+        return now_ms;
+    if (!str_copy(renewed, sizeof(renewed), renewed_of(v)))
+        renewed[0] = '\0';
+    if (s && str_eq(s->renewed, renewed))
+        return s->first_ms;
+    if (!s)
+        s = &w->seen[w->seen_next++ % SEEN_MAX];
+    str_copy(s->rv, sizeof(s->rv), v->rv);
+    memcpy(s->renewed, renewed, sizeof(renewed));
+    s->first_ms = now_ms;
+    return now_ms;
 }
 
 static bool decode(const struct watched *w, struct json_object *obj, struct version *v,
@@ -85,9 +106,12 @@ static bool decode(const struct watched *w, struct json_object *obj, struct vers
     return false;
 }
 
+/* got_ms 0: by an event. Events come in order, so one of a known version is the same write again; what a
+ * read shows may have been put back (a store restored from a copy), and counts from now. */
 static void adopt(struct watched *w, struct version *v, int64_t at_ms, int64_t got_ms)
 {
-    note_seen(w, v->rv);
+    int64_t first_ms = note_seen(w, v, at_ms);
+
     if (w->kind == WATCHED_LEASE) {
         kube_lease_done(&w->lease);
         w->lease = v->lease;
@@ -98,6 +122,8 @@ static void adopt(struct watched *w, struct version *v, int64_t at_ms, int64_t g
         v->configmap = (struct kube_configmap){0};
     }
     note_change(w, at_ms, got_ms);
+    if (got_ms == 0)
+        w->changed_ms = first_ms;
 }
 
 static void await(struct watched *w, int64_t now_ms)
@@ -112,9 +138,9 @@ static enum watched_verdict judge(struct watched *w, struct version *v, int64_t 
                                   int64_t done_ms)
 {
     if (!w->known || !str_eq(v->rv, watched_rv(w))) {
-        if (w->known && sent_ms <= w->changed_ms && v->rv[0] && was_seen(w, v->rv))
+        if (w->known && sent_ms <= w->taken_ms && v->rv[0] && find_seen(w, v->rv))
             return WATCHED_OLDER;
-        if (w->known && sent_ms < w->changed_ms)
+        if (w->known && sent_ms < w->taken_ms)
             return WATCHED_AMBIGUOUS;
         adopt(w, v, done_ms, sent_ms);
         return WATCHED_NEWER;
@@ -258,14 +284,14 @@ enum watched_verdict watched_event(struct watched *w, struct json_object *obj, b
     if (w->awaiting) {
         bool reached = gone ? w->await_absence
                             : !w->await_absence && str_eq(v.rv, w->await_rv);
-        note_seen(w, v.rv);
+        note_seen(w, &v, now_ms);
         version_done(&v);
         if (reached)
             w->awaiting = false;
         return reached ? WATCHED_SAME : WATCHED_OLDER;
     }
     if (gone) {
-        note_seen(w, v.rv);
+        note_seen(w, &v, now_ms);
         version_done(&v); /* v is now "does not exist" */
         v.rv = "";
     }

@@ -5,9 +5,17 @@
 #include "kube/client.h"
 
 #define SEEN_MAX 64
+#define SEEN_RENEWED_SIZE 40
 #define AWAIT_MS 2000
 
 enum watched_kind { WATCHED_LEASE, WATCHED_CONFIGMAP, WATCHED_PODS };
+
+/* A version of the object that was received once. */
+struct seen {
+    char rv[KUBE_RV_SIZE];
+    char renewed[SEEN_RENEWED_SIZE]; /* renewTime of a Lease: a number may come again, a write does not */
+    int64_t first_ms;
+};
 
 /* Versions have no order that a client may compute, so the order comes from what is certain: events
  * arrive in order; a linearizable read sent after a version was received is not older than it; a
@@ -18,11 +26,15 @@ struct watched {
     char role_label[256];
     bool known;
     uint64_t generation;
-    int64_t changed_ms, got_ms;
+    int64_t taken_ms; /* when the present state was taken over */
+    /* When it was received for the first time. An old list followed by the events since does not make
+     * it young: a holder that is dead would seem to renew with each such list. */
+    int64_t changed_ms;
+    int64_t got_ms;
     struct kube_lease lease;
     struct kube_configmap configmap;
     struct kube_pods pods;
-    char seen[SEEN_MAX][KUBE_RV_SIZE]; /* ring of versions of the object */
+    struct seen seen[SEEN_MAX]; /* ring */
     unsigned seen_next;
     bool awaiting; /* the stream lags behind a merged result: events up to it are old */
     bool await_absence;

@@ -159,6 +159,68 @@ static void versions__stream_ahead_of_read__read_dropped(void **state)
     watched_done(&w);
 }
 
+static enum watched_verdict list_of(struct watched *w, const char *rv, int64_t sent, int64_t done)
+{
+    struct json_object *o = json_tokener_parse("{\"kind\":\"LeaseList\",\"items\":[]}");
+
+    json_object_array_add(json_object_object_get(o, "items"), lease(rv));
+    enum watched_verdict v = watched_list(w, o, sent, done, NULL);
+
+    json_object_put(o);
+    return v;
+}
+
+/* A server that has fallen behind: each list is old, and the events that follow it end where we were.
+ * The holder of the last version is not alive because of that. */
+static void versions__old_list_and_its_events__no_change(void **state)
+{
+    struct watched w = fresh_state();
+
+    (void)state;
+    event(&w, "5", false, 100);
+    event(&w, "7", false, 150);
+    assert_int_equal(list_of(&w, "5", 400, 410), WATCHED_NEWER);
+    assert_int_equal(w.changed_ms, 410); /* it may have been put back */
+    assert_int_equal(event(&w, "7", false, 411), WATCHED_NEWER);
+    assert_int_equal(w.changed_ms, 150);
+    assert_int_equal(w.taken_ms, 411);
+    /* The order of reads goes by when it was taken over. */
+    assert_int_equal(merge(&w, "5", 405, 420), WATCHED_OLDER);
+    /* A list older than all that was seen. */
+    assert_int_equal(list_of(&w, "3", 800, 810), WATCHED_NEWER);
+    assert_int_equal(event(&w, "5", false, 811), WATCHED_NEWER);
+    assert_int_equal(event(&w, "7", false, 812), WATCHED_NEWER);
+    assert_int_equal(w.changed_ms, 150);
+    assert_int_equal(event(&w, "9", false, 813), WATCHED_NEWER);
+    assert_int_equal(w.changed_ms, 813);
+    watched_done(&w);
+}
+
+static enum watched_verdict event_of(struct watched *w, const char *rv, const char *renewed, int64_t now)
+{
+    struct json_object *o = lease(rv), *spec = json_object_object_get(o, "spec");
+
+    json_object_object_add(spec, "renewTime", json_object_new_string(renewed));
+    enum watched_verdict v = watched_event(w, o, false, now, NULL);
+
+    json_object_put(o);
+    return v;
+}
+
+/* A store restored from a copy counts on from there: the same number, another write. */
+static void versions__number_again_with_other_content__new(void **state)
+{
+    struct watched w = fresh_state();
+
+    (void)state;
+    event_of(&w, "5", "2026-01-01T00:00:01.000000Z", 100);
+    event_of(&w, "7", "2026-01-01T00:00:02.000000Z", 150);
+    assert_int_equal(list_of(&w, "5", 400, 410), WATCHED_NEWER);
+    assert_int_equal(event_of(&w, "7", "2026-01-01T00:00:09.000000Z", 420), WATCHED_NEWER);
+    assert_int_equal(w.changed_ms, 420);
+    watched_done(&w);
+}
+
 static void versions__absence__as_a_version(void **state)
 {
     struct watched w = fresh_state();
@@ -705,6 +767,8 @@ int main(void)
         cmocka_unit_test(frame__bad_streams__refused),
         cmocka_unit_test(versions__read_ahead_of_stream__old_events_dropped),
         cmocka_unit_test(versions__stream_ahead_of_read__read_dropped),
+        cmocka_unit_test(versions__old_list_and_its_events__no_change),
+        cmocka_unit_test(versions__number_again_with_other_content__new),
         cmocka_unit_test(versions__absence__as_a_version),
         cmocka_unit_test(versions__stream_does_not_catch_up__overdue),
         cmocka_unit_test(versions__damaged_or_other_object__state_kept),
