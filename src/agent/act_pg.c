@@ -182,6 +182,14 @@ static void judge_lineage(struct agent *a, int64_t now)
     pg_peer_ask(a->asker, up->ip, a->env.port, l->epoch, now + 2000);
 }
 
+/* A pod that is made anew after a forced deletion has an address while the old container still ends.
+ * Only the stream that is there brings the end of WAL, without which the old writer may not release the
+ * Lease. Whoever has answered at the new address has the volume, so the old one is gone. */
+static bool stream_outlives_pod(const struct agent *a, const struct member *up)
+{
+    return a->view.pg.streaming && up->peer.sent_ms < up->ip_since_ms;
+}
+
 static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
 {
     struct follow *w = &a->follow;
@@ -194,8 +202,8 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
     /* SIGHUP ends a postmaster that has not installed its handlers: it must have spoken first. */
     if (!a->server.answered && !pg_probe_starting(a->probe))
         return;
-    if (w->volume == d->upstream && w->epoch == d->epoch && strcmp(w->address, up->ip) == 0 &&
-        w->provisional == d->provisional)
+    if (w->volume == d->upstream && w->epoch == d->epoch && w->provisional == d->provisional &&
+        (strcmp(w->address, up->ip) == 0 || stream_outlives_pod(a, up)))
         return;
     bool writer = d->upstream == a->view.lv.lease.record.writer;
     struct pg_upstream u = {.port = a->env.port, .volume = a->state.volume, .epoch = d->epoch,

@@ -104,6 +104,7 @@ struct stream_base { /* when a walsender's volume counts as caught up */
 struct member { /* another member, by pod */
     struct peer peer;
     char ip[48];
+    int64_t ip_since_ms; /* when the API told another address than before, 0 = never */
     bool hinted; /* the address is from disk, the API has not spoken yet */
     struct peer_channel *channel;
     int64_t asked_ms;

@@ -394,8 +394,10 @@ static void observe_pods(struct agent *a)
         m->peer.pod_known = true;
         m->peer.leaving = pods[i].deleting;
         m->hinted = false;
-        if (pods[i].ip[0] != '\0' && strcmp(pods[i].ip, m->ip) != 0)
+        if (pods[i].ip[0] != '\0' && strcmp(pods[i].ip, m->ip) != 0) {
             (void)str_copy(m->ip, sizeof m->ip, pods[i].ip);
+            m->ip_since_ms = a->view.now_ms;
+        }
     }
     for (uint8_t i = 0; i < a->n_members; i++)
         if (a->member[i].hinted && !a->member[i].peer.pod_known)

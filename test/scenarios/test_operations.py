@@ -264,6 +264,29 @@ def test_sigterm_of_the_primary_is_a_switchover(cluster):
     cluster.verify()
 
 
+def test_pod_made_anew_before_the_primary_has_ended(cluster):
+    """As after `kubectl delete --force`: the API knows a new pod, at an address where nobody answers yet,
+    while the old container is still there to hand over. Its standbys must stay with it until it ends."""
+    nobody = cluster.net.addr(99)
+    with cluster.load() as load:
+        p = cluster.primary()
+        others = cluster.others(p)
+        at = wait.boot_us()
+        cluster.kube.delete_pod(cluster.pods[p.name])
+        cluster.pods[p.name] = cluster.kube.add_pod(cluster.ns, cluster.name, p.name, nobody, ready=False)
+        wait.until(lambda: all(f"{p.name} {nobody}\n" in m.addresses() for m in others), 30,
+                   "the standbys to know the new address")
+        assert cluster.streaming(p) == {m.ip for m in others}
+        p.terminate(deadline_s=25)
+        load.wait_writes(LEASE_S + 30, at)
+        assert cluster.primary() is not p
+        assert load.gap_ms(at) < LEASE_S * 1000, "nobody had to wait for the lease"
+        cluster.recreate_pod(p)
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
 def test_sigterm_of_a_replica(cluster):
     with cluster.load() as load:
         s = cluster.standby()
