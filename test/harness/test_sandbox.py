@@ -48,6 +48,13 @@ def test_exit_code_and_own_world(base):
     assert os.listdir(base) == []
 
 
+def test_shared_memory_of_a_killed_server_ends_with_it(base):
+    """Segments of System V outlive their processes, but not their namespace."""
+    p = launch(base, "sh", "-c", "ipcmk -M 56 >/dev/null; ipcs -m | grep -c 0x; readlink /proc/self/ns/ipc")
+    number, namespace = p.communicate(timeout=20)[0].split()
+    assert number == "1" and namespace != os.readlink("/proc/self/ns/ipc")
+
+
 @pytest.mark.parametrize("options", [(), ("--disk",)], ids=["tmpfs", "disk"])
 def test_killed_launcher_leaves_no_process_and_the_next_one_sweeps(base, options):
     marker = "1000001" if options else "1000002"

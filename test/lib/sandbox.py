@@ -26,8 +26,10 @@ import subprocess
 import sys
 import tempfile
 
-CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
-    0x00020000, 0x10000000, 0x20000000, 0x40000000)
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
+    0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
+# A server that is killed leaves a segment of shared memory, and a machine has room for a few thousand.
+WORLD = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
 MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV, MS_NOEXEC = 4096, 16384, 1 << 18, 2, 4, 8
 PR_SET_PDEATHSIG = 1
 GRACE_S = 20  # from SIGTERM to SIGKILL of the command
@@ -166,11 +168,10 @@ def _keeper(launcher, run_dir, disk, argv, ready_r, pid_w, as_root):
     _die_with_parent(launcher)
     uid, gid = os.geteuid(), os.getegid()
     if as_root:
-        _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET), "unshare")
+        _check(_libc.unshare(WORLD), "unshare")
     else:
         os.environ["PGHA_SANDBOX_ROOTLESS"] = "1"
-        _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET),
-               "unshare")
+        _check(_libc.unshare(CLONE_NEWUSER | WORLD), "unshare")
         _map_self(uid, gid)
     # Held back until init can pass it on: a PID 1 without a handler never sees it.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
