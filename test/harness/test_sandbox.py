@@ -55,6 +55,13 @@ def test_shared_memory_of_a_killed_server_ends_with_it(base):
     assert number == "1" and namespace != os.readlink("/proc/self/ns/ipc")
 
 
+def test_dynamic_shared_memory_of_a_killed_server_ends_with_it(base):
+    """Its files are those of a file system in memory: gigabytes after a day of tests."""
+    p = launch(base, "sh", "-c", "ls /dev/shm; touch /dev/shm/left-behind")
+    assert (p.communicate(timeout=20)[0], p.returncode) == ("", 0)
+    assert not os.path.exists("/dev/shm/left-behind")
+
+
 @pytest.mark.parametrize("options", [(), ("--disk",)], ids=["tmpfs", "disk"])
 def test_killed_launcher_leaves_no_process_and_the_next_one_sweeps(base, options):
     marker = "1000001" if options else "1000002"

@@ -113,6 +113,7 @@ def _init(run_dir, disk, argv, ready_r):
     """PID 1 of the sandbox: mounts, starts the command, reaps, passes SIGTERM and SIGINT on."""
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    _mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     if not disk:
         _mount("tmpfs", run_dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
     _mount_programs(run_dir)
