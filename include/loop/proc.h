@@ -36,6 +36,9 @@ bool proc_timed_out(const struct proc *p);
 bool proc_ok(const struct proc *p); /* exited with 0, in time, output within the limit */
 const struct buf *proc_out(const struct proc *p);
 const char *proc_err_tail(const struct proc *p); /* last lines of stderr, NUL-terminated */
+/* One line of them into dst, cut if need be: the first that tells of an error, else the last; "" when there is
+ * none. What tools say after their error is what they clean up. */
+void proc_telling_line(const struct proc *p, char *dst, size_t size);
 void proc_kill(struct proc *p, int sig);         /* to the group; the state changes later */
 void proc_free(struct proc *p); /* NULL accepted; a running child is killed and reaped */
 

@@ -322,6 +322,24 @@ const char *proc_err_tail(const struct proc *p)
     return p->tail_len > TAIL_BYTES ? p->tail + (p->tail_len - TAIL_BYTES) : p->tail;
 }
 
+void proc_telling_line(const struct proc *p, char *dst, size_t size)
+{
+    static const char *const errors[] = {"error: ", "ERROR: ", "FATAL: ", "PANIC: "};
+    const char *found = "", *line = proc_err_tail(p);
+    size_t found_len = 0, len;
+
+    for (bool error = false; *line && !error; line += len + (line[len] == '\n')) {
+        len = strcspn(line, "\n");
+        if (len == 0)
+            continue;
+        found = line;
+        found_len = len;
+        for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+            error |= memmem(line, len, errors[i], strlen(errors[i])) != NULL;
+    }
+    (void)snprintf(dst, size, "%.*s", (int)found_len, found);
+}
+
 /* The leader is not reaped while RUNNING, so neither its number nor its group's can be another's. */
 void proc_kill(struct proc *p, int sig)
 {

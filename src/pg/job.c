@@ -72,26 +72,13 @@ void job_run(struct pg_job *j, const char *text, const char *const *argv, const 
     }
 }
 
-/* The last line of stderr says most. */
-static void last_words(const struct proc *p, char *dst, size_t size)
-{
-    const char *tail = proc_err_tail(p);
-    size_t len = strlen(tail);
-    while (len > 0 && tail[len - 1] == '\n')
-        len--;
-    size_t start = len;
-    while (start > 0 && tail[start - 1] != '\n')
-        start--;
-    snprintf(dst, size, "%.*s", (int)(len - start), tail + start);
-}
-
 bool job_child_ok(struct pg_job *j)
 {
     bool ok = proc_ok(j->proc);
     if (!ok) {
         char words[300];
         struct err e;
-        last_words(j->proc, words, sizeof(words));
+        proc_telling_line(j->proc, words, sizeof(words));
         if (proc_timed_out(j->proc))
             err_set(&e, ERR_TIMEOUT, "%s: deadline passed", j->step_text);
         else

@@ -116,6 +116,30 @@ static void proc__long_stderr__last_4_kib_kept(void **state)
     proc_free(p);
 }
 
+static void proc__telling_line__the_error_not_what_comes_after(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script, *line;
+    } rows[] = {
+        {"", ""},
+        {"echo >&2", ""},
+        {"printf 'one\\ntwo\\n\\n' >&2", "two"},
+        {"printf 'no newline' >&2", "no newline"},
+        {"printf 'FATAL:  no space left\\nHINT: more\\ninitdb: removing data directory\\n' >&2",
+         "FATAL:  no space left"},
+        {"printf 'pg_x: starts\\npg_x: error: first\\npg_x: error: second\\n' >&2", "pg_x: error: first"},
+        {"printf 'psql:1.sql:1: ERROR:  division by zero' >&2", "psql:1.sql:1: ERROR:  division by ze"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char line[37];
+        struct proc *p = run(&(struct proc_spec){.argv = SH(rows[i].script), .out_max = 10});
+        proc_telling_line(p, line, sizeof(line));
+        assert_string_equal(line, rows[i].line);
+        proc_free(p);
+    }
+}
+
 static void proc__deadline__group_killed(void **state)
 {
     (void)state;
@@ -309,6 +333,7 @@ int main(void)
         T(proc__input__given_whole_then_end_of_file),
         T(proc__output_beyond_limit__kept_part_and_not_ok),
         T(proc__long_stderr__last_4_kib_kept),
+        T(proc__telling_line__the_error_not_what_comes_after),
         T(proc__deadline__group_killed),
         T(proc__grandchild_keeps_the_pipe__done_all_the_same),
         T(proc__no_such_program__exit_127_with_reason),
