@@ -27,6 +27,8 @@
 
 enum config_lease_profile { LEASE_PROFILE_FAST, LEASE_PROFILE_DEFAULT, LEASE_PROFILE_CALM };
 
+enum config_collation_change { COLLATION_CHANGE_REFUSE, COLLATION_CHANGE_ALLOW };
+
 /* All strings are owned by the configuration and never NULL ("" = not set). */
 struct config_list {
     char **v;
@@ -85,6 +87,7 @@ struct config {
     } tags;
     struct {
         int crash_policy; /* enum crash_policy */
+        int collation_change; /* enum config_collation_change */
         int64_t stop_timeout_ms;    /* planned: fast stop until SIGKILL */
         int64_t switchover_max_lag_bytes;
     } failover;

@@ -216,6 +216,10 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out);
  * up nothing, and its slot is nobody's. */
 bool core_is_gone(const struct view *v, const struct peer *p);
 
+/* Not to be chosen by an election among several: tagged so, or its libraries sort otherwise than those that
+ * built the indexes, which its writes would damage. The writer itself returns all the same. */
+bool core_barred(const struct view *v);
+
 const char *fact_name(enum fact_bit bit);
 const char *fact_text(enum fact_bit bit);
 const char *effect_name(unsigned bit); /* "?" where there is none */

@@ -29,6 +29,7 @@ struct settings {
     uint8_t members; /* expected count */
     uint8_t priority; /* higher is preferred among equals */
     bool nofailover;
+    bool collation_any; /* a member whose libraries sort otherwise may be elected, too */
 };
 
 struct self {
@@ -82,6 +83,7 @@ struct pg {
     enum tri accounted;    /* all local WAL is in position */
     bool wal_unread;       /* the server has not received or replayed all of position: it lies on disk */
     int64_t reached_ms;    /* what it has received or replayed last moved then, 0 = not yet */
+    bool resorted;         /* its libraries sort otherwise than those that built the indexes */
     bool settings_low;     /* replay stands still: the primary's settings need more than this life has */
     uint32_t local_timeline; /* highest timeline in this data directory */
     uint64_t frozen_epoch; /* detached for this epoch, no walreceiver, position final; 0 = not */

@@ -71,6 +71,7 @@ bool agent_reload(struct agent *a, struct err *e)
                   LOG_S("to", ch.v[i].to), LOG_I("needs_restart", ch.v[i].needs_restart));
     config_changes_done(&ch);
     config_settings(&a->cfg, &a->set);
+    a->collation_next_ms = 0; /* a reload is how somebody tells that the indexes were built anew */
     bool ok = agent_user_conf(a, e);
     if (ok) {
         a->refused[0] = '\0';
@@ -132,6 +133,7 @@ void agent_turn(struct agent *a)
         narrate(a, now);
         act(a, now);
         passwords_turn(a, now);
+        collations_turn(a, now);
     } else {
         pg_probe_kick(a->probe);
     }

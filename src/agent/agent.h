@@ -18,6 +18,7 @@
 #include "loop/guardlink.h"
 #include "loop/loop.h"
 #include "pg/barrier.h"
+#include "pg/collation.h"
 #include "pg/conf.h"
 #include "pg/datadir.h"
 #include "pg/detach.h"
@@ -154,6 +155,9 @@ struct agent {
     struct pg_peer *asker, *login;
     struct passwords passwords;
     struct pg_hbaprobe *hbaprobe;
+    struct pg_collation *collation;
+    int64_t collation_next_ms;
+    bool collation_told;
     struct pg_state state;
     bool state_unwritten; /* the last attempt failed, and it was told */
     struct pg_datadir dir;
@@ -269,6 +273,9 @@ void addresses_keep(struct agent *a, int64_t now); /* once the API has told the 
 
 /* passwords.c */
 void passwords_turn(struct agent *a, int64_t now);
+
+/* collations.c */
+void collations_turn(struct agent *a, int64_t now);
 
 /* trim.c */
 void agent_trim(struct agent *a, int64_t now); /* once a turn; does something once a minute at rest */

@@ -315,6 +315,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     p->maybe_writable = page_writable(a->page);
     p->looked_ms = f->valid ? f->at_ms : 0;
     p->settings_low = settings_low(s, f);
+    p->resorted = pg_collation_differs(a->collation) == TRI_YES;
     view_position(a, p);
     p->local_timeline = a->dir.timeline;
     /* The directory was looked at before this life began: a session that breaks must not bring an old

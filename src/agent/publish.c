@@ -37,7 +37,7 @@ void fill_peer_state(const struct agent *a, struct peer_state *s)
         .record_rev = a->state.has_record ? a->state.record.rev : 0,
         .lease_epoch = v->lv.lease.epoch,
         .streams_from = v->pg.streaming ? v->pg.follows : 0,
-        .nofailover = a->set.nofailover,
+        .nofailover = core_barred(v),
         .paused = v->st.paused,
         .priority = a->set.priority,
         .write_end = a->succession.end,
@@ -179,6 +179,8 @@ static void alarms_of_settings(const struct agent *a, struct status *s)
 {
     if (a->refused[0] != '\0')
         add_alarm(s, "config-refused", a->refused);
+    if (pg_collation_differs(a->collation) == TRI_YES)
+        add_alarm(s, "collation-changed", pg_collation_text(a->collation));
     if (a->unprepared[0] != '\0')
         add_alarm(s, "server-not-started", a->unprepared);
     if (a->server.failed_starts >= FAILED_STARTS)

@@ -163,6 +163,7 @@ static bool setup_pg(struct agent *a, struct err *e)
     a->asker = pg_peer_new(a->engine, &a->env);
     a->login = pg_peer_new(a->engine, &a->env);
     a->hbaprobe = pg_hbaprobe_new(a->engine, &a->env);
+    a->collation = pg_collation_new(a->engine, &a->env);
     return true;
 }
 

@@ -169,5 +169,6 @@ void config_settings(const struct config *c, struct settings *ret)
         .members = (uint8_t)c->cluster.members,
         .priority = (uint8_t)c->tags.priority,
         .nofailover = c->tags.nofailover,
+        .collation_any = c->failover.collation_change == COLLATION_CHANGE_ALLOW,
     };
 }

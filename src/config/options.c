@@ -21,6 +21,8 @@ static const char *const profile_words[] = {
     [LEASE_PROFILE_CALM] = "calm", NULL};
 static const char *const mode_words[] = {
     [REPL_ASYNC] = "async", [REPL_SYNC] = "sync", [REPL_QUORUM] = "quorum", NULL};
+static const char *const collation_words[] = {
+    [COLLATION_CHANGE_REFUSE] = "refuse", [COLLATION_CHANGE_ALLOW] = "allow", NULL};
 static const char *const crash_words[] = {
     [CRASH_AUTO] = "auto", [CRASH_RESTART] = "restart", [CRASH_FAILOVER] = "failover", NULL};
 static const char *const level_words[] = {[LOG_DEBUG] = "debug", [LOG_INFO] = "info",
@@ -251,6 +253,10 @@ const struct option option_table[] = {
      crash_words, NULL, NULL, NULL,
      "When PostgreSQL on the primary has crashed. auto: hand over if a standby has every "
      "acknowledged commit, otherwise restart in place."},
+    {"failover.collation_change", OPT_ENUM, SHARED, AT(failover.collation_change), 0, 0, "refuse",
+     collation_words, NULL, NULL, NULL,
+     "A member whose libraries sort otherwise than those that built a database's indexes (a new glibc or "
+     "ICU in the image). refuse: no election chooses it. allow: its indexes were looked after."},
     {"failover.stop_timeout", OPT_DURATION, SHARED, AT(failover.stop_timeout_ms), 100, 600000, "2s",
      NULL, NULL, NULL, NULL, "Planned stop: what has not ended within this is killed."},
     {"failover.switchover_max_lag", OPT_BYTES, SHARED, AT(failover.switchover_max_lag_bytes), 0,

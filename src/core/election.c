@@ -174,14 +174,21 @@ static int64_t open_since(struct turn *t, bool *successor)
     return counted;
 }
 
-/* A pause forbids failover, not the return of the writer itself. A member tagged nofailover is still
- * the one to go where nobody else can: alone in V, sealed, or named because it holds the most. */
+bool core_barred(const struct view *v)
+{
+    return v->set.nofailover || (v->pg.resorted && !v->set.collation_any);
+}
+
+/* A pause forbids failover, not the return of the writer itself. A barred member is still the one to go
+ * where nobody else can: alone in V, sealed, or named because it holds the most. */
 static bool electable(const struct turn *t, const struct record *rec, bool successor)
 {
     uint64_t self = t->v->self.volume;
     if (t->v->st.paused)
         return rec->writer == self;
-    return !t->v->set.nofailover || successor || rec->sealed == self || record_votes(rec) == 1;
+    if (!t->v->set.nofailover && rec->writer == self)
+        return true; /* other libraries came under a server that is primary already: too late to refuse */
+    return !core_barred(t->v) || successor || rec->sealed == self || record_votes(rec) == 1;
 }
 
 bool election_may_acquire(struct turn *t)
@@ -323,7 +330,7 @@ uint64_t best_standby(const struct turn *t, const struct ha_name *named, const c
         else if (p == NULL || !peer_fresh(t, p) || p->sent_ms < t->m->preflight_ms)
             no = "the member does not answer";
         else if (p->state.nofailover)
-            no = "the member is tagged nofailover";
+            no = "the member is barred: tagged nofailover, or its collations differ";
         else if (p->leaving)
             no = "the member's pod is being deleted";
         else if (p->state.data != DATA_OK || p->state.process != PG_RUNNING)

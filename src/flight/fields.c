@@ -91,6 +91,7 @@ static const struct field settings_fields[] = {
     ONE(struct settings, leave_ms), ONE(struct settings, stop_ms),
     ONE(struct settings, crash_policy), ONE(struct settings, switchover_lag_bytes),
     ONE(struct settings, members), ONE(struct settings, priority), ONE(struct settings, nofailover),
+    ONE(struct settings, collation_any),
 };
 
 static const struct field self_fields[] = {
@@ -115,16 +116,16 @@ static const struct field pg_fields[] = {
     ONE(struct pg, failed_starts), ONE(struct pg, clean), ONE(struct pg, answers),
     ONE(struct pg, in_recovery), ONE(struct pg, maybe_writable), ONE(struct pg, looked_ms),
     SUB(pg, position, position), ONE(struct pg, accounted), ONE(struct pg, wal_unread),
-    ONE(struct pg, reached_ms), ONE(struct pg, settings_low), ONE(struct pg, local_timeline),
-    ONE(struct pg, frozen_epoch), ONE(struct pg, follows), ONE(struct pg, follows_epoch),
-    ONE(struct pg, streaming), ONE(struct pg, not_streaming_since_ms),
-    ONE(struct pg, receiver_timeline), ONE(struct pg, diverged), ONE(struct pg, history_holds),
-    ONE(struct pg, wal_missing), SUB(pg, ssn, ssn), ONE(struct pg, ssn_in_force),
-    ONE(struct pg, ssn_proof_lsn), ONE(struct pg, n_senders), SUBS(pg, sender, walsender),
-    ONE(struct pg, closed), ONE(struct pg, open), ONE(struct pg, promoted_end_lsn),
-    ONE(struct pg, promoted_ms), ONE(struct pg, checkpoint_ms), ONE(struct pg, op),
-    ONE(struct pg, op_state), ONE(struct pg, op_failures), ONE(struct pg, op_since_ms),
-    ONE(struct pg, stop_since_ms),
+    ONE(struct pg, reached_ms), ONE(struct pg, resorted), ONE(struct pg, settings_low),
+    ONE(struct pg, local_timeline), ONE(struct pg, frozen_epoch), ONE(struct pg, follows),
+    ONE(struct pg, follows_epoch), ONE(struct pg, streaming),
+    ONE(struct pg, not_streaming_since_ms), ONE(struct pg, receiver_timeline),
+    ONE(struct pg, diverged), ONE(struct pg, history_holds), ONE(struct pg, wal_missing),
+    SUB(pg, ssn, ssn), ONE(struct pg, ssn_in_force), ONE(struct pg, ssn_proof_lsn),
+    ONE(struct pg, n_senders), SUBS(pg, sender, walsender), ONE(struct pg, closed),
+    ONE(struct pg, open), ONE(struct pg, promoted_end_lsn), ONE(struct pg, promoted_ms),
+    ONE(struct pg, checkpoint_ms), ONE(struct pg, op), ONE(struct pg, op_state),
+    ONE(struct pg, op_failures), ONE(struct pg, op_since_ms), ONE(struct pg, stop_since_ms),
 };
 
 static const struct field lease_view_fields[] = {

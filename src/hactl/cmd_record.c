@@ -204,6 +204,7 @@ static void fill_env(struct what_if *w, const struct settings *was)
     set_ms(w, "failover.stop_timeout", was->stop_ms);
     set_env(w, "failover.crash_policy",
             was->crash_policy <= CRASH_FAILOVER ? crash[was->crash_policy] : "");
+    set_env(w, "failover.collation_change", was->collation_any ? "allow" : "refuse");
     set_env(w, "tags.nofailover", was->nofailover ? "true" : "false");
     const struct {
         const char *name;

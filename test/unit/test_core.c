@@ -313,6 +313,28 @@ static void core__expired_lease__acquired_only_after_the_whole_count_and_a_read(
     assert_true((d.effects & EFF_LEASE_GET) != 0);
 }
 
+static void core__collations_differ__not_elected_but_the_writer_returns(void **s)
+{
+    (void)s;
+    struct view v;
+    struct memo m;
+    struct verdict d;
+    healthy(&v, &m, 1);
+    expired(&v);
+    v.lv.got_ms = NOW;
+    v.pg.resorted = true;
+    assert_true(core_barred(&v));
+    assert_string_equal(rule_for(&v, &m, &d), "follow");
+    v.set.collation_any = true; /* the operator's word */
+    assert_false(core_barred(&v));
+    assert_string_equal(rule_for(&v, &m, &d), "acquire");
+    v.set.collation_any = false;
+    v.lv.lease.record.writer = B;
+    assert_string_equal(rule_for(&v, &m, &d), "acquire");
+    v.set.nofailover = true; /* a tag is meant for every case */
+    assert_string_not_equal(rule_for(&v, &m, &d), "acquire");
+}
+
 static void core__no_acquisition__without_enough_members_answering(void **s)
 {
     (void)s;
@@ -1057,6 +1079,7 @@ int main(void)
         cmocka_unit_test(core__released_by_another_than_the_writer__is_waited_for),
         cmocka_unit_test(core__promise__refused_while_an_acquisition_may_apply),
         cmocka_unit_test(core__expired_lease__acquired_only_after_the_whole_count_and_a_read),
+        cmocka_unit_test(core__collations_differ__not_elected_but_the_writer_returns),
         cmocka_unit_test(core__no_acquisition__without_enough_members_answering),
         cmocka_unit_test(core__election__counts_only_frozen_reports),
         cmocka_unit_test(core__election__greater_report_goes_first_and_a_rolled_back_one_is_void),
