@@ -1,0 +1,32 @@
+# The benchmark beside peers. `make bench-quick` (mk/test.mk) is the small one without them.
+
+METRIC   ?= P1,P2,P3,P4,REST
+PEER_N   ?= 20
+RUN      ?= latest
+SUBJECTS ?= pghad,patroni-3-default,patroni-3-tuned,patroni-4-default,patroni-4-tuned
+# N has another default elsewhere.
+bench_n   = $(if $(filter command,$(firstword $(origin N))),$(N),$(1))
+BENCH     = $(SANDBOX) --disk -- $(PYTHON) test/bench/bench.py --metric $(METRIC) \
+            $(if $(MINUTES),--minutes $(MINUTES)) $(X)
+
+.PHONY: bench bench-report bench-check
+bench: $(SYSTEM) need-gate kube-bins need-python ## gaps in writes beside Patroni; METRIC=P1 N=100 PEER_N=20 MINUTES=10 RUN=latest
+	$(Q)$(BENCH) -n $(call bench_n,100) --peer-n $(PEER_N) --subjects $(SUBJECTS) --run $(RUN)
+	$(if $(filter latest,$(RUN)),$(Q)$(PYTHON) test/bench/report.py)
+
+bench-report: need-python ## write the generated parts of docs/performance.md from test/bench/results/bench-RUN.jsonl
+	$(Q)$(PYTHON) test/bench/report.py --run $(RUN)
+
+# The other commit's programs stand beside the present ones; the harness is the present one for both.
+REF ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD)
+CHECKED = build/bench-check.jsonl
+bench-check: METRIC = P1,P2
+bench-check: $(SYSTEM) need-gate kube-bins need-python ## this tree against REF=commit, N=20 interleaved episodes: what moved beyond noise
+	$(Q)rm -rf build/ref $(B)/ref $(CHECKED) && mkdir -p build/ref $(B)/ref
+	$(Q)git archive $(REF) | tar -x -C build/ref
+	$(Q)$(MAKE) --no-print-directory -C build/ref CC=$(CC) >build/ref/make.log 2>&1 || \
+	    { tail -5 build/ref/make.log; exit 1; }
+	$(Q)cd build/ref/$(B) && cp pghad pghad-agent hactl pghad_gate-*.so $(abspath $(B))/ref/
+	$(Q)rm -rf build/ref
+	$(Q)$(BENCH) -n $(call bench_n,20) --subjects pghad,ref --out $(CHECKED)
+	$(Q)$(PYTHON) test/bench/check.py $(CHECKED)

@@ -1,0 +1,91 @@
+"""From raw episodes to figures: which rows count, and what each metric is computed from."""
+import json
+
+import stats
+
+# metric: (title, goal in words, floor in words)
+METRICS = {
+    "P1": ("PostgreSQL killed", "p50 ≤ 120 ms, p99 ≤ 400 ms", "45 to 70 ms"),
+    "P2": ("planned switchover", "p50 ≤ 150 ms, p99 ≤ 350 ms", "85 to 130 ms"),
+    "P3": ("member killed, from its container's return", "p50 ≤ 500 ms", "220 to 350 ms"),
+    "P4": ("node lost", "p99 ≤ lease + 500 ms", "lease + 50 ms"),
+    "P5": ("promotion asked for to first commit", "p50 ≤ 40 ms, p99 ≤ 150 ms", "28 ms"),
+    "P6c": ("old primary streams again, clean", "p50 ≤ 500 ms", "120 ms"),
+    "P6x": ("old primary streams again, crashed", "p50 ≤ 2000 ms", "900 ms"),
+    "P7": ("other replicas stream from the new primary", "p99 ≤ 500 ms", "50 ms"),
+    "SVC": ("switchover, through the Service", "", ""),
+}
+
+
+def load(path):
+    """Rows of a run; of each subject only those of the build that was measured last."""
+    with open(path) as f:
+        rows = [json.loads(line) for line in f if line.endswith("\n")]
+    newest = {r["subject"]: r["build"] for r in rows if r["what"] in ("episode", "rest")}
+    return [r for r in rows if "build" not in r or newest.get(r["subject"]) == r["build"]]
+
+
+def subjects(rows):
+    """{name: last row that describes it}, pghad first."""
+    found = {r["subject"]: r for r in rows if r["what"] == "subject"}
+    return dict(sorted(found.items(), key=lambda s: (s[1]["peer"], s[0])))
+
+
+def episodes(rows, subject, *metrics):
+    return [r for r in rows if r["what"] == "episode" and r["subject"] == subject and
+            r["metric"] in metrics and "failed" not in r]
+
+
+def _others(e):
+    """When the last of the members that stayed replicas streamed, from the end of recovery."""
+    times = [t for name, t in e["streams_ms"].items() if name != e["old"]]
+    ended = e["phases_ms"].get("recovery_ended")
+    return max(0.0, max(times) - ended) if times and ended is not None else None
+
+
+def values(rows, subject, metric):
+    """The figures of one metric, in ms, one per episode."""
+    def of(source, f):
+        found = (f(e) for e in episodes(rows, subject, *source))
+        return [round(v, 2) for v in found if v is not None]
+
+    if metric in ("P1", "P2", "P4"):
+        return of([metric], lambda e: e["gap_ms"])
+    if metric == "P3":
+        return of(["P3"], lambda e: (e["gap_to_us"] - e["back_us"]) / 1000)
+    if metric == "P5":
+        return of(["P1", "P2", "P4"], lambda e: e["phases_ms"]["first_commit"] -
+                  e["phases_ms"]["promote_sent"] if "promote_sent" in e["phases_ms"] else None)
+    if metric in ("P6c", "P6x"):
+        return of(["P2" if metric == "P6c" else "P1"], lambda e: e["streams_ms"].get(e["old"]))
+    if metric == "P7":
+        return of(["P1", "P2"], _others)
+    return of(["P2"], lambda e: e["front_gap_ms"])
+
+
+def violations(rows, subject):
+    """{"lost rows": n, ...} over all episodes of a subject, without what did not happen."""
+    total = {}
+    for e in (r for r in rows if r["what"] == "episode" and r["subject"] == subject):
+        for word, key in (("rows lost", "lost"), ("overlaps", "overlaps"), ("phantoms", "phantom"),
+                          ("refused rows found", "not_failed")):
+            total[word] = total.get(word, 0) + e.get(key, 0)
+        total["episodes failed"] = total.get("episodes failed", 0) + ("failed" in e)
+    return {k: v for k, v in total.items() if v}
+
+
+def median_episode(found):
+    """The episode whose gap is nearest to the median gap."""
+    middle = stats.median([e["gap_ms"] for e in found])
+    return min(found, key=lambda e: (abs(e["gap_ms"] - middle), e["episode"]))
+
+
+def steps(episode, order):
+    """[(phase, from ms, to ms)] of one episode, in order of time, up to the first commit."""
+    at = sorted(((v, order.index(k), k) for k, v in episode["phases_ms"].items()
+                 if 0 < v <= episode["phases_ms"]["first_commit"]))
+    out, last = [], 0.0
+    for ms, _, phase in at:
+        out.append((phase, last, ms))
+        last = ms
+    return out

@@ -1,0 +1,245 @@
+"""Patroni as a subject: its Kubernetes mode on the same API server, set as its own documentation says.
+
+tools/patroni gets the programs. A member runs in the network and PID namespaces of a pod, as user postgres,
+and is started again at once when it was killed, as pghad's are. The kubeconfig holds a token of the pod's
+ServiceAccount, which has the rights that Patroni's own manifest gives.
+"""
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+
+import yaml
+
+import sandbox
+import wait
+from member import Member
+from subject import MEMBERS, Subject
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+# ttl, loop_wait, retry_timeout: the defaults, and the least that its documentation allows.
+TIMES = {"default": (30, 10, 10), "tuned": (20, 1, 3)}
+# What pghad gives its servers so that a change of the primary is quick; a tuned Patroni gets it as well.
+PARAMETERS = {"wal_retrieve_retry_interval": "100ms", "wal_receiver_status_interval": "1s",
+              "wal_sender_timeout": "5s", "wal_receiver_timeout": "5s", "tcp_keepalives_idle": "10",
+              "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+RULES = [
+    {"apiGroups": [""], "resources": ["configmaps"],
+     "verbs": ["create", "get", "list", "patch", "update", "watch", "delete"]},
+    {"apiGroups": [""], "resources": ["endpoints"],
+     "verbs": ["get", "patch", "update", "create", "list", "watch", "delete"]},
+    {"apiGroups": [""], "resources": ["endpoints/restricted"], "verbs": ["create"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "patch", "update", "watch"]},
+    {"apiGroups": [""], "resources": ["services"], "verbs": ["create"]},
+]
+
+
+def modules(major):
+    """Directory of the Python modules; raises RuntimeError where it cannot be had."""
+    if sandbox.rootless():
+        raise RuntimeError("Patroni's members need root: their user is postgres")
+    r = subprocess.run([os.path.join(ROOT, "tools", "patroni"), str(major)], capture_output=True,
+                       text=True)
+    if r.returncode != 0:
+        raise RuntimeError(r.stderr.strip().split("\n")[-1])
+    return r.stdout.strip()
+
+
+def version_of(path):
+    with open(os.path.join(path, "patroni", "version.py")) as f:
+        return re.search(r"^__version__ = '(.*)'", f.read(), re.M)[1]
+
+
+class PatroniMember(Member):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.config = os.path.join(self.dir, "patroni.yml")
+
+    def start(self):
+        assert not self.running(), f"{self.name} runs already"
+        uid, gid = sandbox.postgres_user()
+        argv = [*self.node.prefix(), "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL",
+                "--mount-proc", "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
+                "/usr/bin/python3", "-m", "patroni", self.config]
+        with open(self.log, "ab") as log:
+            self.proc = subprocess.Popen(argv, env=self.environment(), stdin=subprocess.DEVNULL,
+                                         stdout=log, stderr=log, cwd=self.dir, start_new_session=True)
+        self.starts += 1
+        self._ns = None
+        return self
+
+    def environment(self):
+        return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": self.dir, "TZ": "UTC",
+                **self.env}
+
+    def supervisors(self):
+        return [p for p in self.processes() if p.name != "postgres"]
+
+
+class Patroni(Subject):
+    peer = True
+    healthy_s = 180
+
+    def __init__(self, name, number, modules_dir, times, synchronous=False):
+        self.modules, self.times = modules_dir, times
+        self.version = version_of(modules_dir)
+        super().__init__(name, f"Patroni {self.version}, {times}", number)
+        self.major = int(self.version.split(".")[0])
+        self.synchronous = synchronous
+        self.ttl, self.loop_wait, self.retry = TIMES[times]
+        self.period_s, self.lease_s = self.loop_wait, self.ttl
+        self.service = self.scope = name
+        word = "primary" if self.major >= 4 else "master"
+        self.primary_label = f"role={word},cluster-name={self.scope}"
+
+    def cluster_name(self):
+        return self.name
+
+    def build(self):
+        return f"{self.version}-{self.times}"
+
+    def settings(self):
+        return {"version": self.version,
+                "times": f"ttl {self.ttl}, loop_wait {self.loop_wait}, retry_timeout {self.retry}",
+                "mode": "Kubernetes, use_endpoints",
+                "replication": "synchronous_mode" if self.synchronous else
+                               "asynchronous: a commit waits for no standby",
+                "PostgreSQL": "PostgreSQL's own timeouts" if self.times == "default" else
+                              ", ".join(f"{k} {v}" for k, v in PARAMETERS.items())}
+
+    # Objects and files.
+
+    def _objects(self):
+        admin, name = self.kube.admin, self.scope
+        admin.ensure("namespaces", None, {"metadata": {"name": self.ns}})
+        admin.ensure("serviceaccounts", self.ns, {"metadata": {"name": name}})
+        admin.ensure("roles", self.ns, {"metadata": {"name": name}, "rules": RULES})
+        admin.ensure("rolebindings", self.ns, {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.ns}]})
+        admin.ensure("services", self.ns, {
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "labels": self._labels()},
+            "spec": {"ports": [{"name": "postgresql", "port": 5432, "targetPort": 5432}]}})
+        self.kube._await_right(self.ns, name, True, "patch", "", "endpoints")
+
+    def _labels(self):
+        return {"application": "patroni", "cluster-name": self.scope}
+
+    def _config(self, m):
+        parameters = {"unix_socket_directories": os.path.join(m.dir, "run")}
+        if self.times == "tuned":
+            parameters.update(PARAMETERS)
+        dcs = {"ttl": self.ttl, "loop_wait": self.loop_wait, "retry_timeout": self.retry,
+               "maximum_lag_on_failover": 1048576,
+               "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters}}
+        if self.synchronous:
+            dcs["synchronous_mode"] = True
+        superuser = {"username": "postgres", "password": self.password}
+        replication = {"username": "replicator", "password": self.replication_password}
+        return {
+            "scope": self.scope, "name": m.name,
+            "restapi": {"listen": f"{m.ip}:8008", "connect_address": f"{m.ip}:8008"},
+            "kubernetes": {"namespace": self.ns, "labels": {"application": "patroni"},
+                           "scope_label": "cluster-name", "role_label": "role",
+                           "use_endpoints": True, "pod_ip": m.ip, "context": "test",
+                           "ports": [{"name": "postgresql", "port": 5432}],
+                           "cacert": self.ca},
+            "bootstrap": {"dcs": dcs, "initdb": [{"auth-host": "scram-sha-256"},
+                                                 {"auth-local": "trust"}, {"encoding": "UTF8"},
+                                                 {"locale": "C.UTF-8"}, "data-checksums"]},
+            "postgresql": {
+                "listen": f"{m.ip}:5432", "connect_address": f"{m.ip}:5432", "data_dir": m.pgdata,
+                "bin_dir": m.pg_bin, "pgpass": os.path.join(m.dir, "pgpass"),
+                "pg_hba": ["local all all trust", "host all all all scram-sha-256",
+                           "host replication replicator all scram-sha-256"],
+                "authentication": {"superuser": superuser, "replication": replication}},
+        }
+
+    def _member(self, i):
+        name = f"{self.scope}-{i}"
+        node = self.net.nodes[name]
+        pod = self.kube.add_pod(self.ns, self.scope, name, node.ip, labels=self._labels())
+        m = PatroniMember(name, node, os.path.join(self.dir, name), {}, sandbox.postgres_programs())
+        m.uid, m.password = pod.uid, self.password
+        path = os.path.join(m.dir, "kubeconfig")
+        token = self.kube._token(self.ns, self.scope, name, pod.uid, 24 * 3600)
+        self.kube.write_kubeconfig(path, self.ns, token=token)
+        with open(path) as f:
+            text = f.read().replace(self.kube.ca_file, self.ca)
+        with open(path, "w") as f:
+            f.write(text)
+        m.env = {"KUBECONFIG": path, "PYTHONPATH": self.modules, "PYTHONDONTWRITEBYTECODE": "1"}
+        with open(os.open(m.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+            yaml.safe_dump(self._config(m), f, sort_keys=False)
+        for p in (path, m.config):
+            shutil.chown(p, *sandbox.postgres_user())
+        return m
+
+    def _start(self):
+        self.password, self.replication_password = secrets.token_hex(16), secrets.token_hex(16)
+        # The key and certificate of the API server's authority lie where only root can go.
+        self.ca = os.path.join(self.dir, "ca.crt")
+        shutil.copy(self.kube.ca_file, self.ca)
+        os.chmod(self.ca, 0o644)
+        self._objects()
+        self.members = [self._member(i) for i in range(MEMBERS)]
+        for m in self.members:
+            m.start()
+
+    def _stop(self):
+        for m in self.members:
+            m.kill()
+        self.members = []
+        self.kube.uninstall(self.ns)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def save_logs(self, directory):
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory)
+        for m in self.members:
+            shutil.copy(m.log, directory)
+
+    # Looking and doing.
+
+    def _cluster(self, m):
+        return json.loads(m.get("/cluster", timeout=5)[1])
+
+    def check_healthy(self):
+        writable = [m for m in self.members if m.running() and m.writable()]
+        assert len(writable) == 1, f"writable: {[m.name for m in writable]}"
+        p = writable[0]
+        rest = [m for m in self.members if m is not p]
+        streaming = {r[0] for r in p.sql(
+            "SELECT host(client_addr) FROM pg_stat_replication WHERE state = 'streaming'")}
+        missing = [m.name for m in rest if m.ip not in streaming]
+        assert not missing, f"not streaming from {p.name}: {missing}"
+        tli = p.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")
+        for m in rest:
+            assert m.sql("SELECT received_tli FROM pg_stat_wal_receiver") == tli, m.name
+        view = {r["name"]: r for r in self._cluster(p)["members"]}
+        states = {n: r["state"] for n, r in view.items()}
+        assert len(view) == MEMBERS and set(states.values()) <= {"running", "streaming"}, states
+        # A switchover is refused while a member's own word is of an older timeline.
+        assert len({r.get("timeline") for r in view.values()}) == 1, view
+        assert view[p.name]["role"] == "leader", view
+        assert self.kube.endpoints_of(self.ns, self.service) == [p.ip]
+        return p
+
+    def switchover(self, primary):
+        body = json.dumps({"leader": primary.name}).encode()
+        request = urllib.request.Request(f"http://{primary.ip}:8008/switchover", data=body,
+                                         headers={"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=90) as r:
+                return {"verdict": r.read().decode()}
+        except urllib.error.HTTPError as e:
+            raise wait.Timeout(f"switchover refused: {e.code} {e.read().decode()}") from e
+
+    def supervisors(self):
+        return {m.name: m.supervisors() for m in self.members}

@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Writes the generated parts of docs/performance.md, and its plots, from the raw data of one run.
+
+    make bench-report [RUN=latest]        report.py --check: fails where they differ from the data
+
+Every figure of these parts comes from test/bench/results/bench-RUN.jsonl and has its number of episodes.
+"""
+import argparse
+import os
+import re
+import sys
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import figures  # noqa: E402
+import phases  # noqa: E402
+import plots  # noqa: E402
+import stats  # noqa: E402
+
+RESULTS = os.path.join(ROOT, "test", "bench", "results")
+PAGE = os.path.join(ROOT, "docs", "performance.md")
+PLOTS = os.path.join(ROOT, "docs", "performance")
+PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end of generated -->)", re.S)
+PLOTTED = ("P1", "P2", "P3", "P4")
+SHORT = 5  # below so many episodes no interval is given
+
+
+def ms(v):
+    return f"{v / 1000:.2f} s" if v >= 1000 else f"{v:.0f} ms"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows]) + "\n"
+
+
+class Report:
+    def __init__(self, path):
+        self.path = path
+        self.rows = figures.load(path)
+        self.subjects = figures.subjects(self.rows)
+        self.absent = {k: v for r in self.rows if r["what"] == "session"
+                       for k, v in r["absent"].items() if k not in self.subjects}
+
+    def _title(self, name):
+        return self.subjects[name]["title"]
+
+    def values(self, subject, metric):
+        return figures.values(self.rows, subject, metric)
+
+    # Parts.
+
+    def overview(self):
+        head = ["", "what", "goal", "floor", *(self._title(s) for s in self.subjects), *self.absent]
+        rows = []
+        for metric, (title, goal, floor) in figures.METRICS.items():
+            cells = []
+            for s in self.subjects:
+                v = self.values(s, metric)
+                cells.append(f"**{ms(stats.median(v))}** (n={len(v)})" if v else "not measured")
+            cells += ["not installed here" for _ in self.absent]
+            rows.append([metric, title, goal, floor, *cells])
+        return table(head, rows) + "\nMedians. " + self._not_installed()
+
+    def _not_installed(self):
+        return "".join(f"{name}: {why}. " for name, why in self.absent.items()) + "\n"
+
+    def detail(self):
+        rows = []
+        for metric, (title, _, _) in figures.METRICS.items():
+            for s in self.subjects:
+                v = self.values(s, metric)
+                if not v:
+                    continue
+                q = stats.summary(v)
+                interval = f"{ms(q['p50_low'])} to {ms(q['p50_high'])}" if "p50_low" in q else \
+                    f"n < {SHORT}"
+                rows.append([f"{metric} {title}", self._title(s), str(q["n"]), ms(q["p50"]), interval,
+                             ms(q["p95"]), ms(q["p99"]) if "p99" in q else "n < 500", ms(q["max"])])
+        return table(["metric", "of", "n", "p50", "95 % interval of p50", "p95", "p99", "max"], rows)
+
+    def ratios(self):
+        rows = []
+        for metric, (title, _, _) in figures.METRICS.items():
+            own = self.values("pghad", metric)
+            cells = []
+            for s in (s for s in self.subjects if s != "pghad"):
+                v = self.values(s, metric)
+                if not v or not own:
+                    cells.append("")
+                    continue
+                value, interval = stats.ratio(v, own)
+                cells.append(f"{value:.1f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})"
+                                               if interval else ""))
+            rows.append([f"{metric} {title}", *cells])
+        return table(["median of the column / median of pghad",
+                      *(self._title(s) for s in self.subjects if s != "pghad")], rows)
+
+    def safety(self):
+        rows = []
+        for s in self.subjects:
+            found = [r for r in self.rows if r["what"] == "episode" and r["subject"] == s]
+            acknowledged = sum(r.get("acknowledged", 0) for r in found)
+            bad = figures.violations(self.rows, s)
+            rows.append([self._title(s), str(len(found)), str(acknowledged),
+                         ", ".join(f"{v} {k}" for k, v in bad.items()) or "none"])
+        return table(["of", "episodes", "rows acknowledged", "rows lost, overlaps, failed episodes"],
+                     rows)
+
+    def at_rest(self):
+        rows = []
+        for s in self.subjects:
+            found = [r for r in self.rows if r["what"] == "rest" and r["subject"] == s]
+            if not found:
+                continue
+            r = found[-1]
+            members = r["members"].values()
+
+            def mean(key, members=members):
+                return sum(m[key] for m in members) / len(members)
+            asked = ", ".join(f"{n} {what}" for what, n in sorted(r["requests"].items()))
+            rows.append([self._title(s), f"{sum(r['requests'].values()) / r['seconds']:.2f}",
+                         f"{mean('rss_kb') / 1024:.1f} MB", f"{mean('pss_kb') / 1024:.1f} MB",
+                         f"{mean('private_kb') / 1024:.1f} MB", f"{mean('cpu_percent'):.2f} %", asked])
+        return table(["of", "requests/s of three members", "RSS of a member's supervisor", "PSS",
+                      "private", "of one core", f"asked in {r['seconds']:.0f} s" if rows else ""], rows)
+
+    def _median_steps(self, metric):
+        found = figures.episodes(self.rows, "pghad", metric)
+        if not found:
+            return None, []
+        e = figures.median_episode(found)
+        return e, figures.steps(e, phases.ORDER)
+
+    def made_of(self):
+        """Medians over all episodes, not of one: when each phase came, and what it took since the one
+        before."""
+        out = []
+        for metric in PLOTTED:
+            found = figures.episodes(self.rows, "pghad", metric)
+            if not found:
+                continue
+            rows, last = [], 0.0
+            for phase in phases.ORDER:
+                at = [e["phases_ms"][phase] for e in found if phase in e["phases_ms"]]
+                if len(at) * 2 < len(found) or phase == "fault":
+                    continue
+                m = stats.median(at)
+                rows.append([phases.WORDS[phase], f"{m:.0f} ms", f"{m - last:+.0f} ms"])
+                last = m
+            title = figures.METRICS[metric][0] if metric != "P3" else "member killed"
+            out.append(f"{metric}, {title}, n={len(found)}, since the last acknowledgement:\n\n" +
+                       table(["phase", "median", "since the one before"], rows))
+        return "\n".join(out)
+
+    def settings(self):
+        rows = [[s["title"], "; ".join(f"{k}: {v}" for k, v in s["settings"].items()), s["build"]]
+                for s in self.subjects.values()]
+        return table(["of", "settings", "build"], rows)
+
+    def machine(self):
+        rows = []
+        sessions = {r["session"]: r for r in self.rows if r["what"] == "session"}
+        for r in (r for r in self.rows if r["what"] == "noise"):
+            s = sessions[r["session"]]
+            rows.append([s["at"], s["commit"], r["when"], f"{r['spin_lost_percent']} %",
+                         f"{r['spin_longest_ms']} ms", f"{r['flush_p50_ms']} ms",
+                         f"{r['flush_p95_ms']} ms", f"{r['load'][0]}"])
+        busy = [e["stolen_percent"] for e in self.rows if e.get("what") == "episode" and
+                "stolen_percent" in e]
+        note = f"\nStolen by the host during episodes: at most {max(busy)} % of both processors.\n" \
+            if busy else ""
+        return table(["session", "commit", "when", "lost to others", "longest", "flush p50", "p95",
+                      "load"], rows) + note
+
+    def pictures(self):
+        lines = []
+        for name in sorted(self.plots()):
+            lines.append(f"![{name[:-4]}](performance/{name})\n")
+        return "\n".join(lines)
+
+    def plots(self):
+        """{file name: SVG}"""
+        made = {}
+        for metric in PLOTTED:
+            series = [(self._title(s), self.values(s, metric)) for s in self.subjects]
+            series = [(label, v) for label, v in series if v]
+            if series:
+                made[f"{metric}.svg"] = plots.distribution(
+                    f"{metric}: {figures.METRICS[metric][0]}, logarithmic", series)
+            e, steps = self._median_steps(metric)
+            if steps:
+                made[f"{metric}-episode.svg"] = plots.timeline(
+                    f"{metric}: the median episode of pghad, {e['gap_ms']:.0f} ms", steps,
+                    phases.WORDS)
+        return made
+
+    def page(self, text):
+        parts = {"overview": self.overview, "detail": self.detail, "ratios": self.ratios,
+                 "safety": self.safety, "at-rest": self.at_rest, "made-of": self.made_of,
+                 "settings": self.settings, "machine": self.machine, "pictures": self.pictures,
+                 "source": lambda: f"`{os.path.relpath(self.path, ROOT)}`\n"}
+        return PART.sub(lambda m: m[1] + parts[m[2]]() + m[3], text)
+
+    def files(self):
+        """{path: content} of everything generated."""
+        with open(PAGE) as f:
+            made = {PAGE: self.page(f.read())}
+        made.update({os.path.join(PLOTS, n): svg for n, svg in self.plots().items()})
+        return made
+
+
+def differs(path, text):
+    try:
+        with open(path) as f:
+            return f.read() != text
+    except FileNotFoundError:
+        return True
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--run", default="latest")
+    p.add_argument("--check", action="store_true")
+    a = p.parse_args()
+    made = Report(os.path.join(RESULTS, f"bench-{a.run}.jsonl")).files()
+    old = [path for path, text in made.items() if differs(path, text)]
+    if a.check:
+        if old:
+            sys.exit("report: run make bench-report: " +
+                     ", ".join(os.path.relpath(path, ROOT) for path in old))
+        print(f"report: {len(made)} files agree with the raw data")
+        return
+    os.makedirs(PLOTS, exist_ok=True)
+    for path in old:
+        with open(path, "w") as f:
+            f.write(made[path])
+    print(f"report: {len(old)} of {len(made)} files written")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The benchmark's arithmetic: what a wrong figure would come from."""
+import json
+import os
+import sys
+
+import pytest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "test", "bench"))
+
+import bench  # noqa: E402
+import figures  # noqa: E402
+import phases  # noqa: E402
+import stats  # noqa: E402
+
+
+class Named:
+    def __init__(self, name, peer):
+        self.name, self.peer = name, peer
+
+    def build(self):
+        return "b1"
+
+
+OURS, PEER, OTHER = Named("pghad", False), Named("peer", True), Named("other", True)
+
+
+def test_quantiles_are_those_of_the_definition():
+    assert stats.median([4, 1, 3]) == 3
+    assert stats.median([4, 1, 3, 2]) == 2.5
+    assert stats.quantile([10, 20, 30, 40, 50], 0.95) == pytest.approx(48)
+
+
+def test_interval_holds_the_median_and_repeats():
+    values = [100 + k % 17 for k in range(60)]
+    low, high = stats.interval(values)
+    assert low <= stats.median(values) <= high and high - low < 10
+    assert stats.interval(values) == (low, high)
+    assert stats.interval(values[:4]) is None
+
+
+def test_p99_only_from_500_episodes():
+    assert "p99" not in stats.summary(list(range(499)))
+    assert stats.summary(list(range(1, 501)))["p99"] == pytest.approx(495.01)
+
+
+def test_ratio_tells_a_change_from_noise():
+    a, b = [100 + k % 10 for k in range(40)], [150 + k % 10 for k in range(40)]
+    value, (low, high) = stats.ratio(b, a)
+    assert low <= value <= high and low > 1.3
+    _, (low, high) = stats.ratio(a, list(reversed(a)))
+    assert low <= 1 <= high
+
+
+def test_episodes_alternate_and_each_subject_is_spread_over_the_run():
+    waves = bench.plan([OURS, PEER], ["P1"], 8, 2, lambda s, m: 0)
+    order = [s.name for _, group in waves for s in group]
+    assert order.count("pghad") == 8 and order.count("peer") == 2
+    half = order[:5]
+    assert half.count("pghad") == 4 and half.count("peer") == 1
+
+
+def test_peers_wait_for_their_leases_together_but_never_beside_pghad():
+    waves = bench.plan([OURS, PEER, OTHER], ["P1", "P4"], 1, 1, lambda s, m: 0)
+    assert sorted((m, sorted(s.name for s in g)) for m, g in waves) == [
+        ("P1", ["other"]), ("P1", ["peer"]), ("P1", ["pghad"]),
+        ("P4", ["other", "peer"]), ("P4", ["pghad"])]
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    path = str(tmp_path / "r.jsonl")
+    bench.Results(path).add(what="episode", subject="pghad", build="b1", metric="P1")
+    bench.Results(path).add(what="episode", subject="pghad", build="older", metric="P1")
+    with open(path, "a") as f:
+        f.write('{"what": "epis')  # interrupted in the middle of a line
+    again = bench.Results(path)
+    assert again.done(OURS, "P1") == 1 and again.done(OURS, "P2") == 0
+    assert len(bench.plan([OURS], ["P1"], 3, 3, again.done)) == 2
+    again.add(what="episode", subject="pghad", build="b1", metric="P1")
+    assert bench.Results(path).done(OURS, "P1") == 2
+
+
+LOG_OLD = """\
+{"ts":"2026-11-21T21:40:25.456147Z","level":"info","event":"rule","rule":"handover-stop","source":"agent"}
+2026-11-21 21:40:25.460 UTC [39] LOG:  received fast shutdown request
+{"ts":"2026-11-21T21:40:25.659310Z","event":"lease-write","holder":"","source":"agent"}
+2026-11-21 21:40:26.050 UTC [77] LOG:  started streaming WAL from primary at 0/5000000 on timeline 3
+2026-11-21 21:40:26.100 UTC [77] LOG:  restarted WAL streaming at 0/5000000 on timeline 4
+"""
+LOG_NEW = """\
+2026-11-21 21:40:20.100 UTC [39] LOG:  received promote request
+{"ts":"2026-11-21T21:40:25.660895Z","event":"rule","rule":"acquire","source":"agent"}
+2026-11-21 21:40:25.722 UTC [39] LOG:  received promote request
+2026-11-21 21:40:25.786 UTC [39] LOG:  archive recovery complete
+"""
+
+
+def test_phases_are_those_of_this_episode(tmp_path):
+    logs = {}
+    for name, text in (("old", LOG_OLD), ("new", LOG_NEW)):
+        (tmp_path / name).write_text(text)
+        logs[name] = list(phases.read(str(tmp_path / name), 0))
+    zero = phases._json_wall("2026-11-21T21:40:25.450000Z")
+    found = phases.of(logs, "old", "new", zero, phases.PGHAD)
+    assert found == pytest.approx({"detected": 6.15, "proof": 209.31, "acquire": 210.89,
+                                   "promote_sent": 272.0, "recovery_ended": 336.0}, abs=0.05)
+    assert phases.streaming(logs["old"], 4, zero) - zero == pytest.approx(0.65, abs=1e-3)
+    assert phases.streaming(logs["old"], 5, zero) is None
+
+
+def test_patronis_own_lines_are_read(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("2026-11-21 21:40:25,500 INFO: promoted self to leader by acquiring session lock\n")
+    (at, text), = phases.read(str(path), 0)
+    assert text.startswith("promoted self") and at - int(at) == pytest.approx(0.5)
+
+
+def test_only_rows_of_the_last_build_count(tmp_path):
+    path = tmp_path / "r.jsonl"
+    rows = [{"what": "episode", "subject": "pghad", "build": b, "metric": "P1", "gap_ms": g}
+            for b, g in (("b1", 900), ("b2", 100), ("b2", 120))]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert figures.values(figures.load(str(path)), "pghad", "P1") == [100, 120]
