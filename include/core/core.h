@@ -64,6 +64,7 @@ enum effect {
     /* the writer of the present epoch: at most one */                                             \
     X(WRITER_ME, "the record names this volume as writer of this epoch")                           \
     X(WRITER_OTHER, "the record names another volume as writer of this epoch")                     \
+    X(WRITER_DISPUTED, "the Lease names a writer that was not made writer in this epoch")          \
     /* single bits */                                                                              \
     X(RIGHT, "the right to write is live")                                                         \
     X(BUDGET, "enough of it is left to begin a promotion")                                         \
@@ -145,6 +146,7 @@ struct memo {
     int64_t promise_until_ms;
     struct ha_name promised_to;
     uint64_t acquired_epoch;  /* by this agent process: a fence before it no longer matters */
+    uint64_t named_epoch;     /* this agent process has asked to be named as writer of it */
     uint64_t bypass_epoch;    /* acquired as named successor of the preceding epoch's writer */
     struct position bypass_end;
     uint64_t refused_max;     /* highest durable epoch that refused our vote */

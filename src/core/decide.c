@@ -30,7 +30,8 @@ static void plan_store(struct turn *t, struct verdict *out)
     if (epoch != v->self.durable_epoch)
         out->store_epoch = epoch;
     out->store_record =
-        t->lease->exists && t->lease->has_record && t->lease->epoch >= v->self.durable_epoch &&
+        t->lease->exists && t->lease->has_record && !t->disputed &&
+        t->lease->epoch >= v->self.durable_epoch &&
         (!v->self.has_record || record_cmp(t->rec, &v->self.record) > 0);
 }
 
@@ -168,6 +169,31 @@ static void judge_age(struct turn *t)
     }
 }
 
+/* An epoch has one writer: the second write of its election names it, and every later record of that
+ * epoch repeats it. A record that says otherwise was edited by hand. The writer, and whoever is named, know
+ * whether they have ever asked for that; the others compare with what they have seen under the same
+ * version, and otherwise take a later record for the writer's own correction. */
+static bool names_another_writer(const struct turn *t)
+{
+    const struct view *v = t->v;
+    const struct record *r = &t->lease->record;
+    uint64_t epoch = t->lease->epoch;
+    if (!t->lease->exists || !t->lease->has_record || epoch == 0)
+        return false;
+    uint64_t named = r->writer_epoch == epoch ? r->writer : 0;
+    bool asked = t->m->named_epoch == epoch;
+    bool was_me = v->self.has_record && writes_by(&v->self.record, v, epoch);
+    if (named == v->self.volume && named != 0)
+        return !asked && !was_me;
+    const struct record *seen[] = {v->self.has_record ? &v->self.record : NULL,
+                                   v->st.has_record ? &v->st.record : NULL};
+    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++)
+        if (seen[i] != NULL && seen[i]->writer != 0 && seen[i]->writer_epoch == epoch &&
+            seen[i]->writer != named && (named == 0 || record_cmp(r, seen[i]) == 0))
+            return true;
+    return was_me || (r->writer_epoch == epoch && named == 0);
+}
+
 static void setup(struct turn *t, const struct view *v, struct verdict *out)
 {
     static const struct record no_record;
@@ -176,13 +202,15 @@ static void setup(struct turn *t, const struct view *v, struct verdict *out)
     t->rec = t->lease->exists && t->lease->has_record ? &t->lease->record : &no_record;
     judge_age(t);
     bool foreign = t->stale || t->behind;
+    t->disputed = !foreign && names_another_writer(t);
     bool named = t->lease->exists && identity_eq(&t->lease->holder, &v->self.id);
     t->mine = v->lv.known && named && !foreign;
-    t->writer_me = t->lease->exists && !foreign && writes_by(t->rec, v, t->lease->epoch);
-    /* A Lease that was deleted, emptied or re-applied by somebody says nothing against a live
+    t->writer_me = t->lease->exists && !foreign && !t->disputed &&
+                   writes_by(t->rec, v, t->lease->epoch);
+    /* A Lease that was deleted, emptied, edited or re-applied by somebody says nothing against a live
      * right: our own durable copy of the record stands until another holder or a newer acquisition
      * is seen. A member whose clocks stood still may have a right that is over for everybody else. */
-    bool lost = !t->lease->exists || !t->lease->has_record || t->stale;
+    bool lost = !t->lease->exists || !t->lease->has_record || t->stale || t->disputed;
     bool other = t->lease->exists && !name_empty(&t->lease->holder.name) && !named;
     bool newer = t->behind || t->superseded;
     if (lost && !other && !newer && v->self.has_record && out->memo.deadline_ms > t->now &&
@@ -227,11 +255,12 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     if (out->memo.preflight_intent != 0 && v->now_ms - out->memo.preflight_ms <= FRESH_MS)
         out->effects |= EFF_PEERS;
     bool unread = lease_busy(&t) && v->lv.outcome == OUTCOME_UNKNOWN;
-    bool doubt = (t.stale || t.behind) && v->now_ms - v->lv.got_ms > v->set.retry_ms;
+    bool doubt = (t.stale || t.behind || t.disputed) && v->now_ms - v->lv.got_ms > v->set.retry_ms;
     if ((t.need_get || unread || doubt) && (r->effects & EFF_FENCE) == 0)
         out->effects |= EFF_LEASE_GET;
     plan_store(&t, out);
-    out->alarm = (out->effects & EFF_ALARM) != 0 || t.stale || t.behind;
+    out->alarm = (out->effects & EFF_ALARM) != 0 || t.stale || t.behind ||
+                 t.disputed;
     out->serving = out->serving && right_is_live(&t); /* a release or a fence of this turn ends it */
     out->deadline_ms = out->memo.deadline_ms;
     if (out->deadline_ms > v->now_ms && out->deadline_ms < out->wake_at_ms)

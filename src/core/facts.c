@@ -53,6 +53,8 @@ static uint64_t writer_facts(const struct turn *t)
 {
     if (t->writer_me)
         return FACT(WRITER_ME);
+    if (t->disputed)
+        return FACT(WRITER_DISPUTED);
     bool other = t->lease->exists && t->lease->has_record && !t->stale && !t->behind &&
                  t->rec->writer != 0 &&
                  t->rec->writer_epoch == t->lease->epoch && t->lease->epoch > 0;
@@ -410,7 +412,7 @@ uint64_t facts_of(struct turn *t)
         f |= FACT(SETTINGS_LOW);
     f |= unread_facts(t);
     /* Both are written together; one without the other was edited by hand, and there was a writer. */
-    bool has_writer = t->writer_me || (t->lease->exists && t->lease->has_record &&
+    bool has_writer = t->writer_me || t->disputed || (t->lease->exists && t->lease->has_record &&
                                        (t->rec->writer != 0 || t->rec->writer_epoch != 0));
     if (v->st.known && v->st.system_id == 0 && v->lv.known && !has_writer) {
         f |= FACT(CLUSTER_NEW);

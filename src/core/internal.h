@@ -29,6 +29,7 @@ struct turn {
     bool stale;                 /* the Lease is older than a copy of the record: it was restored */
     bool behind;                /* a peer has the record of a later epoch than the Lease and every copy here */
     bool superseded;            /* the ConfigMap knows an acquisition after the last one that we know */
+    bool disputed;              /* the Lease names a writer that was not made writer in its epoch */
     bool need_get;              /* a linearizable read is all that is missing */
 };
 

@@ -61,14 +61,21 @@ static void wake_for_renewal(struct turn *t)
         t->out->wake_at_ms = at;
 }
 
-/* The writer's copy of a record that the Lease lost. One write of ours may have been applied and seen
- * by others without our knowing: what we put back must outrank it. */
+static uint64_t max3(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t m = a > b ? a : b;
+    return m > c ? m : c;
+}
+
+/* The writer's copy of a record that the Lease lost or that was edited. One write of ours may have been
+ * applied and seen by others without our knowing: what we put back must outrank it. */
 static void put_back(const struct turn *t, struct lease *l, const struct record *copy)
 {
+    uint64_t edited = t->disputed ? t->lease->record.rev : 0;
     l->record = *copy;
     l->has_record = true;
     if (t->writer_me)
-        l->record.rev += 2;
+        l->record.rev = max3(copy->rev, edited, 0) + 2;
 }
 
 static bool plan_renew(struct turn *t, struct lease *l)
@@ -76,13 +83,18 @@ static bool plan_renew(struct turn *t, struct lease *l)
     const struct pg *pg = &t->v->pg;
     bool due = renew_due(t);
     hold(t, l);
-    if (!l->has_record && t->rec->n > 0) /* somebody stripped it from under us */
+    bool lost = !l->has_record || t->disputed; /* somebody stripped or edited it under us */
+    if (lost && t->writer_me && t->rec->n > 0)
         put_back(t, l, t->rec);
+    uint64_t least = l->record.rev;
+    due = due || (t->disputed && t->writer_me);
     bool primary = pg->process == PG_RUNNING && pg->in_recovery == TRI_NO;
     if (t->writer_me && primary) {
         struct change c = replication_plan(t);
         if (c.kind == CHANGE_RECORD || (c.kind == CHANGE_SETTING && c.proved)) {
             l->record = c.record;
+            if (lost && l->record.rev < least)
+                l->record.rev = least;
             due = true;
         }
         refresh_positions(t, &l->record);
@@ -95,12 +107,6 @@ static bool plan_renew(struct turn *t, struct lease *l)
         due = true;
     }
     return due;
-}
-
-static uint64_t max3(uint64_t a, uint64_t b, uint64_t c)
-{
-    uint64_t m = a > b ? a : b;
-    return m > c ? m : c;
 }
 
 static void begin_list(struct turn *t, struct record *r, uint64_t epoch)
@@ -194,6 +200,7 @@ static bool plan_writer(struct turn *t, struct lease *l)
     uint32_t used = tally.timeline > l->record.timeline ? tally.timeline : l->record.timeline;
     l->record.writer = t->v->self.volume;
     l->record.writer_epoch = l->epoch;
+    t->m->named_epoch = l->epoch;
     l->record.timeline = used + 1;
     l->record.epoch = l->epoch;
     l->record.rev++;
@@ -202,9 +209,9 @@ static bool plan_writer(struct turn *t, struct lease *l)
 
 static bool plan_adopt(struct turn *t, struct lease *l)
 {
-    const struct record *copy = highest_copy(t);
+    const struct record *copy = t->disputed ? t->rec : highest_copy(t);
     uint64_t epoch = max3(t->lease->epoch, t->v->self.durable_epoch, 0);
-    if (copy != NULL && (!l->has_record || record_cmp(copy, &l->record) >= 0)) {
+    if (copy != NULL && (t->disputed || !l->has_record || record_cmp(copy, &l->record) >= 0)) {
         put_back(t, l, copy);
     }
     l->epoch = epoch;
@@ -237,7 +244,7 @@ static bool plan_release(struct turn *t, struct lease *l)
     l->holder = (struct identity){0};
     l->exists = true;
     l->release = (struct release){
-        .valid = true,
+        .valid = !t->disputed, /* who writes is not known: the others wait for its whole right */
         .epoch = l->epoch,
         .releaser = t->v->self.id.name,
         .volume = t->v->self.volume,

@@ -117,7 +117,8 @@ const struct rule core_rules[] = {
     {"takeover", F(LEASE_MY_POD) | F(WRITER_ME) | F(PG_STANDBY) | F(RESUMABLE), 0, F(BUSY),
      EFF_CLOSE | EFF_PEERS, WRITE_TAKEOVER,
      "the volume lock proves that the earlier incarnation is dead: same epoch, new timeline"},
-    {"takeover-elected", F(LEASE_MY_POD) | F(PG_STANDBY), 0, F(BUSY) | F(WRITER_ME) | F(WRITER_OTHER),
+    {"takeover-elected", F(LEASE_MY_POD) | F(PG_STANDBY), 0,
+     F(BUSY) | F(WRITER_ME) | F(WRITER_OTHER) | F(WRITER_DISPUTED),
      EFF_CLOSE | EFF_PEERS, WRITE_TAKEOVER,
      "the earlier incarnation had not finished its election: this one goes on with it"},
     {"resume-release", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(ACCOUNTED), 0,
@@ -165,9 +166,10 @@ const struct rule core_rules[] = {
      WRITE_NONE, "primary; the outcome of a lease write is being read back"},
 
     /* --- election ------------------------------------------------------------------------------ */
-    /* A holder never changes its volume; somebody who edits the Lease can have the same effect. */
-    {"elect-foreign", F(LEASE_MINE) | F(WRITER_OTHER), 0, F(BUSY), EFF_PEERS, WRITE_RELEASE,
-     "the Lease is ours and the writer of its epoch is another volume"},
+    /* A holder never changes its volume; somebody who edits the Lease can have the same effect. An epoch
+     * that has a writer is not elected in again. */
+    {"elect-foreign", F(LEASE_MINE), F(WRITER_OTHER) | F(WRITER_DISPUTED), 0, EFF_PEERS, WRITE_RELEASE,
+     "the Lease is ours, but its epoch has another writer, or names one that was never made writer"},
     {"elect-overdue", F(LEASE_MINE) | F(OVERDUE), 0, F(WRITER_ME), EFF_PEERS | EFF_ALARM,
      WRITE_RELEASE, "no sufficient reports for two lease durations"},
     /* An acquisition goes above every epoch that it hears of, so this needs a Lease and a ConfigMap that
@@ -222,6 +224,10 @@ const struct rule core_rules[] = {
      "nobody holds the Lease, or its holder is provably gone, and this member goes first"},
     {"create", F(LEASE_ABSENT) | F(LISTED), 0, F(BUSY), EFF_PEERS, WRITE_CREATE,
      "the Lease of an initialised cluster is gone: created anew, which gives no right"},
+    {"disputed", F(WRITER_DISPUTED) | F(PG_STANDBY), 0, 0,
+     EFF_SSN | EFF_PEERS | EFF_LABEL_REPLICA | EFF_ALARM, WRITE_NONE,
+     "the Lease was edited: it names a writer that was not made writer in this epoch; nobody begins to "
+     "follow it, and the next election mends it"},
     {"follow", F(LEASE_OTHER) | F(WRITER_OTHER) | F(PG_STANDBY), 0, 0,
      EFF_FOLLOW | EFF_SSN | EFF_OPEN | EFF_LABEL_REPLICA | EFF_SLOTS, WRITE_NONE, "replica"},
     {"catch-up", F(LEASE_OTHER) | F(WRITER_OTHER) | F(PG_MOVING) | F(DATA_GOOD), 0, F(WRITABLE),

@@ -1,7 +1,7 @@
 /* Every combination of facts through the rule table: total, no dead rule, no unsafe effect.
  *
  * Facts come in groups of which exactly one bit is set (Lease, server, data directory, writer) and
- * single bits. All single bits together would be 2^29 sets for each of the 320 group states; a rule
+ * single bits. All single bits together would be 2^29 sets for each of the 448 group states; a rule
  * looks at few of them, so for each group state the bits that no rule mentions there are left out. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ static const uint64_t server[] = {FACT(PG_DOWN), FACT(PG_MOVING), FACT(PG_STANDB
                                   FACT(PG_PRIMARY)};
 static const uint64_t data[] = {FACT(DATA_GOOD), FACT(DATA_NONE), FACT(DATA_BAD),
                                 FACT(DATA_UNKNOWN)};
-static const uint64_t writer[] = {0, FACT(WRITER_ME), FACT(WRITER_OTHER)};
+static const uint64_t writer[] = {0, FACT(WRITER_ME), FACT(WRITER_OTHER), FACT(WRITER_DISPUTED)};
 
 static uint64_t groups;
 static uint64_t hits[128];
@@ -72,6 +72,12 @@ static void judge(uint64_t f, size_t i)
         (!has(f, FACT(LEASE_MINE) | FACT(FROZEN) | FACT(RIGHT)) ||
          (!has(f, FACT(SUFFICIENT) | FACT(GREATEST)) && (f & FACT(BYPASS)) == 0)))
         complain("second compare-and-swap without sufficient reports", i, f);
+    if ((f & FACT(WRITER_DISPUTED)) != 0 &&
+        (e & (EFF_PROMOTE | EFF_REWIND | EFF_CLONE | EFF_FOLLOW | EFF_INITDB)) != 0 &&
+        (f & (FACT(LEASE_UNKNOWN) | FACT(CLUSTER_NEW))) == 0)
+        complain("acts on a writer that was never made one", i, f);
+    if (r->write == WRITE_WRITER && (f & (FACT(WRITER_OTHER) | FACT(WRITER_DISPUTED))) != 0)
+        complain("a second writer in one epoch", i, f);
     if (r->write == WRITE_RELEASE && (f & FACT(WRITABLE)) != 0)
         complain("released while postgres may be writable", i, f);
     if (r->write == WRITE_ACQUIRE && (f & FACT(WRITABLE)) != 0 && (f & FACT(LEASE_MINE)) == 0)
@@ -135,11 +141,11 @@ int main(void)
         groups |= lease[i];
     for (size_t i = 0; i < 4; i++)
         groups |= server[i] | data[i];
-    groups |= FACT(WRITER_ME) | FACT(WRITER_OTHER);
+    groups |= FACT(WRITER_ME) | FACT(WRITER_OTHER) | FACT(WRITER_DISPUTED);
     for (size_t a = 0; a < sizeof lease / sizeof lease[0]; a++)
         for (size_t b = 0; b < 4; b++)
             for (size_t c = 0; c < 4; c++)
-                for (size_t d = 0; d < 3; d++)
+                for (size_t d = 0; d < 4; d++)
                     enumerate(lease[a] | server[b] | data[c] | writer[d]);
     for (size_t i = 0; i < core_rule_count; i++) {
         if (hits[i] == 0) {

@@ -434,7 +434,7 @@ static void change_memo(struct view *v, struct memo *m, struct input *in)
     case 5: m->promise_epoch = any_epoch(in); break;
     case 6: m->promise_until_ms = any_future(in, v); break;
     case 7: m->promised_to = any_name(in); break;
-    case 8: m->acquired_epoch = any_epoch(in); break;
+    case 8: m->acquired_epoch = any_epoch(in); m->named_epoch = any_epoch(in); break;
     case 9: m->bypass_epoch = any_epoch(in); m->bypass_end = any_position(in); break;
     case 10: m->refused_max = any_epoch(in); break;
     case 11: m->unsat_since_ms = any_past(in, v); break;

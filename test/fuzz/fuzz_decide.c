@@ -51,7 +51,7 @@ static void check_groups(const struct verdict *d)
                             FACT(PG_PRIMARY))) == 1);
     REQUIRE(count_bits(f & (FACT(DATA_GOOD) | FACT(DATA_NONE) | FACT(DATA_BAD) |
                             FACT(DATA_UNKNOWN))) == 1);
-    REQUIRE(!has_bits(f, FACT(WRITER_ME) | FACT(WRITER_OTHER)));
+    REQUIRE(count_bits(f & (FACT(WRITER_ME) | FACT(WRITER_OTHER) | FACT(WRITER_DISPUTED))) <= 1);
 }
 
 /* Only a 2xx of an own write or a set of promises moves the deadline on, and never beyond what

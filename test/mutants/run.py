@@ -27,6 +27,7 @@ FLAGS = ["-std=gnu17", "-O2", "-w", "-Iinclude", "-Isrc/core", "-Itest/sim", "-I
 UNITS = {
     "test_core": (["core", "base"], []),
     "test_core_mutants": (["core", "base"], []),
+    "test_core_writer": (["core", "base"], []),
     "test_peer_versions": (["codec", "base"], ["-ljson-c"]),
 }
 BASE = ["page", "clock", "fd", "must", "str", "err", "log", "buf", "jw"]

@@ -320,8 +320,7 @@ static void fault_network(struct member *m, enum fault_kind k)
     }
 }
 
-/* Somebody edits the Lease by hand: another member as holder, or as writer, or no writer. One of them: who
- * writes both has made a Lease that nobody could tell from that of an election. */
+/* Somebody edits the Lease by hand: another member as holder, or as writer, or both, or no writer. */
 static void edit_lease(void)
 {
     const struct member *m = &W.m[between(0, W.n - 1)];
@@ -329,10 +328,15 @@ static void edit_lease(void)
     const struct member *w = l->has_record ? by_volume(l->record.writer) : NULL;
     if (w == NULL || !name_eq(&w->id.name, &l->holder.name) || !m->container || !in_v(m->volume))
         return;
-    if (chance(50))
-        l->holder = m->id;
-    else
+    bool holder = chance(50);
+    if (!holder)
         l->record.writer = chance(50) ? m->volume : 0;
+    if (holder || chance(25))
+        l->holder = m->id;
+    if (holder && chance(25))
+        l->record.writer = m->volume;
+    if (chance(10))
+        l->record.writer_epoch = 0;
     TRACE(m, "Lease edited: holder %s, writer %016" PRIx64, l->holder.name.s, l->record.writer);
     W.rv++;
 }

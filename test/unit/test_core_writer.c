@@ -1,0 +1,183 @@
+/* One writer in an epoch: what the core makes of a Lease in which somebody has edited holder or writer.
+ * pg-0 is the writer of epoch 5; each case edits the Lease and looks through one member's eyes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "healthy.h"
+
+struct scene {
+    struct view v;
+    struct memo m;
+    struct verdict d;
+};
+
+static const char *rule(struct scene *s)
+{
+    decide(&s->v, &s->m, &s->d);
+    return core_rules[s->d.rule].id;
+}
+
+static void edited(struct scene *s, int i, uint64_t writer)
+{
+    memset(&s->d, 0, sizeof s->d);
+    healthy(&s->v, &s->m, i);
+    s->v.lv.lease.record.writer = writer;
+}
+
+static void live_writer__serves_on_and_puts_its_record_back(void **state)
+{
+    (void)state;
+    static const uint64_t by_hand[] = {B, 0};
+    for (size_t i = 0; i < 2; i++) {
+        struct scene s;
+        edited(&s, 0, by_hand[i]);
+        s.v.lv.lease.record.rev = 8;
+        s.m.deadline_ms = NOW + 5000;
+        assert_string_equal(rule(&s), "serve");
+        assert_true(s.d.serving);
+        assert_true(s.d.alarm);
+        assert_int_equal(s.d.write.kind, WRITE_RENEW);
+        assert_int_equal(s.d.write.want.record.writer, A);
+        assert_int_equal(s.d.write.want.record.writer_epoch, 5);
+        assert_int_equal(s.d.write.want.record.rev, 10); /* above what others may have seen */
+        assert_false(s.d.store_record);
+    }
+}
+
+static void live_writer__lease_emptied_too__puts_both_back(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 0, C);
+    s.v.lv.lease.holder = (struct identity){0};
+    s.m.deadline_ms = NOW + 5000;
+    assert_string_equal(rule(&s), "adopt");
+    assert_int_equal(s.d.write.want.record.writer, A);
+    assert_int_equal(s.d.write.want.record.rev, 5);
+}
+
+/* A change of the record that is due at the same moment must not fall below the edited one. */
+static void live_writer__a_change_that_is_due_outranks_the_edit(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 0, B);
+    s.v.lv.lease.record.rev = 8;
+    s.v.set.k = 2;
+    s.v.pg.ssn.w = 2;
+    s.v.pg.ssn_proof_lsn = 150;
+    s.m.deadline_ms = NOW + 5000;
+    assert_string_equal(rule(&s), "serve");
+    assert_int_equal(s.d.write.want.record.w, 2);
+    assert_int_equal(s.d.write.want.record.writer, A);
+    assert_true(s.d.write.want.record.rev >= 10);
+}
+
+static void writer_without_a_right__gives_the_lease_back(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 0, B);
+    s.v.lv.outcome = OUTCOME_UNKNOWN;
+    s.v.lv.got_ms = NOW;
+    assert_string_equal(rule(&s), "lapsed");
+    s.v.pg.maybe_writable = false;
+    s.v.pg.in_recovery = TRI_YES;
+    s.v.lv.write_done_ms = NOW - 1000;
+    s.v.lv.write_sent_ms = NOW - 2000;
+    assert_string_equal(rule(&s), "elect-foreign");
+    assert_int_equal(s.d.write.kind, WRITE_RELEASE);
+    assert_false(s.d.write.want.release.valid); /* nobody is spared the wait for another's right */
+}
+
+/* It has never asked for it, so somebody else has: it neither takes over nor stores it, not even the epoch. */
+static void named_by_hand__does_nothing(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 1, B);
+    s.v.self.durable_epoch = 4; /* it slept while epoch 5 began, and has no copy of its record */
+    s.v.self.record.epoch = s.v.self.record.writer_epoch = 4;
+    s.v.self.record.writer = B;
+    s.v.st.has_record = false;
+    assert_string_equal(rule(&s), "disputed");
+    assert_false(s.d.store_record);
+    assert_int_equal(s.d.store_epoch, 0);
+    assert_true(s.d.alarm);
+    s.v.lv.lease.holder = identity_of(1); /* holder and writer: to itself an election that it has won */
+    assert_string_equal(rule(&s), "elect-foreign");
+    assert_false(s.d.write.want.release.valid);
+    s.m.named_epoch = 5;
+    assert_true((decide(&s.v, &s.m, &s.d), s.d.facts & FACT(WRITER_ME)) != 0);
+    s.m.named_epoch = 4;
+    s.v.self.record.writer_epoch = 5; /* it had seen itself named before its agent was restarted */
+    assert_true((decide(&s.v, &s.m, &s.d), s.d.facts & FACT(WRITER_ME)) != 0);
+}
+
+static void follower__the_writer_it_has_seen__stands_against_the_same_version(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 1, C);
+    assert_string_equal(rule(&s), "disputed");
+    assert_true((s.d.effects & (EFF_FOLLOW | EFF_DETACH | EFF_REWIND | EFF_CLONE)) == 0);
+    s.v.self.has_record = false; /* the ConfigMap has the other one */
+    assert_string_equal(rule(&s), "disputed");
+    s.v.self.has_record = true;
+    s.v.self.record.writer = C; /* seen edited first, and then put right by the writer */
+    s.v.st.record.writer = C;
+    s.v.lv.lease.record.writer = A;
+    assert_string_equal(rule(&s), "disputed");
+    s.v.lv.lease.record.rev += 2;
+    assert_string_equal(rule(&s), "follow");
+    assert_true(s.d.store_record);
+    s.v.lv.lease.record.writer_epoch = 0; /* no version lets an epoch lose its writer */
+    assert_string_equal(rule(&s), "disputed");
+}
+
+static void disputed__ends_with_the_next_election(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 1, C);
+    s.v.lv.changed_ms = NOW - 10000;
+    s.v.lv.got_ms = NOW;
+    s.v.peer[0].received_ms = 0;
+    assert_string_equal(rule(&s), "acquire");
+    assert_int_equal(s.d.write.want.epoch, 6);
+    s.v.lv.lease = s.d.write.want;
+    assert_true((rule(&s), s.d.facts & FACT(WRITER_DISPUTED)) == 0);
+}
+
+/* Edited in the epoch before, and the ConfigMap is gone: still not a new cluster. */
+static void writer_edited_away__is_no_new_cluster(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 1, 0);
+    s.v.lv.lease.epoch = 6;
+    s.v.self.has_record = false;
+    s.v.st = (struct state_view){.known = true};
+    assert_true((rule(&s), s.d.facts & (FACT(CLUSTER_NEW) | FACT(WRITER_DISPUTED))) == 0);
+    s.v.lv.lease.record.writer_epoch = 0;
+    assert_true((rule(&s), s.d.facts & FACT(CLUSTER_NEW)) != 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(live_writer__serves_on_and_puts_its_record_back),
+        cmocka_unit_test(live_writer__lease_emptied_too__puts_both_back),
+        cmocka_unit_test(live_writer__a_change_that_is_due_outranks_the_edit),
+        cmocka_unit_test(writer_without_a_right__gives_the_lease_back),
+        cmocka_unit_test(named_by_hand__does_nothing),
+        cmocka_unit_test(follower__the_writer_it_has_seen__stands_against_the_same_version),
+        cmocka_unit_test(disputed__ends_with_the_next_election),
+        cmocka_unit_test(writer_edited_away__is_no_new_cluster),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
