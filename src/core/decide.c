@@ -202,7 +202,7 @@ static void setup(struct turn *t, const struct view *v, struct verdict *out)
     t->rec = t->lease->exists && t->lease->has_record ? &t->lease->record : &no_record;
     judge_age(t);
     bool foreign = t->stale || t->behind;
-    t->disputed = !foreign && names_another_writer(t);
+    t->disputed = names_another_writer(t);
     bool named = t->lease->exists && identity_eq(&t->lease->holder, &v->self.id);
     t->mine = v->lv.known && named && !foreign;
     t->writer_me = t->lease->exists && !foreign && !t->disputed &&

@@ -176,6 +176,11 @@ static bool plan_growth(const struct turn *t, struct change *c)
         const struct peer *p = peer_of_volume(t, s->volume);
         if (p == NULL)
             continue; /* a stranger: no name, no vote */
+        /* A stream that outlived the promotion may have flushed no record of this timeline yet: recorded
+         * with its number, the position would void all that the member can report. */
+        bool past = pg->promoted_end_lsn > 0 && s->flushed_lsn >= pg->promoted_end_lsn;
+        if (!past && p->state.position.timeline != t->rec->timeline)
+            continue;
         struct record next = *t->rec;
         /* The same name with another volume is a replaced member: its old line stays until it
          * leaves V by the barrier. */

@@ -709,6 +709,25 @@ static void growth__recorded_first_and_only_when_caught_up(void **state)
     assert_int_equal(s.d.write.kind, WRITE_NONE);
 }
 
+/* Its stream has outlived the promotion, and nothing of the new timeline has come yet. */
+static void growth__only_with_a_record_of_this_timeline(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.lv.lease.record.m[2].in_v = s.v.self.record.m[2].in_v = false;
+    s.v.peer[1].state.position.timeline = 3;
+    s.v.pg.promoted_end_lsn = 201;
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+    s.v.pg.promoted_end_lsn = 200;
+    rule(&s);
+    assert_int_equal(record_votes(&s.d.write.want.record), 3);
+    s.v.pg.promoted_end_lsn = 0; /* the agent was restarted since the promotion */
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+}
+
 static void seal__recorded_with_w_0(void **state)
 {
     (void)state;
@@ -910,6 +929,7 @@ int main(void)
         cmocka_unit_test(barrier__needs_force_and_flush),
         cmocka_unit_test(leave__by_the_barrier),
         cmocka_unit_test(growth__recorded_first_and_only_when_caught_up),
+        cmocka_unit_test(growth__only_with_a_record_of_this_timeline),
         cmocka_unit_test(seal__recorded_with_w_0),
         cmocka_unit_test(positions__never_ahead_of_what_was_flushed),
         cmocka_unit_test(rewind__only_while_others_hold_the_promotion),

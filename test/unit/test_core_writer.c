@@ -139,6 +139,20 @@ static void follower__the_writer_it_has_seen__stands_against_the_same_version(vo
     assert_string_equal(rule(&s), "disputed");
 }
 
+/* A peer knows of a newer record already, and this member's own copy is an older one. */
+static void named_by_hand__in_an_old_lease__is_not_stored_either(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 1, B);
+    s.v.self.record.rev = 2;
+    s.v.peer[0].state.record_epoch = 5;
+    s.v.peer[0].state.record_rev = 9;
+    (void)rule(&s);
+    assert_true((s.d.facts & FACT(LEASE_EMPTY)) != 0);
+    assert_false(s.d.store_record);
+}
+
 static void disputed__ends_with_the_next_election(void **state)
 {
     (void)state;
@@ -176,6 +190,7 @@ int main(void)
         cmocka_unit_test(writer_without_a_right__gives_the_lease_back),
         cmocka_unit_test(named_by_hand__does_nothing),
         cmocka_unit_test(follower__the_writer_it_has_seen__stands_against_the_same_version),
+        cmocka_unit_test(named_by_hand__in_an_old_lease__is_not_stored_either),
         cmocka_unit_test(disputed__ends_with_the_next_election),
         cmocka_unit_test(writer_edited_away__is_no_new_cluster),
     };
