@@ -40,7 +40,7 @@ SYSTEM := $(PROGRAMS) $(NEXT)/pghad-agent $(B)/devkube $(B)/ha-writer $(B)/fault
 check-demo: build-demo need-python ## the demo at a terminal: its printed commands, every way to end it
 	$(Q)tools/run-pytest env PGHA_BUILD=$(abspath $(B)) $(PYTEST) -q test/demo
 
-test-harness: $(B)/ha-writer need-python ## the harness sees what it is there to see
+test-harness: $(B)/ha-writer $(B)/judge need-python ## the harness sees what it is there to see
 	$(Q)tools/run-pytest env $(SANDBOX) -- $(PYTEST) -q test/harness
 
 # K=WORD selects scenarios by name; X=-x and the like are passed on to pytest.
@@ -70,7 +70,7 @@ integration: ## everything with real processes: guard, devkube, harness, scenari
 	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 # What the layers would build one after the other.
-build-test: need-gate $(SYSTEM) $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules $(FUZZ_BIN)
+build-test: need-gate $(SYSTEM) $(B)/judge $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules $(FUZZ_BIN)
 
 test: ## all tests, after make deps; the last lines give the counts per layer
 	$(Q)tools/deps

@@ -97,6 +97,17 @@ class Episode:
 
     # The episode.
 
+    @contextlib.contextmanager
+    def faults(self, chosen):
+        """Injects them one after the other; at the end all are taken back and every member is started."""
+        with contextlib.ExitStack() as healing:
+            healing.callback(self.start_all)
+            for k in chosen:
+                self.c.mark("fault", k.title)
+                healing.enter_context(k.run(self))
+                self.pause(1.5)
+            yield
+
     def run(self, seen, forced=None):
         """Returns the row of the tally. seen: Seen of this cluster."""
         c = self.c
@@ -109,12 +120,7 @@ class Episode:
         try:
             with c.load() as self.load:
                 began = wait.boot_us()
-                with contextlib.ExitStack() as healing:
-                    healing.callback(self.start_all)
-                    for k in chosen:
-                        c.mark("fault", k.title)
-                        healing.enter_context(k.run(self))
-                        self.pause(1.5)
+                with self.faults(chosen):
                     self.pause(self.rng.choice((2, 8)))
                 healed = wait.boot_us()
                 c.wait_healthy(HEAL_S)

@@ -64,9 +64,9 @@ class Mutant:
         return texts
 
 
-def read_list():
+def read_list(path=LIST):
     mutants = []
-    with open(LIST) as f:
+    with open(path) as f:
         for number, line in enumerate(f, 1):
             line = line.rstrip("\n")
             key, _, rest = line.partition(" ")
