@@ -64,17 +64,25 @@ static void put_text(char *dst, size_t size, const char *a, const char *b)
     dst[n] = '\0';
 }
 
-/* Names the members of V that have not reported: people must see whom the cluster waits for. */
+/* Names the members of V that have not reported: people must see whom the cluster waits for. Where the
+ * Lease has lost its record, an election asks everybody in the V of the highest copy. One that answers
+ * with another volume has been replaced, and will not report any more. */
 static void name_missing(struct turn *t, struct verdict *out)
 {
     char *dst = out->waits_for;
     size_t size = sizeof out->waits_for, used = 0;
-    for (uint8_t i = 0; i < t->rec->n; i++) {
-        const struct record_member *line = &t->rec->m[i];
+    const struct record *copy = t->rec->n > 0 && !t->stale ? t->rec : highest_copy(t);
+    for (uint8_t i = 0; copy != NULL && i < copy->n; i++) {
+        const struct record_member *line = &copy->m[i];
         const struct peer *p = peer_of_volume(t, line->volume);
         if (!line->in_v || line->volume == t->v->self.volume || (p != NULL && peer_fresh(t, p)))
             continue;
+        const struct peer *other = peer_of_name(t, &line->name);
+        bool replaced = other != NULL && peer_fresh(t, other) && other->state.volume != line->volume;
         put_text(dst + used, size - used, used > 0 ? " " : "", line->name.s);
+        while (dst[used] != '\0')
+            used++;
+        put_text(dst + used, size - used, replaced ? "(replaced)" : "", "");
         while (dst[used] != '\0')
             used++;
     }

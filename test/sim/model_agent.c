@@ -434,7 +434,8 @@ bool agent_run(struct member *m, bool peers)
     tally_turn(&m->ver, &d);
     m->ver = (struct decided){.rule = d.rule, .effects = d.effects, .facts = d.facts, .epoch = d.epoch,
                               .refused_epoch = d.refused_epoch, .promise_ms = d.promise_ms,
-                              .wake_at_ms = d.wake_at_ms, .serving = d.serving, .memo = d.memo};
+                              .wake_at_ms = d.wake_at_ms, .serving = d.serving, .waits = d.waits_for[0] != '\0',
+                              .memo = d.memo};
     W.turns++;
     if (W.trace)
         agent_trace(m, &d, rule);

@@ -41,6 +41,11 @@ struct plan {
 void plan_draw(struct plan *p, uint64_t seed, const struct options *o);
 bool episode(const struct plan *p, bool trace); /* false: W.violation and W.detail say what */
 
+/* operator.c: what is left to people */
+bool operators_case(void); /* a vote that nobody but the lost Lease could do without is gone for good */
+bool operator_told(void);
+void last_resort(void);    /* the procedure of that name in docs/runbooks/no-primary.md */
+
 /* shrink.c: the smallest plan found that violates the same; false when the episode passes */
 bool shrink(struct plan *p);
 

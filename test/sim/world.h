@@ -75,7 +75,7 @@ struct decided {
     uint32_t rule, effects;
     uint64_t facts, epoch, refused_epoch;
     int64_t promise_ms, wake_at_ms;
-    bool serving;
+    bool serving, waits; /* waits_for names somebody */
     struct memo memo;
 };
 

@@ -37,6 +37,23 @@ static void adopting(struct scene *s)
     }
 }
 
+/* Without its record the election asks every voter of the highest copy: people must see which one is
+ * missed, and that it is of no use to wait for one that came back with another volume. */
+static void lost_record__says_whom_the_election_waits_for(void **state)
+{
+    (void)state;
+    struct scene s;
+    healthy(&s.v, &s.m, 1);
+    s.v.lv.lease = (struct lease){.exists = true, .fresh = true, .duration_s = 10};
+    s.v.peer[0].received_ms = 0;
+    s.v.peer[1].state.volume = 0xdd;
+    rule(&s);
+    assert_string_equal(s.d.waits_for, "pg-0 pg-2(replaced)");
+    healthy(&s.v, &s.m, 1);
+    rule(&s);
+    assert_string_equal(s.d.waits_for, "");
+}
+
 static void adoption__the_latest_record_goes_first(void **state)
 {
     (void)state;
@@ -439,6 +456,7 @@ int main(void)
         cmocka_unit_test(reread__patience_grows_and_ends_growing),
         cmocka_unit_test(promise__never_for_longer_than_ten_minutes),
         cmocka_unit_test(full_record__takes_nobody_more),
+        cmocka_unit_test(lost_record__says_whom_the_election_waits_for),
         cmocka_unit_test(names__whole_fields_and_lists),
         cmocka_unit_test(words__end_where_the_tables_end),
     };

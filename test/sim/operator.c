@@ -1,0 +1,85 @@
+/* What is left to people: a case that members cannot get out of by themselves, because nobody can prove
+ * that nothing is lost; whether it is told; and the way out that the runbook describes. */
+#include "plan.h"
+
+static const struct record *highest_copy(void)
+{
+    const struct record *best = W.lease.has_record ? &W.lease.record : NULL;
+    if (W.state.has_record && (best == NULL || record_cmp(&W.state.record, best) > 0))
+        best = &W.state.record;
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].has_record && (best == NULL || record_cmp(&W.m[i].record, best) > 0))
+            best = &W.m[i].record;
+    return best;
+}
+
+/* The Lease was lost, so every voter of the highest copy is asked, and one of their volumes is gone. */
+bool operators_case(void)
+{
+    const struct record *copy = highest_copy();
+    if (copy == NULL || copy == &W.lease.record)
+        return false;
+    for (uint8_t i = 0; i < copy->n; i++)
+        if (copy->m[i].in_v && by_volume(copy->m[i].volume) == NULL)
+            return true;
+    return false;
+}
+
+bool operator_told(void)
+{
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].container && W.m[i].proc == PG_RUNNING && W.m[i].ver.waits)
+            return true;
+    return false;
+}
+
+static struct member *with_most_data(void)
+{
+    struct member *best = NULL;
+    for (int i = 0; i < W.n; i++)
+        if (W.m[i].data == DATA_OK && !W.m[i].damaged &&
+            (best == NULL || position_cmp(pos_of(&W.m[i]), pos_of(best)) > 0))
+            best = &W.m[i];
+    return best;
+}
+
+/* Nothing is promised about what the volume that is kept does not hold. */
+static void forget_others(const struct member *kept)
+{
+    static bool here[ENTRY_MAX];
+    memset(here, 0, sizeof here);
+    for (uint64_t i = 0; i < kept->len; i++)
+        here[kept->log[i]] = true;
+    for (uint32_t e = 1; e <= W.next_entry; e++)
+        W.kept[e] = W.kept[e] && here[e];
+    for (uint32_t tl = kept->tl + 1; tl < TIMELINE_MAX; tl++)
+        W.timeline_owner[tl] = 0;
+    W.last_ack_epoch = 0;
+}
+
+void last_resort(void)
+{
+    struct member *kept = with_most_data();
+    for (int i = 0; i < W.n; i++) {
+        struct member *m = &W.m[i];
+        if (m->container_at_ms == INT64_MAX)
+            continue;
+        if (m->container)
+            container_dies(m, 0);
+        m->container_at_ms = W.now + 2000 + between(0, 2000);
+        if (m != kept)
+            volume_lost(m);
+    }
+    if (kept == NULL)
+        return;
+    TRACE(kept, "LAST RESORT: this volume is kept");
+    kept->volume = random_id(); /* its member.state is moved away */
+    kept->durable_epoch = 0;
+    kept->has_record = false;
+    forget_others(kept);
+    W.lease = (struct lease){0};
+    W.state = (struct state_view){0};
+    W.rv++;
+    W.state_seq++;
+    wake_all();
+}
