@@ -50,6 +50,7 @@ struct member_view {
     bool in_v;
     bool pending_restart;
     bool paused; /* it knows that the cluster is paused */
+    char perishable_slots[192]; /* of the primary: the next one will not have them; "" = none */
     char alarm[192]; /* first of its own alarms, "" = none or unknown */
     char uid[40];    /* of the pod */
     char set[64];    /* StatefulSet that the pod belongs to, "" = none */

@@ -198,6 +198,7 @@ struct status {
     uint64_t record_epoch, record_rev;
     uint8_t slots_n;
     struct status_slot slots[STATUS_SLOTS_MAX];
+    char perishable_slots[STATUS_TEXT_SIZE]; /* names; primary: the next one will not have them */
     bool noloadbalance; /* also among the tags */
     uint8_t tags_n;
     struct status_tag tags[STATUS_TAGS_MAX];

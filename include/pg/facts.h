@@ -32,6 +32,7 @@ struct pg_slot {
     bool physical;
     uint64_t restart_lsn; /* 0 = reserves nothing */
     bool lost;            /* wal_status = lost */
+    bool perishable;      /* logical, and no standby keeps a copy: a failover loses it */
 };
 
 struct pg_facts {

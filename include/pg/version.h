@@ -9,6 +9,7 @@ struct pg_version {
     uint32_t major;
     const char *initdb_checksums;   /* option that turns data checksums on */
     bool allow_alter_system;        /* parameter exists: the user's ALTER SYSTEM can be refused */
+    bool failover_slots;            /* standbys keep copies of the logical slots that ask for it */
 };
 
 /* NULL for a version that we do not run. */

@@ -169,6 +169,7 @@ struct agent {
     int64_t op_next_ms;
     int64_t checkpoint_ms; /* begin of the last completed one */
     int64_t slots_ms;
+    int64_t volume_old_ms; /* since when less is here than the record says, 0 = it is not so */
     bool clients_ended;
     bool senders_ended;
 
@@ -257,6 +258,9 @@ void recorder_flush(struct agent *a, int64_t now);
 void operations(struct agent *a, int64_t now);
 void rights_turn(struct agent *a, int64_t now); /* tells what is forbidden */
 
+/* volume.c: what is wrong with the volume, as a sentence about this member; false: nothing. */
+bool volume_is_a_copy(const struct agent *a, int64_t now, char *text, size_t size);
+bool volume_is_old(struct agent *a, int64_t now, char *text, size_t size);
 /* waiting.c: the start failed with why. Stays until what is wrong is mended and gives the exit code with
  * which guard starts the agent anew. */
 int waiting_room(struct agent *a, const char *file, const struct err *why);

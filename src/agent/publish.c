@@ -199,7 +199,7 @@ static void alarms_of_settings(const struct agent *a, struct status *s)
     add_alarm(s, "settings-kept", text);
 }
 
-static void fill_alarms(struct agent *a, struct status *s)
+static void fill_alarms(struct agent *a, struct status *s, int64_t now)
 {
     char text[STATUS_TEXT_SIZE];
     s->alarms_n = 0;
@@ -215,6 +215,10 @@ static void fill_alarms(struct agent *a, struct status *s)
                          a->verdict.waits_for);
         add_alarm(s, "waits-for", text);
     }
+    if (volume_is_a_copy(a, now, text, sizeof text))
+        add_alarm(s, "volume-copied", text);
+    if (volume_is_old(a, now, text, sizeof text))
+        add_alarm(s, "volume-old", text);
     alarms_of_settings(a, s);
     if (a->rights_missing_n > 0) {
         (void)str_format(text, sizeof text, "forbidden: %s; see hactl doctor", a->rights_missing);
@@ -236,6 +240,25 @@ static void fill_identity(struct agent *a, struct status *s)
     s->port = a->env.port;
     if (s->started_us == 0)
         s->started_us = clock_wall_us();
+}
+
+/* As many names as there is room for, and how many more there are. */
+static void fill_perishable(struct status *s, const struct pg_facts *f)
+{
+    char *to = s->perishable_slots;
+    size_t n = 0, rest = 0;
+    *to = '\0';
+    for (uint8_t i = 0; f->valid && f->in_recovery == TRI_NO && i < f->n_slots; i++) {
+        const struct pg_slot *x = &f->slot[i];
+        if (!x->perishable)
+            continue;
+        if (n + strlen(x->name) + 24 > sizeof s->perishable_slots)
+            rest++;
+        else if (str_format(to + n, sizeof s->perishable_slots - n, "%s%s", n > 0 ? ", " : "", x->name))
+            n += strlen(to + n);
+    }
+    if (rest > 0)
+        (void)str_format(to + n, sizeof s->perishable_slots - n, " and %zu more", rest);
 }
 
 static void fill_wal(struct agent *a, struct status *s)
@@ -260,6 +283,7 @@ static void fill_wal(struct agent *a, struct status *s)
         x->active = f->slot[i].active;
         x->retained_bytes = lag(v->pg.position.lsn, f->slot[i].restart_lsn);
     }
+    fill_perishable(s, f);
     s->pending_restart = f->valid && f->n_pending > 0;
     if (s->pending_restart)
         (void)str_format(s->pending_restart_reason, sizeof s->pending_restart_reason,
@@ -460,6 +484,8 @@ static void annotation_stable(const struct status *s, struct jw *j)
         jw_bool(j, "pending_restart", true);
     if (s->paused)
         jw_bool(j, "pause", true);
+    if (s->perishable_slots[0] != '\0')
+        jw_string(j, "perishable_slots", s->perishable_slots);
     jw_object(j, "tags");
     for (uint8_t i = 0; i < s->tags_n; i++)
         jw_string(j, s->tags[i].key, s->tags[i].value);
@@ -519,7 +545,7 @@ void publish(struct agent *a, int64_t now)
     fill_wal(a, s);
     fill_lease(a, s);
     fill_members(a, s, now);
-    fill_alarms(a, s);
+    fill_alarms(a, s, now);
     fill_tags(a, s);
     fill_changes(a, s);
     api_counters(a->api, &s->n);

@@ -103,6 +103,7 @@ static void take_common(struct member_view *m, struct json_object *st)
     jcopy(m->volume, sizeof(m->volume), jget(st, "volume", NULL));
     m->pending_restart = jbool(jget(st, "pending_restart", NULL), false);
     m->paused = jbool(jget(st, "pause", NULL), false);
+    jcopy(m->perishable_slots, sizeof(m->perishable_slots), jget(st, "perishable_slots", NULL));
     take_tags(m, jget(st, "tags", NULL));
 }
 

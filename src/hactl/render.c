@@ -59,6 +59,7 @@ static struct json_object *member_json(const struct member_view *m)
     add(o, "pghad_version", text_or_null(m->daemon));
     add(o, "volume", text_or_null(m->volume));
     add(o, "tags", text_or_null(m->tags));
+    add(o, "perishable_slots", text_or_null(m->perishable_slots));
     add(o, "source", json_object_new_string(source_text(m->source)));
     add(o, "age_seconds", m->source == SOURCE_NONE ? NULL : int_or_null(m->age_s, -1));
     return o;
@@ -217,6 +218,13 @@ static void put_notes(struct session *s, const struct cluster_view *v)
                 v->intent.target.s[0] ? " of " : "", v->intent.target.s,
                 begun ? intent_state_name(v->result.state) : "not yet accepted",
                 begun ? ", phase " : "", begun ? intent_phase_name(v->result.phase) : "");
+    }
+    const struct member_view *p = cluster_primary(v);
+    if (p && p->perishable_slots[0]) {
+        fprintf(s->out, "%slogical slots%s that only %s has, and no other primary will have: ",
+                color_on(s, "33"), color_off(s), p->name);
+        put_clean(s->out, p->perishable_slots);
+        fputc('\n', s->out);
     }
     for (size_t i = 0; i < v->alarms_n; i++) {
         fprintf(s->out, "%sdegraded%s: ", color_on(s, "31"), color_off(s));

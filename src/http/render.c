@@ -238,6 +238,7 @@ bool render_status(const struct status *s, int64_t now_ms, struct buf *b)
     jw_bool(&j, "cluster_unlocked", s->holder.s[0] == '\0');
     put_record(&j, s);
     put_slots(&j, s);
+    put_text(&j, "perishable_slots", s->perishable_slots);
     put_tags(&j, s->tags, s->tags_n);
     jw_bool(&j, "pause", s->paused);
     jw_bool(&j, "failsafe_mode_is_active", s->failsafe);

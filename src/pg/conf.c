@@ -25,8 +25,9 @@ static const char *const owned[] = {
     "recovery_target", "recovery_target_action", "recovery_target_inclusive",
     "recovery_target_lsn", "recovery_target_name", "recovery_target_time",
     "recovery_target_timeline", "recovery_target_xid", "restart_after_crash", "restore_command",
-    "synchronous_standby_names", "unix_socket_directories", "update_process_title",
-    "wal_level", "wal_log_hints", "wal_receiver_status_interval", "wal_retrieve_retry_interval",
+    "sync_replication_slots", "synchronized_standby_slots", "synchronous_standby_names",
+    "unix_socket_directories", "update_process_title", "wal_level", "wal_log_hints",
+    "wal_receiver_status_interval", "wal_retrieve_retry_interval",
 };
 
 bool pg_conf_owned(const char *name)

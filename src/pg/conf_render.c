@@ -9,7 +9,8 @@
 #include "conf_private.h"
 #include "pg/version.h"
 
-#define UNSATISFIABLE "ANY 1 (pghad_none)"
+#define NOBODY "pghad_none"
+#define UNSATISFIABLE "ANY 1 (" NOBODY ")"
 
 /* ---- synchronous_standby_names ---- */
 
@@ -209,6 +210,32 @@ static void render_gate(const struct pg_conf *c, struct buf *b)
     buf_done(&list);
 }
 
+static bool keeps_failover_slots(const struct pg_conf *c)
+{
+    const struct pg_version *v = pg_version_find(c->env->major);
+    return v && v->failover_slots && strcmp(c->wal_level, "logical") == 0;
+}
+
+/* Standbys keep copies of the failover slots, and their consumers get nothing that those have not confirmed
+ * for whom commits wait: a subscriber that knew more than the next primary would be wrong for ever. */
+static bool render_failover_slots(const struct pg_conf *c, struct buf *b)
+{
+    char member[PG_MEMBER_SIZE];
+    struct buf names;
+    buf_init(&names, PG_CONF_TEXT_MAX);
+    if (c->ssn.kind == PG_SSN_UNSATISFIABLE)
+        buf_puts(&names, NOBODY);
+    for (uint8_t i = 0; c->ssn.kind == PG_SSN_SET && i < c->ssn.n; i++) {
+        pg_member_name(member, c->ssn.volume[i]);
+        buf_printf(&names, "%s%s", i ? ", " : "", member);
+    }
+    set(b, "sync_replication_slots", "on");
+    set(b, "synchronized_standby_slots", buf_str(&names));
+    bool ok = !names.overflow;
+    buf_done(&names);
+    return ok;
+}
+
 /* What only we set; last, so that it wins. */
 static bool render_owned(const struct pg_conf *c, struct buf *b, struct err *e)
 {
@@ -237,12 +264,14 @@ static bool render_owned(const struct pg_conf *c, struct buf *b, struct err *e)
     /* A promotion that just missed its wake-up sleeps for this long. */
     set(b, "wal_retrieve_retry_interval", "100ms");
     set(b, "wal_receiver_status_interval", "1s");
-    set(b, "hot_standby_feedback", c->feedback ? "on" : "off");
+    bool slots = keeps_failover_slots(c);
+    set(b, "hot_standby_feedback", c->feedback || slots ? "on" : "off"); /* without, no copies are made */
     render_gate(c, b);
     buf_init(&ssn, PG_CONF_TEXT_MAX);
     bool ok = pg_ssn_render(&ssn, &c->ssn, e);
     set(b, "synchronous_standby_names", buf_str(&ssn));
     buf_done(&ssn);
+    ok = ok && (!slots || render_failover_slots(c, b));
     return ok && (render_upstream(c, b) || err_set(e, ERR_INVALID, "primary_conninfo: too long"));
 }
 

@@ -72,7 +72,8 @@ static bool parse_sender(const char **p, struct pg_sender *s)
 static bool parse_slot(const char **p, struct pg_slot *s)
 {
     if (!field_text(p, s->name, sizeof(s->name)) || !field_bool(p, &s->physical) ||
-        !field_bool(p, &s->active) || !field_lsn(p, &s->restart_lsn) || !field_bool(p, &s->lost))
+        !field_bool(p, &s->active) || !field_lsn(p, &s->restart_lsn) || !field_bool(p, &s->lost) ||
+        !field_bool(p, &s->perishable))
         return false;
     s->volume = s->physical ? pg_member_volume(s->name) : 0;
     return true;

@@ -45,8 +45,10 @@
 
 #define FULL                                                                                       \
     ", (SELECT string_agg(concat_ws(E'\\t', slot_name, slot_type = 'physical', active,"            \
-    "   coalesce(restart_lsn::text, ''), coalesce(wal_status = 'lost', false)), E'\\n')"           \
-    "  FROM pg_replication_slots),"                                                                \
+    "   coalesce(restart_lsn::text, ''), coalesce(wal_status = 'lost', false),"                    \
+    "   CASE WHEN slot_type = 'logical' AND NOT temporary THEN"                                    \
+    "   coalesce(to_jsonb(s) ->> 'failover', 'false') = 'false' ELSE false END), E'\\n')"          \
+    "  FROM pg_replication_slots s),"                                                              \
     " (SELECT string_agg(name, E'\\n') FROM pg_settings WHERE pending_restart),"                   \
     " concat_ws(' ', current_setting('max_connections'),"                                          \
     "   current_setting('max_worker_processes'), current_setting('max_wal_senders'),"              \

@@ -262,6 +262,11 @@ bool pg_task_slots(struct pg_task *t, const struct pg_slot_want *want, size_t n,
         }
         buf_puts(b, "]::name[]); EXCEPTION WHEN OTHERS THEN NULL; END; ");
     }
+    /* A failover slot of the time when this was the primary: nobody can read it here, and PostgreSQL stops
+     * making copies of all of them while one of that name is in the way. */
+    buf_puts(b, "IF pg_is_in_recovery() AND current_setting('server_version_num')::int >= 170000 THEN "
+                "BEGIN PERFORM pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE failover "
+                "AND NOT synced AND NOT active; EXCEPTION WHEN OTHERS THEN NULL; END; END IF; ");
     buf_puts(b, "END $pghad$; SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ "
                 "'^m_[0-9a-f]{16}$'");
     return run(t, deadline_ms, e);

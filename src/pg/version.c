@@ -9,10 +9,12 @@ static const struct pg_version versions[] = {
     {.major = 16, .initdb_checksums = "--data-checksums"},
     {.major = 17,
      .initdb_checksums = "--data-checksums",
-     .allow_alter_system = true},
+     .allow_alter_system = true,
+     .failover_slots = true},
     {.major = 18,
      .initdb_checksums = "--data-checksums",
-     .allow_alter_system = true},
+     .allow_alter_system = true,
+     .failover_slots = true},
 };
 
 const struct pg_version *pg_version_find(uint32_t major)

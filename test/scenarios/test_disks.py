@@ -159,6 +159,10 @@ def test_power_lost_at_the_primary(diskcluster):
     c.verify()
 
 
+def alarms(m):
+    return {a["name"]: a["text"] for a in m.status()["alarms"]}
+
+
 def grown(c, load, rows=200):
     """Until so many rows more are acknowledged and recorded positions have followed."""
     def acked():
@@ -208,6 +212,8 @@ def test_every_volume_restored_but_one(diskcluster):
             c.disk(m).put_back(snapshots[m.name])
             m.start()
         wait.until(lambda: all(m.says("/liveness") for m in c.others(p)), 30, "the two to be up")
+        wait.until(lambda: all("older state" in alarms(m).get("volume-old", "") for m in c.others(p)), 30,
+                   "both to say that they are old")
         wait.holds(lambda: not c.writable(), 4 * LEASE_S, "no primary among old copies", every=0.5)
         at = wait.boot_us()
         p.start()
@@ -236,6 +242,8 @@ def test_volume_that_is_a_copy_of_another_one(diskcluster):
         at = wait.boot_us()
         load.wait_writes(60, at)
         wait.until(lambda: m.says("/startup") and original.says("/startup"), 30, "both to be up")
+        for x, other in (m, original), (original, m):
+            wait.until(lambda: other.name in alarms(x).get("volume-copied", ""), 30, f"the alarm of {x.name}")
         p.kill()
         wait.holds(lambda: len(c.writable()) <= 1, 2 * LEASE_S, "never two", every=0.5)
         p.start()

@@ -136,7 +136,8 @@ static void json__stable_keys(void **state)
     static const char *const member_keys[] = {
         "name",    "role", "state", "timeline", "lsn",     "lag_bytes", "sync",
         "votes",   "ready", "terminating", "pending_restart", "address", "port", "node",
-        "rule",    "reason", "version", "pghad_version", "volume", "tags", "source", "age_seconds"};
+        "rule",    "reason", "version", "pghad_version", "volume", "tags", "perishable_slots",
+        "source",  "age_seconds"};
     char *out = render(render_cluster, OUTPUT_JSON, healthy());
     struct json_object *o = jparse(out, strlen(out) - 1), *m;
 

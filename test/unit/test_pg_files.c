@@ -226,6 +226,39 @@ static void conf__upstream_set_and_cleared(void **st)
     pg_conf_free(c);
 }
 
+static void conf__logical__failover_slots_where_the_version_has_them(void **st)
+{
+    (void)st;
+    static const struct pg_param logical[] = {{"wal_level", "logical"}};
+    struct pg_user_conf u = {.params = logical, .n_params = 1};
+    struct pg_ssn ssn = {.kind = PG_SSN_SET, .mode = REPL_QUORUM, .w = 1, .n = 2, .volume = {0xaa, 0xbb}};
+    struct err e;
+    for (uint32_t major = 16; major <= 17; major++) {
+        struct pg_env other = env;
+        struct buf b;
+        other.major = major;
+        struct pg_conf *c = pg_conf_new(&other);
+        buf_init(&b, 65536);
+        CHECK(pg_conf_set_ssn(c, &ssn, &e));
+        CHECK(pg_conf_render(c, &b, &e) && !strstr(buf_str(&b), "slots = 'on'")); /* not logical */
+        buf_clear(&b);
+        CHECK(pg_conf_set_user(c, &u, &e) && pg_conf_render(c, &b, &e));
+        CHECK((strstr(buf_str(&b), "sync_replication_slots") != NULL) == (major >= 17));
+        if (major >= 17) {
+            line_at(buf_str(&b), "sync_replication_slots = 'on'\n");
+            line_at(buf_str(&b), "hot_standby_feedback = 'on'\n");
+            line_at(buf_str(&b),
+                    "synchronized_standby_slots = 'm_00000000000000aa, m_00000000000000bb'\n");
+            ssn.kind = PG_SSN_UNSATISFIABLE;
+            buf_clear(&b);
+            CHECK(pg_conf_set_ssn(c, &ssn, &e) && pg_conf_render(c, &b, &e));
+            line_at(buf_str(&b), "synchronized_standby_slots = 'pghad_none'\n");
+        }
+        buf_done(&b);
+        pg_conf_free(c);
+    }
+}
+
 static void conf__user_part__before_ours_and_checked(void **st)
 {
     (void)st;
@@ -573,6 +606,7 @@ int main(void)
         T(modes__widened_by_fsgroup__narrowed_again),
         T(secret__file_value_neither),
         T(conf__upstream_set_and_cleared),
+        T(conf__logical__failover_slots_where_the_version_has_them),
         T(conf__user_part__before_ours_and_checked),
         T(hba__closed__rejects_before_the_users_lines),
         T(conf__floor__raises_lower_wishes),

@@ -371,12 +371,13 @@ static void facts__slots__only_physical_ones_are_members(void **st)
 {
     (void)st;
     struct pg_facts f = {0};
-    CHECK(pg_facts_parse_slots(&f, "m_00000000000000aa\tt\tf\t0/10\tf\n"
-                                   "m_00000000000000bb\tf\tt\t\tt\nother\tt\tt\t0/1\tf",
+    CHECK(pg_facts_parse_slots(&f, "m_00000000000000aa\tt\tf\t0/10\tf\tf\n"
+                                   "m_00000000000000bb\tf\tt\t\tt\tt\nother\tt\tt\t0/1\tf\tf",
                                NULL));
+    CHECK(!f.slot[0].perishable && f.slot[1].perishable && !f.slot[2].perishable);
     CHECK(f.n_slots == 3 && pg_facts_slot(&f, 0xaa)->restart_lsn == 0x10);
     CHECK(pg_facts_slot(&f, 0xbb) == NULL && f.slot[1].lost && f.slot[2].volume == 0);
-    CHECK(!pg_facts_parse_slots(&f, "a\tx\tf\t0/10\tf", NULL));
+    CHECK(!pg_facts_parse_slots(&f, "a\tx\tf\t0/10\tf\tf", NULL));
 }
 
 static void proctree__titles__kinds(void **st)
