@@ -125,8 +125,9 @@ static bool last_copy_safe(const struct turn *t)
     return t->rec->w >= 1 && n >= t->rec->w;
 }
 
-/* A clone ends the vote of the volume that it replaces: enough others must be left to elect, by answers
- * to what was asked since then. One that is down may be about to lose its vote, too. */
+/* A clone ends the vote of the volume that it replaces, a rewind until it is done, and for good if its
+ * source is lost half-way: enough others must be left to elect, by answers to what was asked since then.
+ * One that is down may be about to lose its vote, too. */
 static bool vote_is_spare(const struct turn *t, int64_t since_ms)
 {
     const struct record *r = t->rec;
@@ -167,7 +168,7 @@ static uint64_t repair_facts(const struct turn *t)
         f |= FACT(LAST_COPY_SAFE);
     if (clone)
         f |= FACT(CLONE_NEEDED);
-    if (clone ? vote_is_spare(t, 0) || waited : safe)
+    if ((clone || safe) && (waited || vote_is_spare(t, 0)))
         f |= FACT(REPAIRABLE);
     return f;
 }

@@ -597,7 +597,8 @@ void op_run(struct member *m)
         finish_rewind(m, up);
     else if (m->op == OP_REWIND) {
         ok = false;
-        m->data = DATA_OK; /* failed before it touched anything */
+        if (chance(50))
+            m->data = DATA_OK; /* failed before it touched anything */
     }
     m->op_state = ok ? OP_OK : OP_FAILED;
     m->op_failures = ok ? 0 : (uint8_t)(m->op_failures < 200 ? m->op_failures + 1 : 200);

@@ -779,6 +779,30 @@ static void rewind__only_while_others_hold_the_promotion(void **state)
     assert_string_not_equal(rule(&s), "rejoin-rewind");
 }
 
+/* Five voters, one confirmation: four reports elect. One of the others is away, so the diverged one's
+ * report may be the fourth; when it has waited long the writer has let both of them go. */
+static void rewind__only_of_a_vote_to_spare(void **state)
+{
+    (void)state;
+    struct scene s;
+    diverged(&s);
+    struct record *r = &s.v.lv.lease.record;
+    for (int i = 3; i < 5; i++) {
+        struct ha_name n = name_of(i);
+        *record_add(r, 0xd0u + (unsigned)i, &n) = (struct record_member){
+            .volume = 0xd0u + (unsigned)i, .name = n, .in_v = true, .flushed = {4, 100}};
+        struct peer *p = &s.v.peer[s.v.n_peers++];
+        *p = s.v.peer[1];
+        p->name = n;
+        p->state.volume = 0xd0u + (unsigned)i;
+    }
+    assert_string_equal(rule(&s), "rejoin-rewind");
+    s.v.peer[3].received_ms = 0;
+    assert_string_not_equal(rule(&s), "rejoin-rewind");
+    s.m.diverged_ms = NOW - 15000;
+    assert_string_equal(rule(&s), "rejoin-rewind");
+}
+
 static void clone__only_of_a_vote_to_spare(void **state)
 {
     (void)state;
@@ -933,6 +957,7 @@ int main(void)
         cmocka_unit_test(seal__recorded_with_w_0),
         cmocka_unit_test(positions__never_ahead_of_what_was_flushed),
         cmocka_unit_test(rewind__only_while_others_hold_the_promotion),
+        cmocka_unit_test(rewind__only_of_a_vote_to_spare),
         cmocka_unit_test(clone__only_of_a_vote_to_spare),
         cmocka_unit_test(handover__waits_for_the_target_to_hold_all),
         cmocka_unit_test(crash__given_away_only_with_all_wal),
