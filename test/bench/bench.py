@@ -165,7 +165,8 @@ class Bench:
         offset, zero_us = boot_offset_s(), row["gap_from_us"]
         zero_s = zero_us / 1e6 + offset
         logs = {m.name: list(phases.read(m.log, sizes[m.name])) for m in s.members}
-        found = phases.of(logs, row["old"], row["new"], zero_s,
+        since_s = row["at_us"] / 1e6 + offset
+        found = phases.of(logs, row["old"], row["new"], since_s, zero_s,
                           phases.PATRONI if s.peer else phases.PGHAD)
 
         def put(phase, us):
@@ -183,7 +184,7 @@ class Bench:
                            "::bit(32)::int")[0][0]
         streams = {name: round((t - zero_s) * 1000, 2)
                    for name, rows in logs.items() if name != new.name
-                   for t in [phases.streaming(rows, timeline, zero_s - 0.01)] if t is not None}
+                   for t in [phases.streaming(rows, timeline, since_s)] if t is not None}
         return {"phases_ms": found, "streams_ms": streams, "timeline": timeline}
 
     def save(self, s):

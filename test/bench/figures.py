@@ -15,6 +15,9 @@ METRICS = {
     "P7": ("other replicas stream from the new primary", "p99 ≤ 500 ms", "50 ms"),
     "SVC": ("switchover, through the Service", "", ""),
 }
+# Of whose episodes it is computed.
+SOURCES = {"P1": ["P1"], "P2": ["P2"], "P3": ["P3"], "P4": ["P4"], "P5": ["P1", "P2", "P4"],
+           "P6c": ["P2"], "P6x": ["P1"], "P7": ["P1", "P2"], "SVC": ["P2"]}
 
 
 def load(path):
@@ -45,22 +48,22 @@ def _others(e):
 
 def values(rows, subject, metric):
     """The figures of one metric, in ms, one per episode."""
-    def of(source, f):
-        found = (f(e) for e in episodes(rows, subject, *source))
+    def of(f):
+        found = (f(e) for e in episodes(rows, subject, *SOURCES[metric]))
         return [round(v, 2) for v in found if v is not None]
 
     if metric in ("P1", "P2", "P4"):
-        return of([metric], lambda e: e["gap_ms"])
+        return of(lambda e: e["gap_ms"])
     if metric == "P3":
-        return of(["P3"], lambda e: (e["gap_to_us"] - e["back_us"]) / 1000)
+        return of(lambda e: (e["gap_to_us"] - e["back_us"]) / 1000)
     if metric == "P5":
-        return of(["P1", "P2", "P4"], lambda e: e["phases_ms"]["first_commit"] -
-                  e["phases_ms"]["promote_sent"] if "promote_sent" in e["phases_ms"] else None)
+        return of(lambda e: e["phases_ms"]["first_commit"] - e["phases_ms"]["promote_sent"]
+                  if "promote_sent" in e["phases_ms"] else None)
     if metric in ("P6c", "P6x"):
-        return of(["P2" if metric == "P6c" else "P1"], lambda e: e["streams_ms"].get(e["old"]))
+        return of(lambda e: e["streams_ms"].get(e["old"]))
     if metric == "P7":
-        return of(["P1", "P2"], _others)
-    return of(["P2"], lambda e: e["front_gap_ms"])
+        return of(_others)
+    return of(lambda e: e["front_gap_ms"])
 
 
 def violations(rows, subject):

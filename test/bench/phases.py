@@ -8,11 +8,12 @@ import json
 import re
 import time
 
-ORDER = ("fault", "back", "server_up", "detected", "stopped", "proof", "acquire", "lease", "votes", "prepared",
+ORDER = ("fault", "back", "server_up", "stopping", "detected", "stopped", "proof", "acquire", "lease", "votes", "prepared",
          "promote_sent", "recovery_ended", "admitted", "first_commit", "label", "slice")
 WORDS = {
     "fault": "the fault falls", "back": "the container is started again",
-    "server_up": "its server runs, as a standby", "detected": "a supervisor knows", "stopped": "no process of the old server is left",
+    "server_up": "its server runs, as a standby", "stopping": "the planned stop begins",
+    "detected": "a supervisor knows that the server has ended", "stopped": "no process of the old server is left",
     "proof": "the Lease is given back", "acquire": "the successor asks for the Lease",
     "lease": "it has the Lease", "votes": "enough members have reported",
     "prepared": "all is in place for the promotion", "promote_sent": "promotion is asked for",
@@ -22,8 +23,8 @@ WORDS = {
 }
 # (phase, who: old, new or any, what the row of the supervisor's log must have)
 PGHAD = (
-    ("detected", "any", {"event": "postgres-ended", "source": "agent"}),
-    ("detected", "any", {"rule": "handover-stop"}),
+    ("stopping", "old", {"rule": "handover-stop"}),
+    ("detected", "old", {"event": "postgres-ended", "source": "agent"}),
     ("stopped", "old", {"event": "server-gone"}),
     ("proof", "old", {"event": "lease-write", "holder": ""}),
     ("acquire", "new", {"rule": "acquire"}),
@@ -89,9 +90,9 @@ def first(rows, what, since):
     return next((at for at, row in rows if at >= since and _matches(row, what)), None)
 
 
-def of(logs, old, new, zero_s, names):
-    """{phase: ms}. logs: {member: rows}; zero_s: wall clock of the last acknowledgement; names: PGHAD or
-    PATRONI."""
+def of(logs, old, new, since_s, zero_s, names):
+    """{phase: ms}. logs: {member: rows}; since_s, zero_s: wall clock of the fault and of the last
+    acknowledgement; names: PGHAD or PATRONI."""
     found = {}
 
     def put(phase, at):
@@ -100,11 +101,11 @@ def of(logs, old, new, zero_s, names):
 
     for phase, who, what in names:
         members = {"old": [old], "new": [new]}.get(who, list(logs))
-        times = [t for t in (first(logs[m], what, zero_s - 0.01) for m in members) if t is not None]
+        times = [t for t in (first(logs[m], what, since_s) for m in members) if t is not None]
         if times:
             put(phase, min(times))
     for phase, what in SERVER:
-        put(phase, first(logs[new], what, zero_s - 0.01))
+        put(phase, first(logs[new], what, since_s))
     return found
 
 

@@ -35,6 +35,11 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows]) + "\n"
 
 
+def limit(medians):
+    """When clients were served again, of [(ms, order, phase)]."""
+    return next(at for at, _, phase in medians if phase == "first_commit")
+
+
 class Report:
     def __init__(self, path):
         self.path = path
@@ -58,10 +63,15 @@ class Report:
             cells = []
             for s in self.subjects:
                 v = self.values(s, metric)
-                cells.append(f"**{ms(stats.median(v))}** (n={len(v)})" if v else "not measured")
+                cells.append(f"**{ms(stats.median(v))}** (n={len(v)})" if v else self._nothing(s, metric))
             cells += ["not installed here" for _ in self.absent]
             rows.append([metric, title, goal, floor, *cells])
         return table(head, rows) + "\nMedians. " + self._not_installed()
+
+    def _nothing(self, subject, metric):
+        """Why there is no figure: nobody looked, or such a thing does not happen there."""
+        found = figures.episodes(self.rows, subject, *figures.SOURCES[metric])
+        return f"does not arise (n={len(found)})" if found else "not measured"
 
     def _not_installed(self):
         return "".join(f"{name}: {why}. " for name, why in self.absent.items()) + "\n"
@@ -141,14 +151,17 @@ class Report:
             found = figures.episodes(self.rows, "pghad", metric)
             if not found:
                 continue
-            rows, last = [], 0.0
-            for phase in phases.ORDER:
-                at = [e["phases_ms"][phase] for e in found if phase in e["phases_ms"]]
-                if len(at) * 2 < len(found) or phase == "fault":
-                    continue
-                m = stats.median(at)
-                rows.append([phases.WORDS[phase], f"{m:.0f} ms", f"{m - last:+.0f} ms"])
-                last = m
+            medians = sorted((stats.median(at), phases.ORDER.index(phase), phase)
+                             for phase in phases.ORDER if phase != "fault"
+                             for at in [[e["phases_ms"][phase] for e in found
+                                         if phase in e["phases_ms"]]] if len(at) * 2 >= len(found))
+            rows, last = [], None
+            for at, _, phase in medians:
+                step = f"{at - last:+.0f} ms" if last is not None else ""
+                # What comes after the clients have been served is no part of their waiting.
+                if last is None or last < limit(medians) or phase in ("label", "slice"):
+                    rows.append([phases.WORDS[phase], f"{at:.0f} ms", step])
+                last = at
             title = figures.METRICS[metric][0] if metric != "P3" else "member killed"
             out.append(f"{metric}, {title}, n={len(found)}, since the last acknowledgement:\n\n" +
                        table(["phase", "median", "since the one before"], rows))

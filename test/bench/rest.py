@@ -1,4 +1,5 @@
 """What a cluster costs at rest: requests to the API server, memory and processor of the supervisors."""
+import contextlib
 import os
 import time
 
@@ -31,6 +32,13 @@ def measure(kube, subjects):
     """[(subject, row)]: all at the same time, without any client."""
     for s in subjects:
         s.wait_healthy()
+    with contextlib.ExitStack() as stack:
+        for s in subjects:
+            stack.enter_context(s.undisturbed())
+        return _measure(kube, subjects)
+
+
+def _measure(kube, subjects):
     before = {s: {name: {p.pid: _cpu_ns(p.pid) for p in procs}
                   for name, procs in s.supervisors().items()} for s in subjects}
     begin, began = time.time(), wait.boot_s()

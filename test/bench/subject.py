@@ -4,6 +4,7 @@ server and all standing at the same time, so that episodes can alternate. Here p
 A subject knows how to start, what its faults are and when it is well again. It never measures: gaps come from
 the writer's log, phases from the logs of its members.
 """
+import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import checker
 import netns
 import sandbox
 import wait
-from cluster import Cluster
+from cluster import Cluster, Kubelet
 from kubeclient import ApiError
 from member import BUILD
 from route import Route
@@ -137,6 +138,11 @@ class Subject:
     def member_at(self, ip):
         return next(m for m in self.members if m.ip == ip)
 
+    @contextlib.contextmanager
+    def undisturbed(self):
+        """The harness asks nothing of the members while it lasts."""
+        yield
+
     # Faults. Each returns extra columns of the episode.
 
     def postgres_killed(self, primary):
@@ -205,6 +211,14 @@ class Pghad(Subject):
 
     def check_healthy(self):
         return self.cluster.check_healthy()
+
+    @contextlib.contextmanager
+    def undisturbed(self):
+        self.cluster.kubelet.stop()  # it asks for readiness far more often than a real one
+        try:
+            yield
+        finally:
+            self.cluster.kubelet = Kubelet(self.cluster)
 
     def switchover(self, _primary):
         r = self.cluster.switchover()

@@ -101,8 +101,8 @@ def test_phases_are_those_of_this_episode(tmp_path):
         (tmp_path / name).write_text(text)
         logs[name] = list(phases.read(str(tmp_path / name), 0))
     zero = phases._json_wall("2026-11-21T21:40:25.450000Z")
-    found = phases.of(logs, "old", "new", zero, phases.PGHAD)
-    assert found == pytest.approx({"detected": 6.15, "proof": 209.31, "acquire": 210.89,
+    found = phases.of(logs, "old", "new", zero, zero, phases.PGHAD)
+    assert found == pytest.approx({"stopping": 6.15, "proof": 209.31, "acquire": 210.89,
                                    "promote_sent": 272.0, "recovery_ended": 336.0}, abs=0.05)
     assert phases.streaming(logs["old"], 4, zero) - zero == pytest.approx(0.65, abs=1e-3)
     assert phases.streaming(logs["old"], 5, zero) is None
