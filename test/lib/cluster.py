@@ -155,7 +155,7 @@ class Cluster:
     def add_member(self, number):
         """Node and pod of member `number`; its container is not started."""
         name = f"{self.name}-{number}"
-        node = self.net.nodes.get(name) or self.net.add_node(name, number)
+        node = self.node_of(name, number)
         pod = self.kube.add_pod(self.ns, self.name, name, node.ip, ready=False)
         m = Member(name, node, os.path.join(self.volumes, name), self._env(pod),
                    sandbox.postgres_programs())
@@ -163,6 +163,9 @@ class Cluster:
         self.members.append(m)
         self.pods[name] = pod
         return m
+
+    def node_of(self, name, number):
+        return self.net.nodes.get(name) or self.net.add_node(name, number)
 
     def recreate_pod(self, m):
         """The pod is deleted and made anew: another uid, the same volume and address."""

@@ -160,16 +160,30 @@ class RealKube(Kube):
 
     def _make_keys(self):
         self.pki = Pki(self._path("pki"))
-        self.ca_file = self.pki.ca
-        hosts = sorted({"127.0.0.1", "10.96.0.1", self.address})
-        names = ["DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default.svc",
-                 "DNS:kubernetes.default.svc.cluster.local", *(f"IP:{h}" for h in hosts)]
-        self.pki.issue("server", "/CN=kube-apiserver", names)
+        self.ca_file = self._path("trusted.crt")
+        self._trust(self.pki)
+        self._issue_serving(self.pki)
         self.admin_cert = self.pki.issue("admin", "/O=system:masters/CN=admin")
         # A name of its own keeps the controllers out of the audit log.
         self.manager_cert = self.pki.issue("manager",
                                            "/O=system:masters/CN=kube-controller-manager")
         self.pki.key_pair("sa")
+
+    def _issue_serving(self, pki):
+        hosts = sorted({"127.0.0.1", "10.96.0.1", self.address})
+        names = ["DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default.svc",
+                 "DNS:kubernetes.default.svc.cluster.local", *(f"IP:{h}" for h in hosts)]
+        self.serving = pki.issue("server", "/CN=kube-apiserver", names)
+
+    def _trust(self, *authorities):
+        """What clients are given as ca.crt from now on."""
+        text = ""
+        for pki in authorities:
+            with open(pki.ca) as f:
+                text += f.read()
+        with open(self.ca_file + ".new", "w") as f:
+            f.write(text)
+        os.rename(self.ca_file + ".new", self.ca_file)
 
     def _pick_ports(self):
         self.port = free_port(self.host)
@@ -194,8 +208,8 @@ class RealKube(Kube):
             # Without it the server looks for a default route, which a test's network has not; a
             # loopback address is refused as an endpoint of the kubernetes Service: keep none.
             f"--advertise-address={self.address}", "--endpoint-reconciler-type=none",
-            f"--tls-cert-file={pki('server.crt')}", f"--tls-private-key-file={pki('server.key')}",
-            f"--client-ca-file={self.ca_file}", "--authorization-mode=RBAC",
+            f"--tls-cert-file={self.serving[0]}", f"--tls-private-key-file={self.serving[1]}",
+            f"--client-ca-file={self.pki.ca}", "--authorization-mode=RBAC",
             f"--service-cluster-ip-range={SERVICE_NET}", f"--service-account-issuer={ISSUER}",
             f"--service-account-key-file={pki('sa.pub')}",
             f"--service-account-signing-key-file={pki('sa.key')}",
@@ -268,6 +282,21 @@ class RealKube(Kube):
             self._run_apiserver()
         if not self.controller_manager.running():
             self._run_controllers()
+
+    def exchange_ca(self, pods):
+        """Yields twice: the server has come back with the certificate of a new authority, while old and new
+        are trusted; then with another one of it, and the old one is trusted no more. pods: {directory of
+        credentials: Pod}."""
+        new, old = Pki(self._path(f"pki-{secrets.token_hex(4)}")), self.pki
+        for trusted in (old, new), (new,):
+            self._trust(*trusted)
+            for directory, pod in pods.items():
+                self.write_credentials(pod, directory)
+            self._issue_serving(new)
+            self.admin = Client(self.url, self.ca_file, *self.admin_cert)
+            self._kill(self.controller_manager, self.apiserver)
+            self.up()
+            yield
 
     def pause_etcd(self):
         """The API server answers, but no read or write of the store completes; resume() ends it."""

@@ -41,6 +41,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "kind: runs against a deployment on kind as well")
     config.addinivalue_line("markers", "versions: run with every major version of PostgreSQL")
     config.addinivalue_line("markers", "statefulset: needs the StatefulSet controller")
+    config.addinivalue_line("markers", "tls: needs an API server with certificates")
     config.addinivalue_line("markers", "local: is no matter of the API server, so one of them will do")
     config.addinivalue_line("markers", "long: with --long only (make scenarios-long)")
     if "PGHA_SANDBOX" not in os.environ:
@@ -58,9 +59,8 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.option.kube == "devkube":  # it knows tokens, but neither Roles nor StatefulSets
-        items[:] = [i for i in items if not (i.get_closest_marker("rbac") or
-                                             i.get_closest_marker("statefulset"))]
+    if config.option.kube == "devkube":  # it knows tokens, but no certificates, Roles or StatefulSets
+        items[:] = [i for i in items if not any(map(i.get_closest_marker, ("rbac", "statefulset", "tls")))]
     if config.option.kube == "kind":
         items[:] = [i for i in items if i.get_closest_marker("kind")]
     if config.option.kube == "real":

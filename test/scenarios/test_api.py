@@ -1,5 +1,6 @@
 """The Kubernetes API is away, lies about nothing but answers badly, or is edited by hand."""
 import copy
+import os
 import signal
 
 import pytest
@@ -316,6 +317,28 @@ def test_role_labels_removed_by_hand(cluster):
                                      {"metadata": {"labels": {"role": None}}})
         assert cluster.wait_healthy() is p
         load.wait_writes(5)
+    cluster.verify()
+
+
+@pytest.mark.tls
+@pytest.mark.long
+def test_certificate_authority_of_the_api_is_exchanged(cluster, kube):
+    """Members read the file again within a minute; until then the promises carry the primary."""
+    def renewed():
+        return cluster.lease()["spec"]["renewTime"]
+
+    with cluster.load() as load:
+        p, at = cluster.primary(), wait.boot_us()
+        pods = {os.path.join(cluster.dir, "credentials", name): pod for name, pod in cluster.pods.items()}
+        for _ in kube.exchange_ca(pods):
+            before = renewed()
+            wait.until(lambda: renewed() != before, 90, "renewals with what the file says now")
+            assert cluster.writable() == [p] and load.gap_ms(at) < 2000, "no write downtime"
+            cluster.wait_healthy()
+        p.kill()
+        load.wait_writes(60, wait.boot_us())
+        p.start()
+        cluster.wait_healthy()
     cluster.verify()
 
 
