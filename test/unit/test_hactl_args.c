@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
+#include "fake_api.h"
 #include "hactl/args.h"
-#include "hactl/session.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define WORDS_MAX 12
@@ -131,31 +131,6 @@ static void durations__units(void **state)
     assert_false(duration_parse("99999999999999999999", &ms));
 }
 
-static int run(const char *line, char **out, char **err)
-{
-    char copy[256];
-    char program[] = "hactl";
-    char *argv[WORDS_MAX + 1] = {program};
-    int argc = 1, rc;
-    size_t n;
-    FILE *in = fopen("/dev/null", "r");
-    FILE *o = open_memstream(out, &n), *e = open_memstream(err, &n);
-
-    assert_true(strlen(line) < sizeof(copy));
-    memcpy(copy, line, strlen(line) + 1);
-    for (char *p = copy; *p && argc < WORDS_MAX;) {
-        argv[argc++] = p;
-        p += strcspn(p, " ");
-        if (*p)
-            *p++ = '\0';
-    }
-    rc = hactl_run(argc, argv, in, o, e);
-    fclose(in);
-    fclose(o);
-    fclose(e);
-    return rc;
-}
-
 static void tables__complete_and_consistent(void **state)
 {
     const struct command *c;
@@ -186,11 +161,10 @@ static void tables__complete_and_consistent(void **state)
 
 static void help__names_every_command_and_option(void **state)
 {
-    char *out, *err;
     const struct command *c;
 
     (void)state;
-    assert_int_equal(run("help reference", &out, &err), EXIT_DONE);
+    assert_int_equal(hactl_line(NULL, "help reference"), EXIT_DONE);
     for (size_t i = 0; (c = command_at(i)); i++) {
         char heading[64];
         snprintf(heading, sizeof(heading), "### %s\n", c->name);
@@ -198,46 +172,37 @@ static void help__names_every_command_and_option(void **state)
     }
     for (enum opt_id id = OPT_NONE + 1; id < OPT_COUNT; id++)
         assert_non_null(strstr(out, opt_def(id)->name));
-    free(out);
-    free(err);
-    assert_int_equal(run("help switchover", &out, &err), EXIT_DONE);
+    assert_int_equal(hactl_line(NULL, "help switchover"), EXIT_DONE);
     assert_non_null(strstr(out, "Usage: hactl switchover [OPTIONS]"));
     assert_non_null(strstr(out, "--dry-run"));
-    free(out);
-    free(err);
-    assert_int_equal(run("help swtch", &out, &err), EXIT_USAGE);
-    free(out);
-    free(err);
+    assert_int_equal(hactl_line(NULL, "help swtch"), EXIT_USAGE);
 }
 
 static void completion__three_shells_others_refused(void **state)
 {
     static const char *const lines[] = {"completion bash", "completion zsh", "completion fish"};
-    char *out, *err;
-
     (void)state;
     for (size_t i = 0; i < COUNT(lines); i++) {
-        assert_int_equal(run(lines[i], &out, &err), EXIT_DONE);
+        assert_int_equal(hactl_line(NULL, lines[i]), EXIT_DONE);
         assert_non_null(strstr(out, "switchover"));
         assert_non_null(strstr(out, "dry-run"));
-        free(out);
-        free(err);
     }
-    assert_int_equal(run("completion tcsh", &out, &err), EXIT_USAGE);
-    free(out);
-    free(err);
+    assert_int_equal(hactl_line(NULL, "completion tcsh"), EXIT_USAGE);
 }
 
 static void no_command__usage_on_stderr(void **state)
 {
-    char *out, *err;
-
     (void)state;
-    assert_int_equal(run("", &out, &err), EXIT_USAGE);
+    assert_int_equal(hactl_line(NULL, ""), EXIT_USAGE);
     assert_string_equal(out, "");
     assert_non_null(strstr(err, "Usage: hactl"));
-    free(out);
-    free(err);
+}
+
+static int forget(void **state)
+{
+    (void)state;
+    hactl_forget();
+    return 0;
 }
 
 int main(void)
@@ -252,5 +217,5 @@ int main(void)
         cmocka_unit_test(no_command__usage_on_stderr),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, forget);
 }

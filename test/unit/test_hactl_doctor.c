@@ -9,19 +9,14 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <json-c/json_pointer.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "fake_api.h"
 #include "hactl/doctor.h"
 #include "hactl/jget.h"
-#include "hactl/session.h"
 
 #define LABELS "{'app.kubernetes.io/name':'pghad','app.kubernetes.io/instance':'pg'}"
 #define LABELS_ROLE(role)                                                                          \
@@ -633,41 +628,33 @@ enum script {
     BAD_BUDGET,
 };
 
-static struct {
-    pid_t pid;
-    int port;
-    char dir[64], kubeconfig[96];
-    int *changes; /* shared with the server: requests that are no read */
-} fake;
+static int *changes; /* requests that are no read; shared with the server */
+static enum script playing;
 
-static void answer(int fd, int status, const char *body)
+/* Single quotes stand for double ones. */
+static void answer_text(int fd, int status, const char *body)
 {
-    char head[128], text[4096];
-    size_t n = strlen(body);
+    char text[4096];
 
-    if (n >= sizeof(text))
+    if (strlen(body) >= sizeof(text))
         _exit(1);
-    memcpy(text, body, n + 1);
+    memcpy(text, body, strlen(body) + 1);
     for (char *p = text; *p; p++)
         *p = *p == '\'' ? '"' : *p;
-    int h = snprintf(head, sizeof(head),
-                     "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                     status, n);
-    if (write(fd, head, (size_t)h) != h || write(fd, text, n) != (ssize_t)n)
-        _exit(1);
+    answer(fd, status, text);
 }
 
-static void answer_review(int fd, enum script script, const char *body)
+static void answer_review(int fd, const char *body)
 {
-    bool no = script == NO_RIGHT && strstr(body, "\"update\"") && strstr(body, "\"leases\"");
+    bool no = playing == NO_RIGHT && strstr(body, "\"update\"") && strstr(body, "\"leases\"");
 
-    if (script == NO_REVIEWS || script == VIEWER)
-        answer(fd, 403, "{'kind':'Status','code':403,'reason':'Forbidden','message':'forbidden'}");
+    if (playing == NO_REVIEWS || playing == VIEWER)
+        answer_text(fd, 403, "{'kind':'Status','code':403,'reason':'Forbidden','message':'forbidden'}");
     else
-        answer(fd, 201, no ? "{'status':{'allowed':false}}" : "{'status':{'allowed':true}}");
+        answer_text(fd, 201, no ? "{'status':{'allowed':false}}" : "{'status':{'allowed':true}}");
 }
 
-static void serve(int fd, enum script script, const char *method, const char *path, const char *body)
+static bool serve(int fd, const char *method, const char *path, const char *body)
 {
     static const struct {
         const char *path, *body;
@@ -691,181 +678,66 @@ static void serve(int fd, enum script script, const char *method, const char *pa
     };
 
     if (strstr(path, "/localsubjectaccessreviews")) {
-        answer_review(fd, script, body);
-        return;
+        answer_review(fd, body);
+        return true;
     }
     if (strcmp(method, "GET") != 0)
-        ++*fake.changes;
-    if (script == VIEWER && strstr(path, "/poddisruptionbudgets")) {
-        answer(fd, 403, "{'kind':'Status','code':403}");
-        return;
+        ++*changes;
+    if (playing == VIEWER && strstr(path, "/poddisruptionbudgets")) {
+        answer_text(fd, 403, "{'kind':'Status','code':403}");
+        return true;
     }
     if (strstr(path, "/poddisruptionbudgets")) {
-        answer(fd, 200, script == BAD_BUDGET ? "{'items':[{'metadata':{'name':'pg'},'spec':{"
+        answer_text(fd, 200, playing == BAD_BUDGET ? "{'items':[{'metadata':{'name':'pg'},'spec':{"
                                                "'minAvailable':3,'selector':{'matchLabels':" LABELS
                                                "}}}]}"
                                              : pdbs_text);
-        return;
+        return true;
     }
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         if (strcmp(table[i].path, path) != 0)
             continue;
-        if (script == VIEWER && !table[i].viewer)
-            answer(fd, 403, "{'kind':'Status','code':403,'reason':'Forbidden','message':'forbidden'}");
+        if (playing == VIEWER && !table[i].viewer)
+            answer_text(fd, 403, "{'kind':'Status','code':403,'reason':'Forbidden','message':'forbidden'}");
         else
-            answer(fd, 200, table[i].body);
-        return;
+            answer_text(fd, 200, table[i].body);
+        return true;
     }
-    answer(fd, 404, "{'kind':'Status','code':404,'reason':'NotFound','message':'not found'}");
-}
-
-/* One connection, to its end: requests are short and come one after the other. */
-static void connection(int fd, enum script script)
-{
-    char in[8192], method[8], path[512];
-    size_t len = 0;
-
-    for (;;) {
-        ssize_t n = read(fd, in + len, sizeof(in) - 1 - len);
-        if (n <= 0)
-            _exit(0);
-        len += (size_t)n;
-        in[len] = '\0';
-        for (char *head_end; (head_end = strstr(in, "\r\n\r\n"));) {
-            const char *length = strcasestr(in, "\r\nContent-Length:");
-            size_t body = length && length < head_end ? (size_t)atol(length + 17) : 0;
-            size_t whole = (size_t)(head_end + 4 - in) + body;
-            if (len < whole)
-                break;
-            if (sscanf(in, "%7s %511s", method, path) != 2)
-                _exit(1);
-            serve(fd, script, method, path, head_end + 4);
-            memmove(in, in + whole, len - whole + 1);
-            len -= whole;
-        }
-    }
-}
-
-static void server_main(int listener, enum script script)
-{
-    signal(SIGCHLD, SIG_IGN);
-    for (;;) {
-        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
-            _exit(1);
-        pid_t parent = getpid();
-        if (fork() == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            if (getppid() != parent)
-                _exit(1);
-            close(listener);
-            connection(fd, script);
-        }
-        close(fd);
-    }
+    answer_text(fd, 404, "{'kind':'Status','code':404,'reason':'NotFound','message':'not found'}");
+    return true;
 }
 
 static void start(enum script script)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    FILE *f;
-
-    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 16) == 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    fake.port = ntohs(a.sin_port);
-    fake.changes = mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(fake.changes != MAP_FAILED);
-    snprintf(fake.dir, sizeof(fake.dir), "/tmp/hactl-doctor-XXXXXX");
-    assert_non_null(mkdtemp(fake.dir));
-    snprintf(fake.kubeconfig, sizeof(fake.kubeconfig), "%s/config", fake.dir);
-    assert_non_null(f = fopen(fake.kubeconfig, "w"));
-    fprintf(f,
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
-            "clusters:\n- name: k\n  cluster:\n    server: http://127.0.0.1:%d\n"
-            "contexts:\n- name: c\n  context:\n    cluster: k\n    namespace: db\n",
-            fake.port);
-    fclose(f);
-    pid_t parent = getpid();
-    fake.pid = fork();
-    if (fake.pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-            _exit(1);
-        server_main(fd, script);
-    }
-    assert_true(fake.pid > 0);
-    close(fd);
+    changes = mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(changes != MAP_FAILED);
+    playing = script;
+    fake_start(NULL, 0, serve);
 }
-
-static char *out, *err;
 
 static int stop(void **state)
 {
     (void)state;
-    if (fake.pid > 0) {
-        kill(fake.pid, SIGKILL);
-        waitpid(fake.pid, NULL, 0);
-    }
-    fake.pid = 0;
-    unlink(fake.kubeconfig);
-    rmdir(fake.dir);
-    munmap(fake.changes, sizeof(int));
-    free(out);
-    free(err);
-    out = err = NULL;
+    fake_stop();
+    munmap(changes, sizeof(int));
+    hactl_forget();
     return 0;
 }
-
-static int run(const char *format, bool by_socket)
-{
-    char *argv[] = {(char[]){"hactl"},  (char[]){"--kubeconfig"}, fake.kubeconfig,
-                    (char[]){"doctor"}, (char[]){"-o"},           strdup(format),
-                    by_socket ? (char[]){"--socket=/nonexistent"} : NULL};
-    FILE *in = fopen("/dev/null", "r"), *o, *e;
-    size_t n;
-    int rc;
-
-    free(out);
-    free(err);
-    o = open_memstream(&out, &n);
-    e = open_memstream(&err, &n);
-    assert_true(in && o && e && argv[5]);
-    rc = hactl_run(by_socket ? 7 : 6, argv, in, o, e);
-    fclose(in);
-    fclose(o);
-    fclose(e);
-    free(argv[5]);
-    return rc;
-}
-
-#define EXPECT(format, code)                                                                       \
-    do {                                                                                           \
-        int rc_ = run(format, false);                                                              \
-        if (rc_ != (code))                                                                         \
-            fail_msg("exit %d instead of %d\n%s%s", rc_, (int)(code), out, err);                   \
-    } while (0)
-#define SAYS(stream, text)                                                                         \
-    do {                                                                                           \
-        if (!strstr(stream, text))                                                                 \
-            fail_msg("not said: %s\n%s%s", text, out, err);                                        \
-    } while (0)
 
 static void command__healthy__reads_only(void **state)
 {
     (void)state;
     start(HEALTHY);
-    EXPECT("table", EXIT_DONE);
+    EXPECT("doctor -o table", EXIT_DONE);
     SAYS(out, "STATUS   CHECK              WHAT");
     SAYS(out, "ok       access             pg may do what the members do");
     SAYS(out, "ok       secrets            all exist with the keys asked for");
     SAYS(out, "0 errors, 0 warnings, 1 unknown\n"); /* no member's REST is there to give a time */
     assert_null(strstr(out, "dG9wLXNlY3JldA"));
-    assert_int_equal(*fake.changes, 0);
-    EXPECT("name", EXIT_DONE);
+    assert_int_equal(*changes, 0);
+    EXPECT("doctor -o name", EXIT_DONE);
     assert_string_equal(out, "");
-    assert_int_equal(run("table", true), EXIT_USAGE);
+    assert_int_equal(hactl_line(fake.kubeconfig, "doctor -o table --socket=/nonexistent"), EXIT_USAGE);
 }
 
 static void command__json__stable_keys(void **state)
@@ -875,7 +747,7 @@ static void command__json__stable_keys(void **state)
 
     (void)state;
     start(BAD_BUDGET);
-    EXPECT("json", EXIT_DEGRADED);
+    EXPECT("doctor -o json", EXIT_DEGRADED);
     assert_non_null(o = jparse(out, strlen(out) - 1));
     assert_string_equal(jtext(jget(o, "cluster", NULL)), "pg");
     assert_string_equal(jtext(jget(o, "namespace", NULL)), "db");
@@ -890,7 +762,7 @@ static void command__json__stable_keys(void **state)
             assert_true(json_object_is_type(jget(row, keys[k], NULL), json_type_string));
     }
     json_object_put(o);
-    EXPECT("name", EXIT_DEGRADED);
+    EXPECT("doctor -o name", EXIT_DEGRADED);
     assert_string_equal(out, "disruption-budget\n");
 }
 
@@ -898,23 +770,23 @@ static void command__access__reviews_or_roles(void **state)
 {
     (void)state;
     start(NO_RIGHT);
-    EXPECT("table", EXIT_DEGRADED);
+    EXPECT("doctor -o table", EXIT_DEGRADED);
     SAYS(out, "pg may not update leases/pg");
     SAYS(out, "verbs [update], resourceNames [pg]");
     stop(NULL);
     start(NO_REVIEWS);
-    EXPECT("table", EXIT_DONE);
+    EXPECT("doctor -o table", EXIT_DONE);
     SAYS(out, "pg may do what the members do");
-    assert_int_equal(*fake.changes, 0);
+    assert_int_equal(*changes, 0);
 }
 
 static void command__no_rights__unreachable(void **state)
 {
     (void)state;
     start(VIEWER);
-    EXPECT("table", EXIT_UNREACHABLE);
+    EXPECT("doctor -o table", EXIT_UNREACHABLE);
     SAYS(err, "your account may not list statefulsets");
-    assert_int_equal(*fake.changes, 0);
+    assert_int_equal(*changes, 0);
 }
 
 int main(void)

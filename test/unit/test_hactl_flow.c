@@ -9,19 +9,13 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "fake_api.h"
 #include "hactl/jget.h"
-#include "hactl/session.h"
 #include "kube/intent.h"
 #include "kube/record.h"
 
@@ -40,23 +34,13 @@ enum script {
     HOLDER_DIED,    /* its last report says primary; its pod is not ready */
 };
 
-static struct {
-    pid_t pid;
-    int port;
-    char dir[64], kubeconfig[96], socket[96];
-} fake;
-
 /* --- the server, in the child --- */
-
-#define CONNECTIONS 16
-#define BODY_MAX 16384
 
 static struct {
     enum script script;
     struct json_object *cm;
     int version;
     bool tripped; /* conflict or drop has happened */
-    int port;
     char role[3][16];
 } srv;
 
@@ -141,52 +125,6 @@ static void agents_step(void)
     put_result(&r);
 }
 
-static void answer(int fd, int status, const char *body)
-{
-    char head[160];
-    int n = snprintf(head, sizeof(head),
-                     "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                     status, strlen(body));
-
-    if (write(fd, head, (size_t)n) < 0 || write(fd, body, strlen(body)) < 0)
-        return;
-}
-
-static void answer_status(int fd, int code, const char *reason, const char *message)
-{
-    char body[256];
-
-    snprintf(body, sizeof(body),
-             "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"%s\","
-             "\"reason\":\"%s\",\"code\":%d}",
-             message, reason, code);
-    answer(fd, code, body);
-}
-
-static struct json_object *make_record(int holder)
-{
-    struct record r = {.epoch = 4, .rev = 2, .w = 1, .timeline = 3, .n = 3};
-    struct json_object *o;
-    struct buf b;
-
-    r.writer = (uint64_t)holder + 1;
-    r.writer_epoch = 4;
-    for (uint8_t i = 0; i < 3; i++) {
-        r.m[i] = (struct record_member){.volume = i + 1U, .in_v = true, .flushed = {3, 0x5000000}};
-        snprintf(r.m[i].name.s, sizeof(r.m[i].name.s), "pg-%d", i);
-    }
-    if (srv.script == SEALED) {
-        r.w = 0;
-        r.sealed = r.writer;
-    }
-    buf_init(&b, RECORD_JSON_MAX);
-    if (!record_encode(&r, &b))
-        _exit(1);
-    o = json_object_new_string(buf_str(&b));
-    buf_done(&b);
-    return o;
-}
-
 static void answer_lease(int fd, bool list)
 {
     int holder = strcmp(srv.role[1], "primary") == 0 ? 1 : strcmp(srv.role[2], "primary") == 0 ? 2 : 0;
@@ -202,7 +140,7 @@ static void answer_lease(int fd, bool list)
         json_object_object_add(jget(lease, "spec", NULL), "holderIdentity",
                                json_object_new_string(""));
     json_object_object_add(jget(lease, "metadata", "annotations", NULL), "pghad.io/record",
-                           make_record(holder));
+                           fake_record(holder, srv.script == SEALED));
     json_object_array_add(items, json_object_get(lease));
     json_object_object_add(all, "items", items);
     answer(fd, 200, json_object_to_json_string(list ? all : lease));
@@ -231,7 +169,7 @@ static void answer_pods(int fd)
                  i ? "," : "", i, srv.role[i], primary ? "running" : "streaming",
                  i == 2 && srv.script == DATA_BAD ? "data-bad" : "",
                  known_pause() ? "true" : "false",
-                 primary && srv.script == HOLDER_DIED ? 1 : srv.port, /* nobody listens on 1 */
+                 primary && srv.script == HOLDER_DIED ? 1 : fake.port, /* nobody listens on 1 */
                  primary && srv.script == HOLDER_DIED ? "False" : "True");
     }
     strncat(body, "]}", sizeof(body) - strlen(body) - 1);
@@ -314,53 +252,8 @@ static bool serve(int fd, const char *method, const char *path, const char *body
     return true;
 }
 
-struct conn {
-    int fd;
-    char in[BODY_MAX];
-    size_t len;
-};
-
-/* Serves one complete request if there is one; false when the connection is to be closed. */
-static bool feed(struct conn *c)
+static void play(int script)
 {
-    char method[8], path[512];
-    ssize_t n = read(c->fd, c->in + c->len, sizeof(c->in) - 1 - c->len);
-
-    if (n <= 0)
-        return false;
-    c->len += (size_t)n;
-    c->in[c->len] = '\0';
-    char *end = strstr(c->in, "\r\n\r\n");
-    if (!end)
-        return true;
-    char *cl = strcasestr(c->in, "content-length:");
-    size_t want = cl && cl < end ? (size_t)atol(cl + 15) : 0;
-    if (c->len < (size_t)(end + 4 - c->in) + want)
-        return true;
-    if (sscanf(c->in, "%7s %511s", method, path) != 2)
-        return false;
-    c->len = 0;
-    return serve(c->fd, method, path, end + 4);
-}
-
-static void take_connection(struct conn *conns, int listener)
-{
-    int fd = accept(listener, NULL, NULL);
-    int slot = 0;
-
-    while (slot < CONNECTIONS && conns[slot].fd >= 0)
-        slot++;
-    if (slot == CONNECTIONS) {
-        close(fd);
-    } else {
-        conns[slot].fd = fd;
-        conns[slot].len = 0;
-    }
-}
-
-static void server_main(int listener, int unix_listener, enum script script)
-{
-    struct conn conns[CONNECTIONS] = {0};
     static const char state[] =
         "{\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"pg-state\",\"resourceVersion\":\"1\"},"
         "\"data\":{\"system-id\":\"7300000000000000001\",\"config\":\"replication:\\n  k: 1\\n\","
@@ -369,7 +262,7 @@ static void server_main(int listener, int unix_listener, enum script script)
         "\\\"pg-0\\\",\\\"write_gap_ms\\\":310,\\\"lost_bytes\\\":0,\\\"phases_ms\\\":{"
         "\\\"detect\\\":210,\\\"promote\\\":100},\\\"reason\\\":\\\"it died\\\"}\\nnot json\\n\"}}";
 
-    srv.script = script;
+    srv.script = (enum script)script;
     srv.version = 1;
     srv.cm = jparse(state, strlen(state));
     switch_roles("pg-0");
@@ -382,68 +275,13 @@ static void server_main(int listener, int unix_listener, enum script script)
         set_data("intent", buf_str(&b));
         buf_done(&b);
     }
-    for (int i = 0; i < CONNECTIONS; i++)
-        conns[i].fd = -1;
-    for (;;) {
-        struct pollfd p[CONNECTIONS + 2] = {{.fd = listener, .events = POLLIN}};
-        for (int i = 0; i < CONNECTIONS; i++)
-            p[i + 1] = (struct pollfd){.fd = conns[i].fd, .events = POLLIN};
-        p[CONNECTIONS + 1] = (struct pollfd){.fd = unix_listener, .events = POLLIN};
-        if (poll(p, CONNECTIONS + 2, -1) < 0)
-            _exit(1);
-        for (int i = 0; i < CONNECTIONS; i++) {
-            if (conns[i].fd >= 0 && p[i + 1].revents && !feed(&conns[i])) {
-                close(conns[i].fd);
-                conns[i].fd = -1;
-            }
-        }
-        if (p[0].revents & POLLIN)
-            take_connection(conns, listener);
-        if (p[CONNECTIONS + 1].revents & POLLIN)
-            take_connection(conns, unix_listener);
-    }
 }
 
 /* --- the tests --- */
 
 static void start(enum script script)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    FILE *f;
-
-    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 16) == 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    fake.port = ntohs(a.sin_port);
-    snprintf(fake.dir, sizeof(fake.dir), "/tmp/hactl-flow-XXXXXX");
-    assert_non_null(mkdtemp(fake.dir));
-    snprintf(fake.kubeconfig, sizeof(fake.kubeconfig), "%s/config", fake.dir);
-    snprintf(fake.socket, sizeof(fake.socket), "%s/agent.sock", fake.dir);
-    struct sockaddr_un u = {.sun_family = AF_UNIX};
-    int ufd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    snprintf(u.sun_path, sizeof(u.sun_path), "%.90s", fake.socket);
-    assert_true(ufd >= 0 && bind(ufd, (struct sockaddr *)&u, sizeof(u)) == 0 && listen(ufd, 4) == 0);
-    assert_non_null(f = fopen(fake.kubeconfig, "w"));
-    fprintf(f,
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
-            "clusters:\n- name: k\n  cluster:\n    server: http://127.0.0.1:%d\n"
-            "users:\n- name: u\n  user:\n    token: secret-token\n"
-            "contexts:\n- name: c\n  context:\n    cluster: k\n    user: u\n    namespace: db\n",
-            fake.port);
-    fclose(f);
-    pid_t parent = getpid();
-    fake.pid = fork();
-    if (fake.pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-            _exit(1);
-        srv.port = fake.port;
-        server_main(fd, ufd, script);
-    }
-    assert_true(fake.pid > 0);
-    close(fd);
-    close(ufd);
+    fake_start(play, (int)script, serve);
 }
 
 static int stop(void **state)
@@ -451,60 +289,11 @@ static int stop(void **state)
     char edited[96];
 
     (void)state;
-    if (fake.pid > 0) {
-        kill(fake.pid, SIGKILL);
-        waitpid(fake.pid, NULL, 0);
-    }
     snprintf(edited, sizeof(edited), "%s/apply.yaml", fake.dir);
     unlink(edited);
-    unlink(fake.kubeconfig);
-    unlink(fake.socket);
-    rmdir(fake.dir);
-    fake.pid = 0;
+    fake_stop();
     return 0;
 }
-
-static char *out, *err;
-
-/* Words are separated by blanks; the kubeconfig is added. */
-static int run(const char *line)
-{
-    char copy[256], program[] = "hactl", option[] = "--kubeconfig";
-    char *argv[24] = {program, option, fake.kubeconfig};
-    int argc = 3, rc;
-    size_t n;
-    FILE *in = fopen("/dev/null", "r"), *o, *e;
-
-    free(out);
-    free(err);
-    o = open_memstream(&out, &n);
-    e = open_memstream(&err, &n);
-    assert_true(in && o && e && strlen(line) < sizeof(copy));
-    memcpy(copy, line, strlen(line) + 1);
-    for (char *p = copy; *p && argc < 23;) {
-        argv[argc++] = p;
-        p += strcspn(p, " ");
-        if (*p)
-            *p++ = '\0';
-    }
-    rc = hactl_run(argc, argv, in, o, e);
-    fclose(in);
-    fclose(o);
-    fclose(e);
-    return rc;
-}
-
-#define EXPECT(line, code)                                                                         \
-    do {                                                                                           \
-        int rc_ = run(line);                                                                       \
-        if (rc_ != (code))                                                                         \
-            fail_msg("%s: exit %d instead of %d\n%s%s", line, rc_, (int)(code), out, err);         \
-    } while (0)
-#define SAYS(stream, text)                                                                         \
-    do {                                                                                           \
-        if (!strstr(stream, text))                                                                 \
-            fail_msg("not said: %s\n%s%s", text, out, err);                                        \
-    } while (0)
 
 static void list__finds_the_only_cluster(void **state)
 {
@@ -946,8 +735,7 @@ static void wait__reached(void **state)
 static int cleanup(void **state)
 {
     (void)state;
-    free(out);
-    free(err);
+    hactl_forget();
     return 0;
 }
 
