@@ -199,6 +199,18 @@ static void alarms_of_settings(const struct agent *a, struct status *s)
     add_alarm(s, "settings-kept", text);
 }
 
+static void alarm_of_pages(const struct agent *a, struct status *s)
+{
+    const struct pg_facts *f = pg_probe_facts(a->probe);
+    char text[STATUS_TEXT_SIZE];
+    if (!f->valid || f->damaged == 0)
+        return;
+    (void)str_format(text, sizeof text, "damaged pages were read here %lld times: clone it anew%s",
+                     (long long)f->damaged,
+                     f->in_recovery == TRI_NO ? " after a switchover" : " (hactl reinit)");
+    add_alarm(s, "data-damaged", text);
+}
+
 static void fill_alarms(struct agent *a, struct status *s, int64_t now)
 {
     char text[STATUS_TEXT_SIZE];
@@ -219,6 +231,7 @@ static void fill_alarms(struct agent *a, struct status *s, int64_t now)
         add_alarm(s, "volume-copied", text);
     if (volume_is_old(a, now, text, sizeof text))
         add_alarm(s, "volume-old", text);
+    alarm_of_pages(a, s);
     alarms_of_settings(a, s);
     if (a->rights_missing_n > 0) {
         (void)str_format(text, sizeof text, "forbidden: %s; see hactl doctor", a->rights_missing);

@@ -58,7 +58,8 @@
     " count(*) FILTER (WHERE a.backend_type = 'client backend' AND a.application_name <> 'pghad'),"\
     " max(a.pid) FILTER (WHERE a.backend_type = 'checkpointer'),"                                  \
     " max(a.pid) FILTER (WHERE a.backend_type = 'startup'),"                                       \
-    " coalesce(current_setting('pghad_gate.active', true), 'off') = 'on'"
+    " coalesce(current_setting('pghad_gate.active', true), 'off') = 'on',"                         \
+    " (SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database)"
 
 #define FROM                                                                                       \
     " FROM pg_control_checkpoint() c CROSS JOIN pg_control_recovery() r"                           \
@@ -99,6 +100,7 @@ enum column {
     C_CHECKPOINTER,
     C_STARTUP,
     C_GATE,
+    C_DAMAGED,
 };
 
 struct pg_probe {
@@ -285,7 +287,8 @@ static bool read_full(struct pg_conn *c, struct pg_facts *f)
     int64_t clients, checkpointer, startup;
     if (!pg_facts_parse_slots(f, pg_conn_value(c, 0, C_SLOTS), NULL) ||
         !read_needs(c, f) || !read_int(c, C_XACT, &f->longest_xact_ms) || !read_int(c, C_CLIENTS, &clients) ||
-        !read_int(c, C_CHECKPOINTER, &checkpointer) || !read_int(c, C_STARTUP, &startup))
+        !read_int(c, C_CHECKPOINTER, &checkpointer) || !read_int(c, C_STARTUP, &startup) ||
+        !read_int(c, C_DAMAGED, &f->damaged))
         return false;
     f->clients = (uint32_t)clients;
     f->checkpointer_pid = (int32_t)checkpointer;
