@@ -8,6 +8,7 @@ and are built from a copy of the sources. The judge must find the first good and
 otherwise it is blind. Histories, logs and pictures are kept in build/judge.
 """
 import argparse
+import fcntl
 import glob
 import os
 import shlex
@@ -115,13 +116,17 @@ def main():
     p.add_argument("--only", default="", help=f"{SOUND}, or names of mutants")
     a = p.parse_args()
     programs = os.path.realpath(a.build)
-    shutil.rmtree(KEPT, ignore_errors=True)
+    os.makedirs(KEPT, exist_ok=True)
+    alone = os.open(KEPT, os.O_RDONLY)
+    fcntl.flock(alone, fcntl.LOCK_EX)  # two runs of one tree follow each other
+    for name in os.listdir(KEPT):
+        shutil.rmtree(os.path.join(KEPT, name))
     wrong = []
-    only = a.only.split(",") if a.only else []
-    for m in [None, *defects()]:
-        name = m.name if m else SOUND
-        if only and name not in only:
-            continue
+    subjects = {SOUND: None, **{m.name: m for m in defects()}}
+    for name in a.only.split(",") if a.only else subjects:
+        if name not in subjects:
+            sys.exit(f"judge: no {name!r}; there are {', '.join(subjects)}")
+        m = subjects[name]
         os.makedirs(os.path.join(KEPT, name))
         print(f"{name}: {m.what if m else 'the program as it is, under stories and random faults'}", flush=True)
         shown = build(m, programs, shlex.split(a.make), os.path.join(KEPT, name)) if m else programs
