@@ -30,8 +30,9 @@ void loop_add(struct loop *l, const struct loop_source *s); /* copied; at start 
 int64_t loop_now(const struct loop *l); /* CLOCK_BOOTTIME ms, fixed during a turn */
 void loop_want(struct loop *l, int fd, short events);
 short loop_revents(const struct loop *l, int fd); /* 0 when not declared or not ready */
+/* For the next poll, whether asked by prepare, by dispatch or by the owner between two turns. */
 void loop_wake_at(struct loop *l, int64_t at_ms);  /* the earliest one wins */
-void loop_wake_now(struct loop *l);                 /* poll does not wait in this turn */
+void loop_wake_now(struct loop *l);                /* poll does not wait */
 
 /* One turn: returns after at most max_wait_ms. */
 void loop_turn(struct loop *l, int64_t max_wait_ms);

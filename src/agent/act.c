@@ -109,8 +109,12 @@ void act_peers(struct agent *a, int64_t now)
         int64_t pause = now < m->chase_until_ms && every > 20 ? 20 : every;
         bool busy = peer_call_poll(m->channel, now, NULL) == PEER_CALL_RUNNING;
         bool urgent = ask != PEER_STATE && m->asked == PEER_STATE;
-        if (m->ip[0] == '\0' || (busy && !urgent) || (now - m->asked_ms < pause && !urgent))
+        if (m->ip[0] == '\0' || (busy && !urgent))
             continue;
+        if (now - m->asked_ms < pause && !urgent) {
+            loop_wake_at(a->loop, m->asked_ms + pause);
+            continue;
+        }
         struct peer_request q = {.ask = ask, .from = a->id, .epoch = d->epoch};
         if (ask == PEER_PROMISE) {
             q.epoch = a->view.lv.lease.epoch;

@@ -21,7 +21,7 @@ struct loop {
     nfds_t nfds;
     int timer_fd;
     int64_t now_ms;
-    int64_t wake_ms;
+    int64_t wake_ms; /* of the next poll: asked for since the last one */
     int64_t woke_ms; /* when poll last returned; 0 before the first turn */
     int64_t longest_ms;
 };
@@ -34,6 +34,7 @@ struct loop *loop_new(void)
     l->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     must(l->timer_fd >= 0);
     l->now_ms = clock_boot_ms();
+    l->wake_ms = INT64_MAX;
     return l;
 }
 
@@ -107,7 +108,7 @@ static void wait_ready(struct loop *l)
 void loop_turn(struct loop *l, int64_t max_wait_ms)
 {
     int64_t start = clock_boot_ms();
-    l->wake_ms = start + (max_wait_ms > 0 ? max_wait_ms : 0);
+    loop_wake_at(l, start + (max_wait_ms > 0 ? max_wait_ms : 0));
     l->fds[0] = (struct pollfd){.fd = l->timer_fd, .events = POLLIN};
     l->nfds = 1;
     for (int i = 0; i < l->nsources; i++)
@@ -120,6 +121,7 @@ void loop_turn(struct loop *l, int64_t max_wait_ms)
             l->longest_ms = busy;
     }
     wait_ready(l);
+    l->wake_ms = INT64_MAX;
     l->now_ms = clock_boot_ms();
     l->woke_ms = l->now_ms;
     if (l->fds[0].revents & POLLIN) {

@@ -120,6 +120,22 @@ static void loop_wake_at__earliest__wins(void **state)
     loop_free(l);
 }
 
+static void loop_wake_at__asked_between_turns__holds_for_the_next_one_only(void **state)
+{
+    (void)state;
+    struct probe a = {.fd = -1};
+    struct loop *l = loop_with(&a, NULL);
+    loop_turn(l, 0);
+    int64_t start = clock_boot_ms();
+    loop_wake_at(l, start + 20);
+    loop_turn(l, 20000);
+    assert_true(clock_boot_ms() - start < 10000);
+    start = clock_boot_ms();
+    loop_turn(l, 30);
+    assert_true(clock_boot_ms() - start >= 29);
+    loop_free(l);
+}
+
 static void loop_wake_now__poll__does_not_wait(void **state)
 {
     (void)state;
@@ -191,6 +207,7 @@ int main(void)
         cmocka_unit_test(loop_turn__ready_descriptor__seen_by_its_source),
         cmocka_unit_test(loop_want__same_descriptor_twice__events_joined),
         cmocka_unit_test(loop_wake_at__earliest__wins),
+        cmocka_unit_test(loop_wake_at__asked_between_turns__holds_for_the_next_one_only),
         cmocka_unit_test(loop_wake_now__poll__does_not_wait),
         cmocka_unit_test(loop_revents__not_declared__zero),
         cmocka_unit_test(loop_longest_turn__slow_source__measured_and_reset),
