@@ -20,6 +20,9 @@ bool fd_read_file(const char *path, struct buf *b, struct err *e);
 /* Writes path.new, fsync, rename, fsync of the directory: after a 2xx a crash shows old or new,
  * never a mixture. mode as for open(2). */
 bool fd_replace_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
+/* The same without fsync: readers see old or new, a crash of the machine may leave either, or an empty
+ * file. For what is made again before its next use. */
+bool fd_swap_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
 bool fd_mkdirs(const char *path, mode_t mode, struct err *e);
 bool fd_sync_dir(const char *path, struct err *e);
 

@@ -106,7 +106,8 @@ bool pg_conf_render(const struct pg_conf *c, struct buf *b, struct err *e);
 bool pg_conf_render_hba(const struct pg_conf *c, struct buf *b, struct err *e);
 bool pg_conf_render_ident(const struct pg_conf *c, struct buf *b, struct err *e);
 /* ERR_TRANSIENT while it is not known which libraries the user preloads, for the gate joins them.
- * Writes the three files, each only if its content differs, atomically and synced. changed may be
+ * Writes the three files, each only if its content differs, atomically. Not synced: no server starts
+ * without this call before, and what a crash of the machine may have left then differs. changed may be
  * NULL; it says that a reload is needed. Also writes the passfile of the upstream's epoch. */
 bool pg_conf_write(struct pg_conf *c, bool *changed, struct err *e);
 /* Before a start, and before pg_conf_write: removes the settings that we own from

@@ -60,7 +60,8 @@ bool pg_secret_load(char dst[PG_SECRET_SIZE], const char *value, const char *pat
  * settings of an older epoch cannot log in any more once its file is gone. */
 bool pg_passfile_path(char dst[PG_PATH_SIZE], const struct pg_env *env, uint64_t epoch);
 bool pg_passfile_write(const struct pg_env *env, uint64_t epoch, struct err *e);
-/* Unlinks the files of every epoch below keep_from, and syncs the directory. */
+/* Unlinks the files of every epoch below keep_from. Not synced: one that a crash of the machine brings
+ * back is named by no settings, since every start begins without an upstream. */
 bool pg_passfile_drop(const struct pg_env *env, uint64_t keep_from, struct err *e);
 
 /* Appends key='value' of a libpq connection string, value quoted; a blank before it if needed. */

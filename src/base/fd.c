@@ -121,11 +121,10 @@ bool fd_sync_dir(const char *path, struct err *e)
     return ok;
 }
 
-bool fd_replace_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
+static bool swap_file(const char *path, const void *data, size_t len, mode_t mode, bool sync,
+                      struct err *e)
 {
-    char dir[PATH_MAX], tmp[PATH_MAX];
-    if (!parent_of(dir, sizeof(dir), path, e))
-        return false;
+    char tmp[PATH_MAX];
     if (!str_format(tmp, sizeof(tmp), "%s.new", path))
         return err_set(e, ERR_INVALID, "path too long: %s", path);
     /* A leftover of a crash may have other permissions: start from a file of our own. */
@@ -137,7 +136,7 @@ bool fd_replace_file(const char *path, const void *data, size_t len, mode_t mode
     bool ok = fd_write_all(fd, data, len, e);
     if (ok && fchmod(fd, mode) != 0) /* whatever the umask is */
         ok = err_errno(e, ERR_TRANSIENT, "chmod %s", tmp);
-    if (ok && fsync(fd) != 0)
+    if (ok && sync && fsync(fd) != 0)
         ok = err_errno(e, ERR_TRANSIENT, "fsync %s", tmp);
     if (close(fd) != 0 && ok)
         ok = err_errno(e, ERR_TRANSIENT, "close %s", tmp);
@@ -147,7 +146,19 @@ bool fd_replace_file(const char *path, const void *data, size_t len, mode_t mode
         unlink(tmp);
         return err_wrap(e, "replace %s", path);
     }
-    return fd_sync_dir(dir, e);
+    return true;
+}
+
+bool fd_swap_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
+{
+    return swap_file(path, data, len, mode, false, e);
+}
+
+bool fd_replace_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
+{
+    char dir[PATH_MAX];
+    return parent_of(dir, sizeof(dir), path, e) && swap_file(path, data, len, mode, true, e) &&
+           fd_sync_dir(dir, e);
 }
 
 bool fd_mkdirs(const char *path, mode_t mode, struct err *e)

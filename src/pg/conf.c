@@ -282,7 +282,7 @@ static bool write_one(const struct pg_conf *c, const char *path, render_fn *rend
     bool same = ok && fd_read_file(path, &old, NULL) && old.len == b.len &&
                 memcmp(buf_str(&old), buf_str(&b), b.len) == 0;
     if (ok && !same) {
-        ok = fd_replace_file(path, b.data, b.len, 0600, e);
+        ok = fd_swap_file(path, b.data, b.len, 0600, e);
         *changed = true;
     }
     buf_done(&b);

@@ -186,7 +186,7 @@ bool pg_conf_check(struct pg_conf *c, struct err *e)
     buf_init(&b, PG_CONF_TEXT_MAX);
     c->without_gate = true;
     bool ok = pg_conf_render(c, &b, e) && fd_mkdirs(c->env->state_dir, 0700, e) &&
-              fd_replace_file(file, b.data, b.len, 0600, e);
+              fd_swap_file(file, b.data, b.len, 0600, e);
     c->without_gate = false;
     buf_done(&b);
     ok = ok && ask(c, file, e);

@@ -213,7 +213,7 @@ bool pg_passfile_write(const struct pg_env *env, uint64_t epoch, struct err *e)
     bool ok = fd_read_file(path, &old, NULL) && strcmp(buf_str(&old), buf_str(&b)) == 0 &&
               stat(path, &st) == 0 && (st.st_mode & 0077) == 0;
     if (!ok)
-        ok = fd_mkdirs(env->state_dir, 0700, e) && fd_replace_file(path, b.data, b.len, 0600, e);
+        ok = fd_mkdirs(env->state_dir, 0700, e) && fd_swap_file(path, b.data, b.len, 0600, e);
     explicit_bzero(b.data, b.len);
     buf_done(&b);
     buf_done(&old);
@@ -228,7 +228,7 @@ bool pg_passfile_drop(const struct pg_env *env, uint64_t keep_from, struct err *
             return true;
         return err_errno(e, ERR_FATAL, "open %s", env->state_dir);
     }
-    bool ok = true, any = false;
+    bool ok = true;
     struct dirent *de;
     while (ok && (de = readdir(d))) {
         int64_t epoch;
@@ -240,10 +240,9 @@ bool pg_passfile_drop(const struct pg_env *env, uint64_t keep_from, struct err *
             continue;
         if (unlinkat(dirfd(d), de->d_name, 0) != 0 && errno != ENOENT)
             ok = err_errno(e, ERR_FATAL, "remove %s/%s", env->state_dir, de->d_name);
-        any = true;
     }
     closedir(d);
-    return ok && (!any || fd_sync_dir(env->state_dir, e));
+    return ok;
 }
 
 /* ---- quoting ---- */

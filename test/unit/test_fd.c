@@ -91,6 +91,24 @@ static void fd_replace_file__new_then_again__content_and_mode(void **state)
     buf_done(&b);
 }
 
+static void fd_swap_file__new_then_again__content_and_mode(void **state)
+{
+    (void)state;
+    struct err e;
+    struct buf b;
+    struct stat st;
+    buf_init(&b, 100);
+    assert_true(fd_swap_file(in("s"), "one", 3, 0600, &e));
+    assert_int_equal(symlink("/etc/passwd", in("s.new")), 0);
+    assert_true(fd_swap_file(in("s"), "two", 3, 0640, &e));
+    assert_true(fd_read_file(in("s"), &b, &e));
+    assert_string_equal(buf_str(&b), "two");
+    assert_int_equal(stat(in("s"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    assert_false(fd_swap_file(in("none/s"), "x", 1, 0600, &e));
+    buf_done(&b);
+}
+
 static void fd_replace_file__leftover_of_a_crash__replaced(void **state)
 {
     (void)state;
@@ -173,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fd_flags__set_and_cleared),
         cmocka_unit_test(fd_replace_file__new_then_again__content_and_mode),
+        cmocka_unit_test(fd_swap_file__new_then_again__content_and_mode),
         cmocka_unit_test(fd_replace_file__leftover_of_a_crash__replaced),
         cmocka_unit_test(fd_replace_file__impossible__old_content_stays),
         cmocka_unit_test(fd_read_file__absent_too_large_not_regular),
