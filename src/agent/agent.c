@@ -134,6 +134,7 @@ void agent_turn(struct agent *a)
         act(a, now);
         passwords_turn(a, now);
         collations_turn(a, now);
+        spare_turn(a, now);
     } else {
         pg_probe_kick(a->probe);
     }

@@ -96,6 +96,12 @@ struct follow {
     struct position received;  /* the furthest that it has received or replayed from here */
 };
 
+struct spare { /* the WAL segment made in advance, see spare.c */
+    pid_t maker;     /* 0 = none under way */
+    bool there;      /* as last looked */
+    int64_t next_ms;
+};
+
 struct stream_base { /* when a walsender's volume counts as caught up */
     uint64_t volume;
     int64_t start_us;
@@ -177,6 +183,7 @@ struct agent {
     struct sync_setting sync;
     struct gate gate;
     struct follow follow;
+    struct spare spare;
     struct stream_base base[HA_MEMBERS_MAX];
 
     struct http_client *client;
@@ -280,6 +287,10 @@ void passwords_turn(struct agent *a, int64_t now);
 
 /* collations.c */
 void collations_turn(struct agent *a, int64_t now);
+
+/* spare.c: a new writer is about to be followed: its timeline's first segment. */
+void spare_turn(struct agent *a, int64_t now);
+void spare_use(struct agent *a);
 
 /* trim.c */
 void agent_trim(struct agent *a, int64_t now); /* once a turn; does something once a minute at rest */

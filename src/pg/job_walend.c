@@ -13,6 +13,7 @@
 #include "base/must.h"
 #include "base/str.h"
 #include "job_private.h"
+#include "pg/spare.h"
 
 enum step { STEP_CONTROL, STEP_CONTROL_DONE, STEP_DUMP_DONE };
 
@@ -77,6 +78,15 @@ static void segment_name(char dst[32], uint32_t tl, uint64_t segment, uint64_t s
                     (unsigned)(segment % per_id)));
 }
 
+/* The first segment of a newer timeline may have been made and not yet written to: it has no record, and
+ * pg_waldump refuses it. On the timeline where reading begins the same would be damage. */
+static bool is_untouched(const struct pg_job *j, const char *dir, const char *name)
+{
+    char path[PG_PATH_SIZE];
+    return j->candidate[j->candidate_at] != j->start.timeline && pg_path(path, dir, name) &&
+           !pg_segment_begun(path);
+}
+
 static bool segment_exists(const char *dir, const char *name)
 {
     char path[PG_PATH_SIZE];
@@ -97,7 +107,7 @@ static bool find_segments(const struct pg_job *j, const char *dir, uint64_t *fro
         *from = h.branch[h.n - 1].end;
     uint64_t segment = *from / size;
     segment_name(first, n, segment, size);
-    if (!segment_exists(dir, first))
+    if (!segment_exists(dir, first) || is_untouched(j, dir, first))
         return false;
     char next[32];
     must(str_copy(last, 32, first));

@@ -19,6 +19,7 @@
 #include "pg/datadir.h"
 #include "pg/history.h"
 #include "pg/promote.h"
+#include "pg/spare.h"
 #include "pg/state.h"
 #include "../../src/pg/conf_private.h"
 
@@ -593,6 +594,72 @@ static void conf__parameters__postgresql_is_asked(void **st)
     pg_conf_free(c);
 }
 
+#define SEGMENT_BYTES (1u << 20)
+
+static void put_segment(const char *wal, const char *name, unsigned char first)
+{
+    unsigned char *page = calloc(1, SEGMENT_BYTES);
+    CHECK(page != NULL);
+    page[0] = page[1] = first;
+    put(wal, name, page, SEGMENT_BYTES);
+    free(page);
+}
+
+static void spare__made_once_and_given_the_name_of_the_fork(void **st)
+{
+    (void)st;
+    struct err e;
+    struct stat s;
+    char wal[PG_PATH_SIZE], path[PG_PATH_SIZE];
+    CHECK(pg_path(wal, env.data_dir, "pg_wal") && fd_mkdirs(wal, 0700, &e));
+    CHECK(!pg_spare_make(&env, &e) && e.kind == ERR_INVALID); /* of what size? */
+    CHECK(!pg_spare_use(&env, 6, 0x500000, &e) && e.kind == ERR_NOT_FOUND);
+    put_segment(wal, "000000050000000000000005", 0xd1);
+    CHECK(!pg_spare_there(&env) && pg_spare_make(&env, &e) && pg_spare_there(&env));
+    CHECK(!there(wal, "xlogtemp.pghad.new"));
+    CHECK(pg_path(path, wal, "xlogtemp.pghad") && stat(path, &s) == 0);
+    CHECK(s.st_size == SEGMENT_BYTES && (s.st_mode & 07777) == 0600);
+    CHECK(s.st_blocks * 512 >= SEGMENT_BYTES); /* not sparse: a flush has no room left to find */
+    CHECK(!pg_segment_begun(path));
+    CHECK(pg_spare_use(&env, 6, UINT64_C(0x1005abcd8), &e));
+    CHECK(there(wal, "000000060000000100000005") && !pg_spare_there(&env));
+    CHECK(pg_path(path, wal, "000000060000000100000005") && stat(path, &s) == 0);
+    CHECK(s.st_size == SEGMENT_BYTES && s.st_nlink == 1);
+}
+
+static void spare__never_replaces_what_is_there(void **st)
+{
+    (void)st;
+    struct err e;
+    char wal[PG_PATH_SIZE], path[PG_PATH_SIZE];
+    CHECK(pg_path(wal, env.data_dir, "pg_wal"));
+    put_segment(wal, "000000050000000000000005", 0xd1);
+    put_segment(wal, "000000060000000000000005", 0xd1);
+    CHECK(pg_spare_make(&env, &e));
+    CHECK(!pg_spare_use(&env, 6, 0x500000, &e) && e.kind == ERR_CONFLICT);
+    CHECK(pg_path(path, wal, "000000060000000000000005") && pg_segment_begun(path));
+    CHECK(pg_spare_there(&env) && pg_spare_drop(&env, &e) && !pg_spare_there(&env));
+    CHECK(pg_spare_drop(&env, &e));
+}
+
+static void spare__a_segment_never_written_to_hides_nothing_at_a_start(void **st)
+{
+    (void)st;
+    struct err e;
+    char wal[PG_PATH_SIZE];
+    CHECK(!pg_spare_settle(&env, &e));
+    CHECK(pg_path(wal, env.data_dir, "pg_wal"));
+    put_segment(wal, "000000050000000000000005", 0xd1);
+    put_segment(wal, "000000060000000000000005", 0);
+    put_segment(wal, "000000050000000000000006", 0); /* made in advance by the server */
+    put_segment(wal, "000000050000000000000007", 0xd1);
+    put_segment(wal, "000000060000000000000007", 0xd1);
+    CHECK(pg_spare_settle(&env, &e));
+    CHECK(!there(wal, "000000060000000000000005") && there(wal, "000000050000000000000005"));
+    CHECK(there(wal, "000000050000000000000006"));
+    CHECK(there(wal, "000000050000000000000007") && there(wal, "000000060000000000000007"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -602,6 +669,9 @@ int main(void)
         T(conf__parameters__postgresql_is_asked),
         T(state__absent_saved_damaged),
         T(datadir__each_state),
+        T(spare__made_once_and_given_the_name_of_the_fork),
+        T(spare__never_replaces_what_is_there),
+        T(spare__a_segment_never_written_to_hides_nothing_at_a_start),
         T(passfile__per_epoch__old_ones_go),
         T(modes__widened_by_fsgroup__narrowed_again),
         T(secret__file_value_neither),

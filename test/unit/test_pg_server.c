@@ -576,8 +576,13 @@ static void walend__cut_copy_of_a_newer_segment__uncovered(void **st)
     snprintf(script, sizeof script,
              "cd '%s/pg_wal' && cp 00000010.history 00000011.history && "
              "printf '16\\t%X/%08X\\tno recovery target specified\\n' >> 00000011.history && "
-             "head -c 8192 00000010%s > 00000011%s && truncate -s 16777216 00000011%s",
-             b.env.data_dir, (unsigned)(lsn >> 32), (unsigned)lsn, name, name, name);
+             "truncate -s 16777216 00000011%s", b.env.data_dir, (unsigned)(lsn >> 32), (unsigned)lsn, name);
+    CHECK(system(script) == 0); /* made in advance and never written to */
+    node_job_ok(&b, pg_job_begin_walend(b.job, (struct position){0}, false, 0, &e), &e);
+    CHECK(pg_job_walend(b.job).timeline == 16 && pg_job_walend(b.job).lsn >= lsn);
+    snprintf(script, sizeof script,
+             "cd '%s/pg_wal' && head -c 8192 00000010%s > 00000011%s && truncate -s 16777216 00000011%s",
+             b.env.data_dir, name, name, name);
     CHECK(system(script) == 0);
     node_job_ok(&b, pg_job_begin_walend(b.job, (struct position){0}, false, 0, &e), &e);
     CHECK(pg_job_walend(b.job).timeline == 16 && pg_job_walend(b.job).lsn >= lsn);
