@@ -8,9 +8,11 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "pg/promote.h"
+#include "pg/spare.h"
 
 #define TASK_MS 5000
 #define PROMOTE_REPEAT_MS 20
+#define RELEASE_FIRST_MS 100
 
 void act_trouble(struct agent *a, const char *event, const struct err *e)
 {
@@ -50,6 +52,17 @@ static void act_gate(struct agent *a, bool closed, int64_t now)
     *g = (struct gate){.closed = closed, .written = true, .written_ms = now};
 }
 
+/* To prepare a start blocks for some 30 ms; the release that others wait for goes first. */
+static bool release_first(struct agent *a, int64_t now)
+{
+    const struct lease_view *lv = &a->view.lv;
+    int64_t until = lv->write_sent_ms + RELEASE_FIRST_MS;
+    if (lv->write != WRITE_RELEASE || lv->outcome != OUTCOME_PENDING || now >= until)
+        return false;
+    loop_wake_at(a->loop, until);
+    return true;
+}
+
 static void act_start(struct agent *a, int64_t now)
 {
     const struct link_status *g = guard_link_status(a->link);
@@ -57,7 +70,7 @@ static void act_start(struct agent *a, int64_t now)
     struct err e = {0};
     if (s->pid != 0 || g == NULL || g->postgres_pid != 0 || now < s->next_start_ms ||
         (s->start_sent_ms != 0 && now - s->start_sent_ms < 1000) ||
-        pg_job_state(a->job) == PG_JOB_RUNNING || s->hidden)
+        pg_job_state(a->job) == PG_JOB_RUNNING || s->hidden || release_first(a, now))
         return;
     struct pg_ssn none = {.kind = PG_SSN_UNSATISFIABLE};
     bool changed;
@@ -65,7 +78,7 @@ static void act_start(struct agent *a, int64_t now)
     pg_conf_set_closed(a->conf, true);
     if (!pg_conf_set_ssn(a->conf, &none, &e) || !pg_datadir_private(&a->env, &e) ||
         !pg_standby_signal(&a->env, &e) || !pg_promote_forget(&a->env, &e) ||
-        !pg_placeholders_settle(&a->env, &e) || !pg_conf_clean_auto(a->conf, &e) ||
+        !pg_placeholders_settle(&a->env, &e) || !pg_spare_settle(&a->env, &e) || !pg_conf_clean_auto(a->conf, &e) ||
         !pg_conf_write(a->conf, &changed, &e)) {
         act_trouble(a, "start-unprepared", &e);
         (void)str_format(a->unprepared, sizeof a->unprepared, "%.150s", e.msg);
@@ -218,6 +231,8 @@ static void act_follow(struct agent *a, const struct verdict *d, int64_t now)
         act_trouble(a, "passfile-unwritten", &e);
         return;
     }
+    if (writer && !d->provisional)
+        spare_use(a);
     bool changed;
     pg_conf_set_upstream(a->conf, &u);
     if (!act_apply_conf(a, &changed))
@@ -265,8 +280,6 @@ static void act_promote(struct agent *a, const struct verdict *d, int64_t now)
 static void act_tasks(struct agent *a, const struct verdict *d, int64_t now)
 {
     struct err e = {0};
-    if (pg_task_state(a->checkpoint) == PG_TASK_OK && pg_task_begun_ms(a->checkpoint) > 0)
-        a->checkpoint_ms = pg_task_begun_ms(a->checkpoint);
     if ((d->effects & EFF_CHECKPOINT) != 0 && pg_task_state(a->checkpoint) != PG_TASK_RUNNING &&
         a->server.answered)
         (void)pg_task_checkpoint(a->checkpoint, now + CHECKPOINT_TASK_MS, &e);
@@ -303,6 +316,10 @@ static int64_t probe_interval(const struct agent *a, const struct verdict *d, in
 {
     uint32_t hurry = EFF_PROMOTE | EFF_DETACH | EFF_VOTES | EFF_PG_STOP | EFF_CHECKPOINT;
     bool proving = a->sync.written_ms != 0 && !a->sync.in_force && a->server.in_recovery == TRI_NO;
+    bool admitting = a->server.in_recovery == TRI_NO && (d->effects & EFF_PEERS) != 0 &&
+                     a->view.pg.open != TRI_YES;
+    if ((d->effects & EFF_PROMOTE) != 0 || admitting)
+        return 4; /* each look is a step of what clients wait for */
     if ((d->effects & hurry) != 0 || now < a->hot_until_ms || !a->server.answered)
         return 10;
     if (proving || (d->effects & EFF_PEERS) != 0)

@@ -100,6 +100,14 @@ static void server_began(struct agent *a, const struct link_status *g)
     pg_probe_set_interval(a->probe, 10);
 }
 
+/* Before the verdict, so that it does not ask for another one where the stop waits for this. */
+static void observe_checkpoint(struct agent *a)
+{
+    int64_t begun = pg_task_begun_ms(a->checkpoint);
+    if (pg_task_state(a->checkpoint) == PG_TASK_OK && begun > a->checkpoint_ms)
+        a->checkpoint_ms = begun;
+}
+
 static void observe_promotion(struct agent *a, const struct pg_facts *f, int64_t now)
 {
     struct server *s = &a->server;
@@ -245,7 +253,7 @@ static void view_gate(struct agent *a, struct pg *p, int64_t now)
         g->proved_closed = pg_hbaprobe_closed(a->hbaprobe);
     bool settled = g->proved_closed == (g->closed ? TRI_YES : TRI_NO);
     if (!settled && now >= g->next_probe_ms) {
-        g->next_probe_ms = now + 15;
+        g->next_probe_ms = now + 4;
         if (pg_hbaprobe_done(a->hbaprobe) || pg_hbaprobe_at_ms(a->hbaprobe) == 0 ||
             pg_hbaprobe_at_ms(a->hbaprobe) < g->written_ms)
             pg_hbaprobe_begin(a->hbaprobe, a->cfg.pod.ip, now + 1000);
@@ -512,6 +520,7 @@ void observe(struct agent *a, int64_t now)
     v->intent_expired = v->intent.kind != INTENT_NONE && v->intent.expires_s != 0 &&
                         clock_wall_us() / 1000000 > v->intent.expires_s;
     observe_server(a, now);
+    observe_checkpoint(a);
     look_at_data(a, now);
     view_self(a, &v->self);
     view_pg(a, &v->pg, now);

@@ -15,9 +15,13 @@
 #include "guard/sweep.h"
 
 #define PROBE_TIMEOUT_MS 2000
-#define PROBE_EVERY_MS 20 /* while the answer is not "free" and no postmaster runs */
-#define PROBE_SLOW_MS 250 /* after so many tries: */
-#define PROBE_FAST_TRIES 50
+/* Pause between two looks while the answer is not "free" and no postmaster runs: killed processes are
+ * gone within milliseconds, and a failover waits for the last of them. */
+#define PROBE_QUICK_MS 3
+#define PROBE_QUICK_TRIES 20
+#define PROBE_EVERY_MS 20
+#define PROBE_SLOW_MS 250
+#define PROBE_FAST_TRIES 60
 #define SWEEP_EVERY_MS 10
 #define SWEEP_SLOW_MS 250       /* after a second of trying */
 #define SWEEP_FORCE_AFTER_MS 1000 /* then processes from outside are ended as well */
@@ -53,8 +57,10 @@ static void begin_probe(struct guard *g)
     if (g->probe.pid > 0)
         return;
     pid_t pid = spawn_probe(g->locks.server_path);
-    bool slow = ++g->probe_tries > PROBE_FAST_TRIES;
-    g->probe_next_ms = g->now_ms + (slow ? PROBE_SLOW_MS : PROBE_EVERY_MS);
+    unsigned tries = ++g->probe_tries;
+    g->probe_next_ms = g->now_ms + (tries <= PROBE_QUICK_TRIES  ? PROBE_QUICK_MS
+                                    : tries <= PROBE_FAST_TRIES ? PROBE_EVERY_MS
+                                                                : PROBE_SLOW_MS);
     if (pid < 0)
         return;
     g->probe = (struct guard_probe){.pid = pid, .deadline_ms = g->now_ms + PROBE_TIMEOUT_MS};

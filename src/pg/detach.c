@@ -9,7 +9,7 @@
 #include "pg/conn.h"
 #include "pg/proctree.h"
 
-#define LOOK_EVERY_MS 10
+#define LOOK_EVERY_MS 3
 #define RELOAD_EVERY_MS 500
 #define QUERY_MS 1000
 #define LOOKS 2
