@@ -25,7 +25,9 @@ struct loop_source {
 
 struct loop *loop_new(void); /* owned by the caller; NULL only when out of memory */
 void loop_free(struct loop *l);
-void loop_add(struct loop *l, const struct loop_source *s); /* copied; at start only */
+/* Copied; at start only. Sources are dispatched in this order: one that reads what another has received
+ * comes after it. */
+void loop_add(struct loop *l, const struct loop_source *s);
 
 int64_t loop_now(const struct loop *l); /* CLOCK_BOOTTIME ms, fixed during a turn */
 void loop_want(struct loop *l, int fd, short events);

@@ -78,8 +78,8 @@ static void act_start(struct agent *a, int64_t now)
     pg_conf_set_closed(a->conf, true);
     if (!pg_conf_set_ssn(a->conf, &none, &e) || !pg_datadir_private(&a->env, &e) ||
         !pg_standby_signal(&a->env, &e) || !pg_promote_forget(&a->env, &e) ||
-        !pg_placeholders_settle(&a->env, &e) || !pg_spare_settle(&a->env, &e) || !pg_conf_clean_auto(a->conf, &e) ||
-        !pg_conf_write(a->conf, &changed, &e)) {
+        !pg_placeholders_settle(&a->env, &e) || !pg_spare_settle(&a->env, &e) ||
+        !pg_conf_clean_auto(a->conf, &e) || !pg_conf_write(a->conf, &changed, &e)) {
         act_trouble(a, "start-unprepared", &e);
         (void)str_format(a->unprepared, sizeof a->unprepared, "%.150s", e.msg);
         return;

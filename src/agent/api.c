@@ -55,7 +55,9 @@ struct api *api_new(struct http_client *c, struct loop *l, const struct config *
     }
     buf_init(&a->history_due, 4096);
     (void)str_format(a->state_name, sizeof a->state_name, "%s-state", api_cluster(a));
-    struct loop_source src = kube_source(a->kube);
+    /* In this order: what has come over the one is read by the other in the same turn. */
+    struct loop_source transport = http_client_source(c), src = kube_source(a->kube);
+    loop_add(l, &transport);
     loop_add(l, &src);
     a->lease = kube_watch_lease(a->kube, api_cluster(a), lease_idle_ms(a));
     a->pods = kube_watch_pods(a->kube, cfg->cluster.selector, cfg->cluster.role_label,

@@ -236,8 +236,7 @@ bool agent_setup(struct agent *a, struct err *e)
     addresses_load(a);
     log_set_member(a->id.name.s);
     struct loop_source sources[] = {
-        guard_link_source(a->link),     proc_source(),
-        pg_engine_source(a->engine),    http_client_source(a->client),
+        guard_link_source(a->link),      proc_source(),           pg_engine_source(a->engine),
         peer_server_source(a->peers_in), http_server_source(a->rest),
     };
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)

@@ -97,12 +97,8 @@ static void open_doors(struct agent *a)
     if (a->client == NULL || a->cfg.cluster.name[0] == '\0')
         return;
     a->api = api_new(a->client, a->loop, &a->cfg, &a->id, &e);
-    if (a->api == NULL) {
+    if (a->api == NULL)
         log_event(LOG_ERROR, "api-unavailable", e.msg);
-        return;
-    }
-    struct loop_source src = http_client_source(a->client);
-    loop_add(a->loop, &src);
 }
 
 static void tell(struct agent *a, const struct wrong *w, bool anew, int64_t now)

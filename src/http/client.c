@@ -99,6 +99,7 @@ static void finish(struct http_call *call)
     call->state = HTTP_DONE;
     release_easy(call);
     unlink_call(call);
+    call->client->done_outside = true;
     if (call->channel)
         note_health(call->channel, call->origin, call->result.err.kind == ERR_NONE);
 }
@@ -293,6 +294,8 @@ static void prepare(void *ctx, struct loop *l)
     for (struct http_call *call = c->calls; call; call = call->next)
         if (call->deadline_ms)
             loop_wake_at(l, call->deadline_ms);
+    if (c->done_outside)
+        loop_wake_now(l);
 }
 
 static void run_channel(struct channel *ch, struct loop *l)
@@ -334,6 +337,7 @@ static void dispatch(void *ctx, struct loop *l)
                 (long long)(call->deadline_ms - call->result.sent_ms));
         finish(call);
     }
+    c->done_outside = false;
 }
 
 struct loop_source http_client_source(struct http_client *c)

@@ -31,6 +31,7 @@ struct http_client {
     size_t n_channels;
     struct http_call *calls; /* pending ones */
     uint64_t connects;
+    bool done_outside; /* a call was over before it came to a poll: nothing else wakes for it */
 };
 
 struct http_call {

@@ -108,6 +108,24 @@ static struct http_request request_of(struct fixture *f)
                                  .body_max = 4096};
 }
 
+/* A call that is over when it is begun has no descriptor and no timer that would end the poll. */
+static void http_start__over_at_once__the_next_turn_does_not_wait(void **state)
+{
+    struct fixture *f = *state;
+    loop_turn(f->loop, 0);
+    struct http_request r = request_of(f);
+    r.url = "nothing://x";
+    struct http_call *call = http_start(f->client, &r);
+    assert_int_equal(http_call_state(call), HTTP_DONE);
+    int64_t start = clock_boot_ms();
+    loop_turn(f->loop, 20000);
+    assert_true(clock_boot_ms() - start < 10000);
+    start = clock_boot_ms();
+    loop_turn(f->loop, 30);
+    assert_true(clock_boot_ms() - start >= 29);
+    http_call_free(call);
+}
+
 static const struct http_result *wait_done(struct fixture *f, struct http_call *c)
 {
     int64_t limit = clock_boot_ms() + 10000;
@@ -552,6 +570,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(get__whole_answer__everything_told),
+        T(http_start__over_at_once__the_next_turn_does_not_wait),
         T(put__body__sent_whole_without_expect),
         T(calls__same_channel__connection_kept),
         T(calls__other_channel__connection_of_its_own),
