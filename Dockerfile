@@ -16,8 +16,9 @@ COPY . /src
 RUN make -C /src need-gate && make -C /src -j"$(nproc)" && make -C /src install DESTDIR=/out
 # The names of the libraries' packages differ between releases of Debian: those that hold what was
 # linked. libnss-wrapper gives a name to a uid that has none, which initdb insists on.
-RUN echo libnss-wrapper $(/src/tools/runtime-packages /out/usr/local/bin/pghad \
-        /out/usr/local/lib/pghad/pghad-agent /out/usr/local/bin/hactl) > /packages
+RUN libraries=$(/src/tools/runtime-packages /out/usr/local/bin/pghad \
+        /out/usr/local/lib/pghad/pghad-agent /out/usr/local/bin/hactl) && \
+    echo libnss-wrapper $libraries > /packages
 
 FROM ${BASE}
 USER root
