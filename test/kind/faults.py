@@ -19,7 +19,8 @@ CATALOGUE = {}
 
 def fault(title, **options):
     """options: late_ok, the fault may leave an answer of the old server on the way to the client;
-    every_ms of the writer; random=False, not for random sequences."""
+    pod_gone, the API forgets the primary's pod before it has ended; every_ms of the writer;
+    random=False, not for random sequences."""
     def add(run):
         CATALOGUE[title] = (run, options)
         return run
@@ -71,7 +72,7 @@ def pod_deleted(e):
     delete_pod(e, e.primary)
 
 
-@fault("pod deleted, forced")
+@fault("pod deleted, forced", pod_gone=True)
 def pod_deleted_forced(e):
     delete_pod(e, e.primary, "--grace-period=0", "--force")
 
