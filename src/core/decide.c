@@ -232,6 +232,16 @@ static void setup(struct turn *t, const struct view *v, struct verdict *out)
         t->lease_ms = v->set.lease_ms;
 }
 
+/* A clone that was asked for waits for answers of the others that are younger than the order and not behind
+ * the record. At rest they are asked about as often as the record is renewed: under load, with the two in an
+ * unlucky step, an answer is always behind it. */
+static bool clone_waits_for_answers(const struct turn *t)
+{
+    const struct intent *in = &t->v->intent;
+    return in->id != 0 && in->kind == INTENT_REINIT && in->id == t->m->reinit_intent &&
+           in->id != t->m->dead_intent && !t->v->intent_expired && (t->out->facts & FACT(REINIT)) == 0;
+}
+
 void decide(const struct view *v, const struct memo *m, struct verdict *out)
 {
     struct turn t;
@@ -261,6 +271,8 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     if ((r->all & FACT(RESTART)) != 0)
         out->memo.restart_intent = v->intent.id;
     if (out->memo.preflight_intent != 0 && v->now_ms - out->memo.preflight_ms <= FRESH_MS)
+        out->effects |= EFF_PEERS;
+    if (clone_waits_for_answers(&t))
         out->effects |= EFF_PEERS;
     bool unread = lease_busy(&t) && v->lv.outcome == OUTCOME_UNKNOWN;
     bool doubt = (t.stale || t.behind || t.disputed) && v->now_ms - v->lv.got_ms > v->set.retry_ms;

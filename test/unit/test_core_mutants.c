@@ -819,6 +819,26 @@ static void clone__only_of_a_vote_to_spare(void **state)
     assert_string_not_equal(rule(&s), "reinit-clone");
 }
 
+/* Under load the last answer may be older than the record each time one looks. */
+static void clone__answers_are_asked_for_until_the_vote_is_spare(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 2);
+    assert_string_equal(rule(&s), "follow");
+    assert_false(s.d.effects & EFF_PEERS);
+    s.v.intent = (struct intent){.id = 7, .kind = INTENT_REINIT, .epoch = 5, .target = name_of(2)};
+    s.m.reinit_intent = 7;
+    s.m.reinit_volume = C;
+    s.m.reinit_ms = NOW - 100;
+    s.v.peer[1].state.position.lsn = 1;
+    assert_string_equal(rule(&s), "follow");
+    assert_true(s.d.effects & EFF_PEERS);
+    s.v.intent_expired = true;
+    assert_string_equal(rule(&s), "follow");
+    assert_false(s.d.effects & EFF_PEERS);
+}
+
 static void stopped_for_handover(struct scene *s)
 {
     at(s, 0);
@@ -959,6 +979,7 @@ int main(void)
         cmocka_unit_test(rewind__only_while_others_hold_the_promotion),
         cmocka_unit_test(rewind__only_of_a_vote_to_spare),
         cmocka_unit_test(clone__only_of_a_vote_to_spare),
+        cmocka_unit_test(clone__answers_are_asked_for_until_the_vote_is_spare),
         cmocka_unit_test(handover__waits_for_the_target_to_hold_all),
         cmocka_unit_test(crash__given_away_only_with_all_wal),
         cmocka_unit_test(crashed_server__its_children_end_before_the_release),
