@@ -19,20 +19,24 @@ endif
 
 # Of the scenarios on the embedded API server a kernel: each operation, each way to lose a member, its
 # volume, its configuration or its API.
-COV_SCENARIOS = $(REAL_CORE)
+COV_SCENARIOS = $(REAL_CORE) or test_pause_and or test_failover_by_hand or test_bad_data_directory or \
+                test_bad_configuration or test_a_secret_that_arrives_late or test_retained_volumes or \
+                test_the_only_volume_left or test_lease_given_to_a_stranger or test_configmap_deleted or \
+                test_a_diverged_standby or test_contexts or test_reload_takes
 
-.PHONY: coverage coverage-run coverage-processes
+.PHONY: coverage coverage-run coverage-servers coverage-scenarios
 coverage: ## lines and branches covered by the tests, per area, with thresholds
 	$(Q)tools/deps lint
 	$(Q)$(ANEW) $(JOBS) $(COV_MAKE) build/gcc-cov/sim build/gcc-cov/check-rules fuzz-build build-processes $(UNIT:$(B)/%=build/gcc-cov/%)
 	$(Q)$(ANEW) $(COV_MAKE) coverage-run
-	$(Q)$(ANEW) $(COV_MAKE) coverage-processes
+	$(Q)$(ANEW) $(COV_MAKE) coverage-servers
+	$(Q)$(ANEW) $(COV_MAKE) coverage-scenarios
 	$(Q)tools/coverage build/gcc-cov
 
 # The counters of an earlier run are not added to.
 coverage-run: $(UNIT) $(B)/sim $(B)/check-rules $(FUZZ_BIN) $(B)/against-devkube $(B)/devkube
 	$(Q)find $(B) -name '*.gcda' -delete
-	$(Q)tools/run-units $(UNIT)
+	$(Q)tools/run-units $(filter-out %/test_pg_server,$(UNIT))
 	$(Q)DEVKUBE=$(abspath $(B)/devkube) $(B)/against-devkube >/dev/null
 	$(Q)tools/fuzz-corpus $(FUZZ_BIN)
 	$(Q)$(B)/check-rules >/dev/null
@@ -43,10 +47,12 @@ coverage-run: $(UNIT) $(B)/sim $(B)/check-rules $(FUZZ_BIN) $(B)/against-devkube
 # What runs as another user sees the programs where the sandbox shows them: there it may write counters.
 COV_LAYER = tools/coverage-layer $(B)
 build-processes: $(SYSTEM) $(B)/fake-agent need-gate
-coverage-processes: build-processes $(B)/unit/test_pg_server need-python
+coverage-servers: build-processes $(B)/unit/test_pg_server need-python
 	$(Q)$(COV_LAYER) postgres env $(SANDBOX) -- sh -c 'GCOV_PREFIX=$$PGHA_SANDBOX_PROGRAMS \
 	    GCOV_PREFIX_STRIP=$(words $(subst /, ,$(abspath $(B)))) \
 	    tools/run-units $$PGHA_SANDBOX_PROGRAMS/unit/test_pg_server'
 	$(Q)$(COV_LAYER) guard env $(SANDBOX) -- sh -c 'PGHA_BUILD=$$PGHA_SANDBOX_PROGRAMS exec $(PYTEST) -q test/guard'
 	$(Q)$(COV_LAYER) standalone env $(SANDBOX) -- $(PYTEST) -q test/standalone
+
+coverage-scenarios: build-processes need-python
 	$(Q)$(COV_LAYER) scenarios env $(SANDBOX) -- $(PYTEST) -q --tb=short -k '$(COV_SCENARIOS)' test/scenarios

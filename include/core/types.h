@@ -22,6 +22,10 @@ struct ha_name {
     char s[HA_NAME_SIZE]; /* NUL-terminated, rest zeroed; "" = nobody */
 };
 
+/* The highest number that is believed: whoever reads one from outside refuses a larger one as nonsense, since
+ * the next ones are counted from it. */
+#define TIMELINE_MAX 0x7fffffffu
+
 /* Where a member's WAL ends. Order is lexicographic: timeline of the last flushed record first. */
 struct position {
     uint32_t timeline;

@@ -124,6 +124,12 @@ void doctor_image(const struct doctor_facts *f, struct doctor_report *r)
     if (!f->own)
         return;
     list = jget(doctor_pod_spec(f->own), "containers", NULL);
+    if (doctor_length(list) == 0) {
+        row = doctor_add(r, DOCTOR_ERROR, check, "the pod template has no container");
+        doctor_why(row, "there is nothing that could run");
+        doctor_remedy(row, "apply the StatefulSet of the manifests or the chart again");
+        return;
+    }
     for (size_t i = 0; i < doctor_length(list); i++) {
         struct json_object *c = json_object_array_get_idx(list, i);
         const char *image = jtext(jget(c, "image", NULL)), *tag = image_tag(image);

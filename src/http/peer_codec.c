@@ -249,7 +249,7 @@ bool peer_state_decode(const char *text, size_t len, struct peer_state *ret, str
     s.data = (enum data_state)get_word(&r, "data", data_names, COUNT(data_names));
     s.process = (enum pg_process)get_word(&r, "process", process_names, COUNT(process_names));
     s.in_recovery = (enum tri)get_word(&r, "in_recovery", tri_names, COUNT(tri_names));
-    s.position.timeline = (uint32_t)get_number(&r, "timeline", UINT32_MAX);
+    s.position.timeline = (uint32_t)get_number(&r, "timeline", TIMELINE_MAX);
     s.position.lsn = get_u63(&r, "lsn");
     s.durable_epoch = get_u63(&r, "durable_epoch");
     s.frozen_epoch = get_u63(&r, "frozen_epoch");

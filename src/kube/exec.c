@@ -11,6 +11,7 @@
 #include "internal.h"
 #include "jx.h"
 #include "kube/config.h"
+#include "kubeconfig.h"
 #include "loop/proc.h"
 
 #define OUT_MAX (256 * 1024)
@@ -126,12 +127,12 @@ static void replace(char **dst, const char *s)
     *dst = d;
 }
 
-static bool take_credential(struct kube_config *c, const struct buf *out, struct err *e)
+bool kube_exec_take(struct kube_config *c, const char *text, size_t len, struct err *e)
 {
     struct json_object *o, *status;
     struct buf clean;
 
-    if (!jx_parse(buf_str(out), out->len, &o, e))
+    if (!jx_parse(text, len, &o, e))
         return err_wrap(e, "credential plugin");
     status = jx_get(o, "status");
     const char *token = jx_text(jx_get(status, "token"));
@@ -173,7 +174,7 @@ static bool run(struct kube_config *c, struct loop *l, const struct proc_spec *s
         ok = err_set(e, ERR_DENIED, "the credential plugin %s failed: %.200s", c->exec.command,
                      proc_err_tail(p));
     else
-        ok = take_credential(c, proc_out(p), e);
+        ok = kube_exec_take(c, buf_str(proc_out(p)), proc_out(p)->len, e);
     proc_free(p);
     return ok;
 }

@@ -23,4 +23,8 @@ bool kubeconfig_add_list(struct kubeconfig *k, const char *list, struct err *e);
 bool kubeconfig_resolve(struct kubeconfig *k, const char *context, struct kube_config *c,
                         struct err *e);
 
+/* What a credential plugin printed (ExecCredential, client.authentication.k8s.io): token or certificate and key
+ * into *c, in place of what was there. INVALID when it gives neither; *c is then as it was. */
+bool kube_exec_take(struct kube_config *c, const char *text, size_t len, struct err *e);
+
 #endif

@@ -92,12 +92,12 @@ static bool take_u64(struct json_object *o, const char *key, bool required, uint
     return true;
 }
 
-static bool take_u32(struct json_object *o, const char *key, bool required, uint32_t *dst,
-                     struct err *e)
+static bool take_timeline(struct json_object *o, const char *key, bool required, uint32_t *dst,
+                          struct err *e)
 {
     int64_t n = *dst;
 
-    if (!jx_take_int(o, key, required, 0, UINT32_MAX, &n, e))
+    if (!jx_take_int(o, key, required, 0, TIMELINE_MAX, &n, e))
         return false;
     *dst = (uint32_t)n;
     return true;
@@ -132,7 +132,7 @@ static bool take_member(struct json_object *o, struct record_member *m, struct e
            take_member_name(o, &m->name, e) &&
            jx_take_bool(o, "v", false, &m->in_v, e) &&
            jx_take_bool(o, "next", false, &m->in_next, e) &&
-           take_u32(o, "timeline", false, &m->flushed.timeline, e) &&
+           take_timeline(o, "timeline", false, &m->flushed.timeline, e) &&
            jx_take_lsn(o, "lsn", false, &m->flushed.lsn, e);
 }
 
@@ -165,7 +165,7 @@ static bool take_record(struct json_object *o, struct record *r, struct err *e)
            jx_take_hex(o, "sealed", false, &r->sealed, e) &&
            jx_take_hex(o, "writer", false, &r->writer, e) &&
            take_u64(o, "writer_epoch", false, &r->writer_epoch, e) &&
-           take_u32(o, "timeline", true, &r->timeline, e) &&
+           take_timeline(o, "timeline", true, &r->timeline, e) &&
            take_members(jx_get(o, "members"), r, e);
 }
 
@@ -200,7 +200,7 @@ bool release_decode(const char *json, size_t len, struct release *ret, struct er
     ok = take_u64(o, "epoch", true, &r.epoch, e) &&
          jx_take_name(o, "releaser", true, &r.releaser, e) &&
          jx_take_hex(o, "volume", true, &r.volume, e) &&
-         take_u32(o, "timeline", true, &r.end.timeline, e) &&
+         take_timeline(o, "timeline", true, &r.end.timeline, e) &&
          jx_take_lsn(o, "lsn", true, &r.end.lsn, e) &&
          jx_take_name(o, "successor", true, &r.successor, e);
     json_object_put(o);

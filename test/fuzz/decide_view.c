@@ -144,7 +144,7 @@ static uint64_t any_epoch(struct input *in)
 static uint32_t any_timeline(struct input *in)
 {
     uint8_t b = input_byte(in);
-    return b == 255 ? UINT32_MAX : b == 254 ? UINT32_MAX - 1 : b % 8u;
+    return b == 255 ? TIMELINE_MAX : b == 254 ? TIMELINE_MAX - 1 : b % 8u;
 }
 
 static uint64_t any_lsn(struct input *in)

@@ -271,6 +271,8 @@ static void image__version_named(void **state)
     }
     SET(CONTAINER "/image", "'pghad@sha256:00'");
     expect(doctor_image, DOCTOR_OK, "sha256", "");
+    SET(TEMPLATE "/spec/containers", "[]");
+    expect(doctor_image, DOCTOR_ERROR, "has no container", "apply the StatefulSet");
 }
 
 static void grace__longer_than_every_stop(void **state)

@@ -74,7 +74,7 @@ static void record__most_members_with_longest_names__fits(void **state)
         r.m[i] = (struct record_member){.volume = i + 1,
                                         .in_v = true,
                                         .in_next = true,
-                                        .flushed = {UINT32_MAX, UINT64_MAX}};
+                                        .flushed = {TIMELINE_MAX, UINT64_MAX}};
         memset(r.m[i].name.s, 'a', HA_NAME_SIZE - 1);
     }
     buf_init(&b, RECORD_JSON_MAX);
@@ -104,6 +104,7 @@ static void record__bad_texts__refused(void **state)
         "{\"epoch\":99999999999999999999,\"rev\":1,\"w\":0,\"timeline\":1,\"members\":[]}",
         "{\"epoch\":1,\"rev\":1,\"w\":17,\"timeline\":1,\"members\":[]}",
         "{\"epoch\":1,\"rev\":1,\"w\":0,\"timeline\":4294967296,\"members\":[]}",
+        "{\"epoch\":1,\"rev\":1,\"w\":0,\"timeline\":2147483648,\"members\":[]}",
         "{\"epoch\":1,\"rev\":1,\"w\":0,\"timeline\":1,\"sealed\":5,\"members\":[]}",
         "{\"epoch\":1,\"rev\":1,\"w\":0,\"timeline\":1,\"sealed\":\"5\",\"members\":[]}",
         "{\"epoch\":1,\"rev\":1,\"w\":0,\"timeline\":1,\"sealed\":\"000000000000000g\",\"members\":[]}",
