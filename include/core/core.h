@@ -108,6 +108,7 @@ enum effect {
     X(RESTART, "the operator asked to restart this server")                                        \
     X(REINIT, "the operator asked to clone this member anew")                                      \
     X(STUCK, "the writer's server does not come back although others could elect")                 \
+    X(STORAGE_HANGS, "the writer's volume does not take writes although others could elect")       \
     X(OVERDUE, "the stop or the election took longer than it may")
 
 enum fact_bit {

@@ -110,6 +110,7 @@ struct pg {
     uint8_t op_failures;   /* of this kind in a row */
     int64_t op_since_ms;
     int64_t stop_since_ms;
+    int64_t storage_since_ms; /* a write to the volume that was begun then has not come back, 0 = none */
 };
 
 enum write_kind {

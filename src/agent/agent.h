@@ -139,6 +139,12 @@ struct events_seen { /* last published, so that an event is emitted on change on
     int64_t rule_since_ms;
 };
 
+struct storage { /* storage.c */
+    pid_t probe; /* 0 = none is under way */
+    int64_t since_ms, next_ms;
+    bool told;
+};
+
 struct agent {
     struct loop *loop;
     struct guard_link *link;
@@ -213,6 +219,7 @@ struct agent {
     int64_t op_phase_since_ms;   /* 0 = none under way */
     uint64_t settings_generation;
     struct recorder *recorder;
+    struct storage storage;
     bool exiting;
     bool standalone; /* no Kubernetes: see standalone.c */
     bool reload_wanted;
@@ -260,6 +267,9 @@ struct recorder;
 struct recorder *recorder_new(void);
 void recorder_note(struct agent *a, int64_t now, bool held);
 void recorder_flush(struct agent *a, int64_t now);
+
+/* storage.c: since when a write to the volume has not come back, 0 = none is open. */
+int64_t storage_look(struct agent *a, int64_t now);
 
 /* operations.c */
 void operations(struct agent *a, int64_t now);

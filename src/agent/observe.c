@@ -322,6 +322,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     p->in_recovery = s->in_recovery;
     p->maybe_writable = page_writable(a->page);
     p->looked_ms = f->valid ? f->at_ms : 0;
+    p->storage_since_ms = storage_look(a, now);
     p->settings_low = settings_low(s, f);
     p->resorted = pg_collation_differs(a->collation) == TRI_YES;
     view_position(a, p);

@@ -268,6 +268,10 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     lease_plan(&t, r->write);
     if ((r->effects & EFF_FENCE) != 0 && (out->facts & FACT(DEPOSED)) != 0)
         out->memo.deadline_ms = 0;
+    if ((r->all & FACT(STORAGE_HANGS)) != 0) { /* nor does a renewal that is on its way restore it */
+        out->memo.deadline_ms = 0;
+        out->memo.forfeit_ms = v->now_ms;
+    }
     if ((r->all & FACT(RESTART)) != 0)
         out->memo.restart_intent = v->intent.id;
     if (out->memo.preflight_intent != 0 && v->now_ms - out->memo.preflight_ms <= FRESH_MS)

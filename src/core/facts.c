@@ -283,6 +283,22 @@ static bool stuck(struct turn *t)
     return (uint8_t)(tally.answering - (tally.own ? 1 : 0)) >= tally.needed;
 }
 
+/* A disk that does not answer keeps a primary that commits nothing and renews its Lease for ever. After the
+ * same time as a restart may take, a standby that confirms goes on: nothing acknowledged is lost by it. */
+static bool storage_hangs(struct turn *t)
+{
+    static const struct ha_name anybody;
+    const struct view *v = t->v;
+    const char *why;
+    if (!t->mine || !t->writer_me || v->pg.storage_since_ms == 0 ||
+        t->now - v->pg.storage_since_ms < 2 * t->lease_ms || v->set.crash_policy == CRASH_RESTART ||
+        v->st.paused || t->out->failsafe || t->rec->sealed == v->self.volume ||
+        replicates_async(t, t->rec) || best_standby(t, &anybody, &why) == 0)
+        return false;
+    struct tally tally = election_tally(t, t->rec, 0);
+    return (uint8_t)(tally.answering - (tally.own ? 1 : 0)) >= tally.needed;
+}
+
 static uint64_t writer_stage_facts(struct turn *t)
 {
     const struct view *v = t->v;
@@ -295,6 +311,8 @@ static uint64_t writer_stage_facts(struct turn *t)
         f |= FACT(WRONG_TIMELINE);
     if (stuck(t))
         f |= FACT(STUCK);
+    if (storage_hangs(t))
+        f |= FACT(STORAGE_HANGS);
     if (resumable(t))
         f |= FACT(RESUMABLE);
     if (t->writer_me && prepared(t))

@@ -19,6 +19,11 @@ const struct rule core_rules[] = {
      "the server left recovery without having been told to"},
     {"rogue-unarmed", F(PG_PRIMARY), 0, F(WRITABLE), EFF_FENCE | EFF_ALARM, WRITE_NONE,
      "the server is not in recovery and guard was not told to watch its deadline"},
+    /* Nobody can end a process that sleeps on its volume, so there is nothing to release after: the Lease
+     * is not renewed any more, and the others count. Such a process acknowledges nothing. */
+    {"storage-hangs", F(LEASE_MINE) | F(WRITER_ME) | F(STORAGE_HANGS), F(WRITABLE) | F(LEFTOVERS), 0,
+     EFF_FENCE | EFF_UNLABEL | EFF_ALARM, WRITE_NONE,
+     "the volume has taken no write for two lease durations: the right to write is given up"},
     {"down-armed", F(WRITABLE) | F(PG_DOWN), 0, 0, EFF_FENCE | EFF_UNLABEL, WRITE_RENEW,
      "the postmaster is gone; its children are ended before anything else"},
     /* An acquisition excludes what may be writable: only somebody who edits the writer away from the

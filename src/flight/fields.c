@@ -126,6 +126,7 @@ static const struct field pg_fields[] = {
     ONE(struct pg, open), ONE(struct pg, promoted_end_lsn), ONE(struct pg, promoted_ms),
     ONE(struct pg, checkpoint_ms), ONE(struct pg, op), ONE(struct pg, op_state),
     ONE(struct pg, op_failures), ONE(struct pg, op_since_ms), ONE(struct pg, stop_since_ms),
+    ONE(struct pg, storage_since_ms),
 };
 
 static const struct field lease_view_fields[] = {

@@ -294,7 +294,7 @@ static void change_server(struct view *v, struct input *in)
     case 33: p->op_state = (enum op_state)input_below(in, 4); break;
     case 34: p->op_failures = input_byte(in); break;
     case 35: p->op_since_ms = any_past(in, v); break;
-    case 36: p->stop_since_ms = any_past(in, v); break;
+    case 36: p->stop_since_ms = any_past(in, v); p->storage_since_ms = any_past(in, v); break;
     case 37: base_server(v, true); break;
     case 38: base_server(v, false); break;
     default: *p = (struct pg){.position = p->position, .local_timeline = p->local_timeline}; break;

@@ -32,6 +32,25 @@ def test_frozen_disk_of_the_primary(diskcluster):
     c.verify(late_ok=True)
 
 
+def test_primary_whose_disk_stays_frozen_is_replaced(diskcluster):
+    """It gives its right up, although nobody can end what sleeps on its disk; that acknowledges nothing, and
+    the member comes back by itself when the disk answers again."""
+    c = diskcluster
+    with c.load() as load:
+        p = c.primary()
+        c.disk(p).freeze(180)
+        frozen = wait.boot_us()
+        wait.until(lambda: any(b.state == "D" for b in p.postgres_processes()), 30,
+                   "a process in uninterruptible sleep")
+        load.wait_writes(90, frozen, what="writes on another member")
+        assert c.primary() is not p
+        acked = [r for r in load.history().acks if r["s"] == p.ip and r["i"] > frozen]
+        assert not acked, f"acknowledged by a server whose disk does not write: {acked[0]}"
+        c.disk(p).thaw()
+        c.wait_healthy()
+    c.verify(late_ok=True)
+
+
 @long
 def test_container_ends_while_its_disk_is_frozen(diskcluster):
     """Its processes still sleep on the volume, for nobody can end them. Others take over; the next

@@ -9,7 +9,7 @@ const char *const fault_names[F_COUNT] = {
     "switchover-to", "failover", "restart", "reinit", "intent-late", "vm-pause", "trap",
     "rollback", "damage", "foreign", "promoted", "lag", "tagged-leads",
     "pause", "k", "mode", "tags", "profile", "grow", "settings",
-    "lease-edited",
+    "lease-edited", "disk-hangs",
 };
 
 static void profile(struct settings *s, bool fast)
@@ -225,6 +225,12 @@ static void fault_process(struct member *m, enum fault_kind k)
         break;
     case F_LAG:
         m->lags_until = W.now + between(500, 10000);
+        break;
+    case F_DISK_HANGS: /* what sleeps on it cannot be ended, and reads on from memory */
+        if (m->container && m->data == DATA_OK && m->disk_until <= W.now) {
+            m->disk_until = W.now + between(500, 40000);
+            m->disk_since = m->local;
+        }
         break;
     case F_TAGGED_LEADS: /* the only standby with the last acknowledged writes must not be primary */
         for (int i = 0; i < W.n; i++) {
@@ -495,6 +501,13 @@ void heal(void)
             m->agent_frozen_until = 0;
         if (m->node_frozen_until > W.now)
             m->node_frozen_until = W.now;
+        if (m->disk_until > W.now) {
+            if (m->kill_at_ms == m->disk_until)
+                m->kill_at_ms = W.now;
+            if (m->agent_frozen_until == m->disk_until)
+                m->agent_frozen_until = W.now;
+            m->disk_until = W.now;
+        }
         if (W.calm && (m->data == DATA_FOREIGN || m->data == DATA_BROKEN))
             m->data = DATA_EMPTY; /* an operator has looked at it and emptied it */
     }

@@ -26,6 +26,7 @@ void container_dies(struct member *m, int64_t back_ms)
     m->leftovers = false;
     m->container = false;
     m->container_at_ms = W.now + back_ms;
+    not_before(&m->container_at_ms, m->disk_until); /* the volume lock is held until then */
     poke(m);
     m->op = OP_NONE;
     m->op_state = OP_IDLE;
@@ -182,6 +183,7 @@ static void view_pg(struct member *m, struct pg *g)
     g->op_state = m->op_state;
     g->op_failures = m->op_failures;
     g->op_since_ms = m->op_since;
+    g->storage_since_ms = W.now < m->disk_until ? m->disk_since : 0;
 }
 
 /* Only what has changed of the large parts. */
@@ -344,9 +346,20 @@ static void act_server(struct member *m, const struct verdict *d)
     }
 }
 
+/* What must be durable first cannot be made so: its thread waits, and acts on nothing of that turn after. */
+static bool waits_for_disk(struct member *m, const struct verdict *d)
+{
+    if (W.now >= m->disk_until || (d->store_epoch <= m->durable_epoch && !d->store_record))
+        return false;
+    not_before(&m->agent_frozen_until, m->disk_until);
+    return true;
+}
+
 static void act(struct member *m, const struct verdict *d)
 {
     uint32_t e = d->effects;
+    if (waits_for_disk(m, d))
+        return;
     act_right(m, d);
     peers_answer(m, true);
     if ((e & EFF_LEASE_GET) != 0)

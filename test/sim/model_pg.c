@@ -166,7 +166,7 @@ static void receiver_run(struct member *m, const struct member *up)
         }
         return;
     }
-    if (!chance(m->receives) || W.now < m->lags_until)
+    if (!chance(m->receives) || W.now < m->lags_until || W.now < m->disk_until)
         return;
     m->unread = 0;
     for (int64_t n = between(1, 8); n > 0 && m->len < up->len; n--) {
@@ -399,6 +399,13 @@ void server_run(struct member *m)
     stream_run(m);
     if (!alive(m))
         return;
+    if (W.now < m->disk_until) { /* SIGKILL has to wait as well; nothing is written or told meanwhile */
+        if (m->kill_at_ms != 0)
+            not_before(&m->kill_at_ms, m->disk_until);
+        if (m->kill_by_guard)
+            not_before(&m->agent_frozen_until, m->disk_until);
+        return;
+    }
     if (m->kill_at_ms != 0 && W.now >= m->kill_at_ms) {
         TRACE(m, "%s", m->kill_by_guard ? "FENCED by guard" : "server killed");
         bool guard = m->kill_by_guard;
@@ -461,7 +468,7 @@ static int64_t stream_due(const struct member *m)
         else if (s->other)
             soonest(&d, s->ends_at_ms);
         else if (m->len < up->len || s->reported != m->len + 1)
-            soonest(&d, m->lags_until);
+            soonest(&d, m->lags_until > m->disk_until ? m->lags_until : m->disk_until);
     }
     if (!s->on && !s->rx && m->follows != 0 && m->frozen_epoch == 0)
         soonest(&d, m->reconnect_at_ms > W.now ? m->reconnect_at_ms : W.now + 30);
@@ -472,6 +479,8 @@ static int64_t stream_due(const struct member *m)
 int64_t server_due(const struct member *m)
 {
     int64_t d = stream_due(m);
+    if (W.now < m->disk_until)
+        return d < m->disk_until ? d : m->disk_until;
     soonest_if_set(&d, m->kill_at_ms);
     if (m->proc == PG_STARTING || m->proc == PG_STOPPING)
         soonest(&d, m->proc_at_ms);
@@ -581,7 +590,7 @@ static void finish_rewind(struct member *m, const struct member *up)
 
 void op_run(struct member *m)
 {
-    if (m->op_state != OP_RUNNING || W.now < m->op_at_ms)
+    if (m->op_state != OP_RUNNING || W.now < m->op_at_ms || W.now < m->disk_until)
         return;
     struct member *up = by_volume(m->lease.record.writer);
     bool have = up != NULL && up != m && up->proc == PG_RUNNING && !up->recovery &&

@@ -61,7 +61,7 @@ static int64_t agent_due(const struct member *m)
     soonest(&d, m->peers_due_ms);
     soonest_if_set(&d, m->set_at_ms);
     if (m->op_state == OP_RUNNING)
-        soonest(&d, m->op_at_ms);
+        soonest(&d, m->op_at_ms > m->disk_until ? m->op_at_ms : m->disk_until);
     return d > m->agent_frozen_until ? d : m->agent_frozen_until;
 }
 

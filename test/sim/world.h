@@ -67,7 +67,8 @@ enum fault_kind {
     F_LEASE_DELETED, F_LEASE_EMPTIED, F_LEASE_BARE, F_LEASE_RESTORED, F_STATE_DELETED,
     F_SWITCHOVER, F_SWITCHOVER_TO, F_FAILOVER, F_RESTART, F_REINIT, F_INTENT_LATE,
     F_VM_PAUSE, F_TRAP, F_ROLLBACK, F_DAMAGE, F_FOREIGN, F_PROMOTED, F_LAG, F_TAGGED_LEADS,
-    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_SETTINGS, F_LEASE_EDITED, F_COUNT,
+    F_PAUSE, F_K, F_MODE, F_TAGS, F_PROFILE, F_GROW, F_SETTINGS, F_LEASE_EDITED, F_DISK_HANGS,
+    F_COUNT,
 };
 
 /* What is still asked of a verdict after its turn. */
@@ -97,6 +98,7 @@ struct member {
     uint64_t zombie_len;     /* its WAL when the pause began: what lies before may be told late */
     int64_t agent_restart_at_ms;
     int64_t lags_until;      /* its stream stands still */
+    int64_t disk_until, disk_since; /* its volume takes no write; since when, by its own clock */
     int64_t kill_container_at;
     int64_t terminate_at_ms, grace_until_ms;
     unsigned uid;
@@ -275,6 +277,12 @@ static inline void soonest(int64_t *due, int64_t at)
 {
     if (at < *due)
         *due = at;
+}
+
+static inline void not_before(int64_t *due, int64_t least)
+{
+    if (*due < least)
+        *due = least;
 }
 
 static inline void soonest_if_set(int64_t *due, int64_t at)

@@ -181,6 +181,47 @@ static void writer_edited_away__is_no_new_cluster(void **state)
     assert_true((rule(&s), s.d.facts & FACT(CLUSTER_NEW)) != 0);
 }
 
+/* Both sides of each condition under which a primary whose volume hangs gives its right up. */
+static void volume_hangs__given_up_only_when_a_standby_can_be_elected(void **state)
+{
+    (void)state;
+    struct scene s;
+    memset(&s.d, 0, sizeof s.d);
+    healthy(&s.v, &s.m, 0);
+    s.v.pg.storage_since_ms = NOW - 20000;
+    assert_string_equal(rule(&s), "storage-hangs");
+    assert_true((s.d.effects & EFF_FENCE) != 0);
+    assert_int_equal(s.d.write.kind, WRITE_NONE); /* neither renewed nor released */
+    assert_int_equal(s.d.deadline_ms, 0);
+    assert_false(s.d.serving);
+    s.m = s.d.memo;
+    s.v.lv.write_seq++; /* a renewal that was on its way has succeeded */
+    s.v.lv.write_sent_ms = NOW;
+    s.v.pg.storage_since_ms = 0;
+    assert_string_equal(rule(&s), "lapsed");
+
+    healthy(&s.v, &s.m, 0);
+    s.v.pg.storage_since_ms = NOW - 19999;
+    assert_string_equal(rule(&s), "serve");
+    s.v.pg.storage_since_ms = NOW - 20000;
+    s.v.peer[0].state.nofailover = s.v.peer[1].state.nofailover = true;
+    assert_string_equal(rule(&s), "serve");
+    s.v.peer[0].state.nofailover = false;
+    assert_string_equal(rule(&s), "storage-hangs");
+    s.v.peer[1].received_ms = 0; /* two reports are needed */
+    assert_string_equal(rule(&s), "serve");
+    s.v.peer[1].received_ms = NOW - 50;
+    s.v.set.crash_policy = CRASH_RESTART;
+    assert_string_equal(rule(&s), "serve");
+    s.v.set.crash_policy = CRASH_AUTO;
+    s.v.st.paused = true;
+    assert_string_equal(rule(&s), "serve");
+    s.v.st.paused = false;
+    s.v.set.mode = REPL_ASYNC;
+    s.v.lv.lease.record.w = s.v.self.record.w = s.v.st.record.w = 0;
+    assert_string_equal(rule(&s), "serve");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +234,7 @@ int main(void)
         cmocka_unit_test(named_by_hand__in_an_old_lease__is_not_stored_either),
         cmocka_unit_test(disputed__ends_with_the_next_election),
         cmocka_unit_test(writer_edited_away__is_no_new_cluster),
+        cmocka_unit_test(volume_hangs__given_up_only_when_a_standby_can_be_elected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
