@@ -13,16 +13,12 @@
 #include "agent.h"
 #include "base/log.h"
 
-#define PROBE_FILE "volume.probe"
 #define TELL_MS 2000
 
 _Noreturn static void write_and_exit(const struct agent *a)
 {
-    char path[4096];
-    if (close_range(3, ~0u, 0) != 0)
-        _exit(1);
-    int n = snprintf(path, sizeof path, "%s/" PROBE_FILE, a->env.state_dir);
-    if (n < 0 || (size_t)n >= sizeof path)
+    char path[PG_PATH_SIZE];
+    if (close_range(3, ~0u, 0) != 0 || !pg_path(path, a->env.state_dir, "volume.probe"))
         _exit(1);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)

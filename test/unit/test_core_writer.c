@@ -189,6 +189,7 @@ static void volume_hangs__given_up_only_when_a_standby_can_be_elected(void **sta
     memset(&s.d, 0, sizeof s.d);
     healthy(&s.v, &s.m, 0);
     s.v.pg.storage_since_ms = NOW - 20000;
+    s.v.lv.write_sent_ms = NOW - 3000; /* the next renewal is due */
     assert_string_equal(rule(&s), "storage-hangs");
     assert_true((s.d.effects & EFF_FENCE) != 0);
     assert_int_equal(s.d.write.kind, WRITE_NONE); /* neither renewed nor released */
