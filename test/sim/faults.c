@@ -92,10 +92,17 @@ static bool lease_is_edited(void)
 {
     const struct record *r = &W.lease.record;
     const struct member *w = by_volume(r->writer);
-    if (!W.lease.has_record || r->writer_epoch == 0 || r->writer_epoch != W.lease.epoch)
+    if (!W.lease.has_record)
         return false;
-    return r->writer == 0 || (w != NULL && !name_empty(&W.lease.holder.name) &&
-                              !name_eq(&w->id.name, &W.lease.holder.name));
+    for (int i = 0; i < W.n; i++) {
+        const struct record *copy = &W.m[i].record;
+        if (W.m[i].has_record && copy->writer_epoch == W.lease.epoch && copy->writer != 0 &&
+            (copy->writer != r->writer || r->writer_epoch != W.lease.epoch))
+            return true;
+    }
+    return r->writer_epoch != 0 && r->writer_epoch == W.lease.epoch &&
+           (r->writer == 0 || (w != NULL && !name_empty(&W.lease.holder.name) &&
+                               !name_eq(&w->id.name, &W.lease.holder.name)));
 }
 
 /* Already so that one more loss would be an operator's case. */
