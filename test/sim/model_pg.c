@@ -303,7 +303,7 @@ static void promoted(struct member *m)
     W.promotions++;
     W.lively_until_ms = W.now + 2000;
     TRACE(m, "promoted to tl %u len %" PRIu64 " epoch %" PRIu64, m->tl, m->len, m->reign_epoch);
-    if (m->tl < TIMELINE_MAX) {
+    if (m->tl < OWNED_MAX) {
         if (W.timeline_owner[m->tl] != 0)
             violate("timeline", "m%d uses %u again", m->idx, m->tl);
         W.timeline_owner[m->tl] = m->volume;

@@ -52,7 +52,7 @@ static void forget_others(const struct member *kept)
         here[kept->log[i]] = true;
     for (uint32_t e = 1; e <= W.next_entry; e++)
         W.kept[e] = W.kept[e] && here[e];
-    for (uint32_t tl = kept->tl + 1; tl < TIMELINE_MAX; tl++)
+    for (uint32_t tl = kept->tl + 1; tl < OWNED_MAX; tl++)
         W.timeline_owner[tl] = 0;
     W.last_ack_epoch = 0;
 }

@@ -18,7 +18,7 @@
 #define ENTRY_MAX 8000
 #define N_MAX 7
 #define LATE_MAX 4
-#define TIMELINE_MAX 512
+#define OWNED_MAX 512
 #define RULES_MAX 128
 
 struct put { /* one lease write on its way */
@@ -223,7 +223,7 @@ struct world {
     uint64_t acks;
     int last_acker;
     uint64_t last_ack_epoch;
-    uint64_t timeline_owner[TIMELINE_MAX];
+    uint64_t timeline_owner[OWNED_MAX];
     uint64_t promotions, initdbs;
     int64_t lost_at_ms;       /* the last copy that was lost */
     uint32_t by_hand;         /* promotions by hand */
