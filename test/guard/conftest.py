@@ -53,6 +53,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 def pytest_configure():
     """An end by SIGTERM cleans up as an end by Ctrl-C does."""
+    sandbox.own_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

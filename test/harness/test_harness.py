@@ -55,13 +55,13 @@ def test_failover_gap_is_measured_and_nothing_is_lost(servers, writer):
     checker.query(primary.node.ip, "ALTER SYSTEM SET synchronous_standby_names = '*'")
     checker.query(primary.node.ip, "SELECT pg_reload_conf()")
     wait.until(lambda: checker.query(primary.node.ip, "SELECT count(*) FROM pg_stat_replication "
-                                     "WHERE sync_state = 'sync'")[0][0] == 1, 10, "sync standby")
+                                     "WHERE sync_state = 'sync'")[0][0] == 1, 30, "sync standby")
     writer.wait_writes(5)
     fault = wait.boot_us()
     primary.crash()
     checker.query(standby.node.ip, "ALTER SYSTEM SET synchronous_standby_names = ''")
-    checker.query(standby.node.ip, "SELECT pg_promote()", timeout=20)
-    writer.wait_writes(10)
+    checker.query(standby.node.ip, "SELECT pg_promote()", timeout=60)
+    writer.wait_writes(30)
     end = wait.boot_us()
     writer.stop()
     h = checker.History(writer.log)
@@ -70,7 +70,7 @@ def test_failover_gap_is_measured_and_nothing_is_lost(servers, writer):
     assert verdict["acknowledged"] >= 10 and h.overlaps() == []
     assert [(s, tl) for s, tl, _, _ in h.writers()] == [(primary.node.ip, 1), (standby.node.ip, 2)]
     gap = h.gap_us(fault, end)
-    assert 1000 < gap < 10_000_000
+    assert 1000 < gap < 90_000_000
     assert writer.summary["longest_gap_us"] >= gap - 1000, "its own sum agrees"
 
 
@@ -78,10 +78,10 @@ def test_two_writers_are_caught(servers, writer):
     primary = servers(0)
     standby = servers(1, clone_of=primary)
     writer.wait_writes(10)
-    checker.query(standby.node.ip, "SELECT pg_promote()", timeout=20)
-    wait.until(lambda: checker.query(standby.node.ip, "SELECT NOT pg_is_in_recovery()")[0][0], 10,
+    checker.query(standby.node.ip, "SELECT pg_promote()", timeout=60)
+    wait.until(lambda: checker.query(standby.node.ip, "SELECT NOT pg_is_in_recovery()")[0][0], 30,
                "second primary")
-    writer.wait_writes(10, count=50)
+    writer.wait_writes(30, count=50)
     writer.stop()
     h = checker.History(writer.log)
     assert any(o["kind"] == "proved" for o in h.overlaps())
