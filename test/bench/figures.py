@@ -66,6 +66,28 @@ def values(rows, subject, metric):
     return of(lambda e: e["front_gap_ms"])
 
 
+# Of a cluster at rest: (title, goal, unit, how it is written).
+REST = {
+    "P8": ("API requests of three members at rest", "≤ 0.6/s", "{:.2f}/s"),
+    "P9m": ("memory of a member's supervisor, RSS", "≤ 8 MB", "{:.1f} MB"),
+    "P9p": ("the same, proportional (PSS)", "", "{:.1f} MB"),
+    "P9c": ("processor at rest, of one core", "≤ 0.1 %", "{:.2f} %"),
+}
+
+
+def at_rest(rows, subject):
+    """{"P8": value, ...} of the last look at it, means over the members; {}: nobody looked."""
+    found = [r for r in rows if r["what"] == "rest" and r["subject"] == subject]
+    if not found:
+        return {}
+    members = list(found[-1]["members"].values())
+
+    def mean(key):
+        return sum(m[key] for m in members) / len(members)
+    return {"P8": sum(found[-1]["requests"].values()) / found[-1]["seconds"],
+            "P9m": mean("rss_kb") / 1024, "P9p": mean("pss_kb") / 1024, "P9c": mean("cpu_percent")}
+
+
 def violations(rows, subject):
     """{"lost rows": n, ...} over all episodes of a subject, without what did not happen."""
     total = {}

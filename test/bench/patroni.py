@@ -6,6 +6,7 @@ ServiceAccount, which has the rights that Patroni's own manifest gives.
 """
 import json
 import os
+import random
 import re
 import secrets
 import shutil
@@ -54,6 +55,12 @@ def version_of(path):
         return re.search(r"^__version__ = '(.*)'", f.read(), re.M)[1]
 
 
+# PostgreSQL takes the postmaster.pid of a killed container for a living server's where a process or thread
+# of the new one happens to have that number, and Patroni then loses a turn of its loop. Numbers that begin
+# elsewhere at each start spare it that.
+APART = 'echo "$1" >/proc/sys/kernel/ns_last_pid; shift; exec "$@"'
+
+
 class PatroniMember(Member):
     def __init__(self, *args):
         super().__init__(*args)
@@ -63,7 +70,8 @@ class PatroniMember(Member):
         assert not self.running(), f"{self.name} runs already"
         uid, gid = sandbox.postgres_user()
         argv = [*self.node.prefix(), "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL",
-                "--mount-proc", "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
+                "--mount-proc", "sh", "-c", APART, "sh", str(random.randrange(1000, 20000)),
+                "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
                 "/usr/bin/python3", "-m", "patroni", self.config]
         with open(self.log, "ab") as log:
             self.proc = subprocess.Popen(argv, env=self.environment(), stdin=subprocess.DEVNULL,

@@ -8,12 +8,13 @@ import json
 import re
 import time
 
-ORDER = ("fault", "back", "server_up", "stopping", "detected", "stopped", "proof", "acquire", "lease", "votes", "prepared",
-         "promote_sent", "recovery_ended", "admitted", "first_commit", "label", "slice")
+ORDER = ("fault", "back", "server_up", "stopping", "detected", "stopped", "proof", "acquire", "lease",
+         "votes", "prepared", "promote_sent", "recovery_ended", "admitted", "first_commit", "label", "slice")
 WORDS = {
     "fault": "the fault falls", "back": "the container is started again",
     "server_up": "its server runs, as a standby", "stopping": "the planned stop begins",
-    "detected": "a supervisor knows that the server has ended", "stopped": "no process of the old server is left",
+    "detected": "a supervisor knows that the server has ended",
+    "stopped": "no process of the old server is left",
     "proof": "the Lease is given back", "acquire": "the successor asks for the Lease",
     "lease": "it has the Lease", "votes": "enough members have reported",
     "prepared": "all is in place for the promotion", "promote_sent": "promotion is asked for",

@@ -23,6 +23,7 @@ PAGE = os.path.join(ROOT, "docs", "performance.md")
 PLOTS = os.path.join(ROOT, "docs", "performance")
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end of generated -->)", re.S)
 PLOTTED = ("P1", "P2", "P3", "P4")
+BUSY_PERCENT = 10
 SHORT = 5  # below so many episodes no interval is given
 
 
@@ -66,7 +67,13 @@ class Report:
                 cells.append(f"**{ms(stats.median(v))}** (n={len(v)})" if v else self._nothing(s, metric))
             cells += ["not installed here" for _ in self.absent]
             rows.append([metric, title, goal, floor, *cells])
-        return table(head, rows) + "\nMedians. " + self._not_installed()
+        for metric, (title, goal, form) in figures.REST.items():
+            found = [figures.at_rest(self.rows, s).get(metric) for s in self.subjects]
+            rows.append([metric[:2], title, goal, "",
+                         *("not measured" if v is None else f"**{form.format(v)}**" for v in found),
+                         *("not installed here" for _ in self.absent)])
+        return self._busy().lstrip() + "\n" + table(head, rows) + "\nMedians. " + \
+            self._not_installed()
 
     def _nothing(self, subject, metric):
         """Why there is no figure: nobody looked, or such a thing does not happen there."""
@@ -104,7 +111,12 @@ class Report:
                 cells.append(f"{value:.1f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})"
                                                if interval else ""))
             rows.append([f"{metric} {title}", *cells])
-        return table(["median of the column / median of pghad",
+        own = figures.at_rest(self.rows, "pghad")
+        for metric, (title, _, _) in figures.REST.items():
+            found = [figures.at_rest(self.rows, s) for s in self.subjects if s != "pghad"]
+            rows.append([f"{metric[:2]} {title}",
+                         *(f"{v[metric] / own[metric]:.1f}" if v and own else "" for v in found)])
+        return table(["the column / pghad",
                       *(self._title(s) for s in self.subjects if s != "pghad")], rows)
 
     def safety(self):
@@ -125,16 +137,13 @@ class Report:
             if not found:
                 continue
             r = found[-1]
-            members = r["members"].values()
-
-            def mean(key, members=members):
-                return sum(m[key] for m in members) / len(members)
+            v = figures.at_rest(self.rows, s)
+            private = sum(m["private_kb"] for m in r["members"].values()) / len(r["members"]) / 1024
             asked = ", ".join(f"{n} {what}" for what, n in sorted(r["requests"].items()))
-            rows.append([self._title(s), f"{sum(r['requests'].values()) / r['seconds']:.2f}",
-                         f"{mean('rss_kb') / 1024:.1f} MB", f"{mean('pss_kb') / 1024:.1f} MB",
-                         f"{mean('private_kb') / 1024:.1f} MB", f"{mean('cpu_percent'):.2f} %", asked])
-        return table(["of", "requests/s of three members", "RSS of a member's supervisor", "PSS",
-                      "private", "of one core", f"asked in {r['seconds']:.0f} s" if rows else ""], rows)
+            rows.append([self._title(s), *(figures.REST[k][2].format(v[k]) for k in figures.REST),
+                         f"{private:.1f} MB", asked])
+        return table(["of", *(figures.REST[k][0] for k in figures.REST), "private memory",
+                      "asked of the API in a minute"], rows)
 
     def _median_steps(self, metric):
         found = figures.episodes(self.rows, "pghad", metric)
@@ -182,10 +191,20 @@ class Report:
                          f"{r['flush_p95_ms']} ms", f"{r['load'][0]}"])
         busy = [e["stolen_percent"] for e in self.rows if e.get("what") == "episode" and
                 "stolen_percent" in e]
-        note = f"\nStolen by the host during episodes: at most {max(busy)} % of both processors.\n" \
-            if busy else ""
+        note = self._busy()
+        if busy:
+            note += f"\nStolen by the host during episodes: at most {max(busy)} % of both processors.\n"
         return table(["session", "commit", "when", "lost to others", "longest", "flush p50", "p95",
                       "load"], rows) + note
+
+    def _busy(self):
+        """A warning where others worked on the machine meanwhile."""
+        quiet = [r["spin_lost_percent"] < BUSY_PERCENT for r in self.rows if r["what"] == "noise"]
+        if all(quiet):
+            return ""
+        return (f"\n**The machine was not quiet**: {quiet.count(False)} of {len(quiet)} looks found more "
+                f"than {BUSY_PERCENT} % of a processor taken by others. Figures of those sessions are upper "
+                "bounds: they compare the columns with one another, no more.\n")
 
     def pictures(self):
         lines = []

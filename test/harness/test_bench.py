@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(ROOT, "test", "bench"))
 import bench  # noqa: E402
 import figures  # noqa: E402
 import phases  # noqa: E402
+import report  # noqa: E402
 import stats  # noqa: E402
 
 
@@ -121,3 +122,9 @@ def test_only_rows_of_the_last_build_count(tmp_path):
             for b, g in (("b1", 900), ("b2", 100), ("b2", 120))]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert figures.values(figures.load(str(path)), "pghad", "P1") == [100, 120]
+
+
+def test_the_page_agrees_with_its_raw_data():
+    path = os.path.join(report.RESULTS, "bench-latest.jsonl")
+    stale = [p for p, text in report.Report(path).files().items() if report.differs(p, text)]
+    assert not stale, f"run make bench-report: {stale}"
