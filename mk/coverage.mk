@@ -24,7 +24,7 @@ COV_SCENARIOS = $(REAL_CORE) or test_pause_and or test_failover_by_hand or test_
                 test_the_only_volume_left or test_lease_given_to_a_stranger or test_configmap_deleted or \
                 test_a_diverged_standby or test_contexts or test_reload_takes
 
-.PHONY: coverage coverage-run coverage-servers coverage-scenarios
+.PHONY: coverage coverage-run coverage-servers coverage-scenarios build-processes
 coverage: ## lines and branches covered by the tests, per area, with thresholds
 	$(Q)tools/deps lint
 	$(Q)$(ANEW) $(JOBS) $(COV_MAKE) build/gcc-cov/sim build/gcc-cov/check-rules fuzz-build build-processes $(UNIT:$(B)/%=build/gcc-cov/%)
@@ -34,7 +34,7 @@ coverage: ## lines and branches covered by the tests, per area, with thresholds
 	$(Q)tools/coverage build/gcc-cov
 
 # The counters of an earlier run are not added to.
-coverage-run: $(UNIT) $(B)/sim $(B)/check-rules $(FUZZ_BIN) $(B)/against-devkube $(B)/devkube
+coverage-run: $(UNIT) $(B)/sim $(B)/check-rules fuzz-build $(B)/against-devkube $(B)/devkube
 	$(Q)find $(B) -name '*.gcda' -delete
 	$(Q)tools/run-units $(filter-out %/test_pg_server,$(UNIT))
 	$(Q)DEVKUBE=$(abspath $(B)/devkube) $(B)/against-devkube >/dev/null
@@ -46,7 +46,9 @@ coverage-run: $(UNIT) $(B)/sim $(B)/check-rules $(FUZZ_BIN) $(B)/against-devkube
 
 # What runs as another user sees the programs where the sandbox shows them: there it may write counters.
 COV_LAYER = tools/coverage-layer $(B)
-build-processes: $(SYSTEM) $(B)/fake-agent need-gate
+# A recipe knows the lists of the files that are read after this one.
+build-processes:
+	$(Q)$(ANEW) $(SYSTEM) $(B)/fake-agent need-gate
 coverage-servers: build-processes $(B)/unit/test_pg_server need-python
 	$(Q)$(COV_LAYER) postgres env $(SANDBOX) -- sh -c 'GCOV_PREFIX=$$PGHA_SANDBOX_PROGRAMS \
 	    GCOV_PREFIX_STRIP=$(words $(subst /, ,$(abspath $(B)))) \
