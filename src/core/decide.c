@@ -25,7 +25,10 @@ static void plan_store(struct turn *t, struct verdict *out)
     if ((out->effects & (EFF_FOLLOW | EFF_CLONE | EFF_PROMOTE | EFF_INITDB)) != 0 &&
         t->lease->epoch > epoch)
         epoch = t->lease->epoch;
-    if ((t->mine || t->writer_me) && t->lease->epoch > epoch)
+    /* Not from a Lease that was edited, nor while writable, when no epoch can be acquired: whoever follows
+     * this member in that epoch could log in. */
+    if ((t->mine || t->writer_me) && !t->disputed && !v->pg.maybe_writable &&
+        t->lease->epoch > epoch)
         epoch = t->lease->epoch;
     if (epoch != v->self.durable_epoch)
         out->store_epoch = epoch;

@@ -111,6 +111,7 @@ static void named_by_hand__does_nothing(void **state)
     s.v.lv.lease.holder = identity_of(1); /* holder and writer: to itself an election that it has won */
     assert_string_equal(rule(&s), "elect-foreign");
     assert_false(s.d.write.want.release.valid);
+    assert_int_equal(s.d.store_epoch, 0);
     s.m.named_epoch = 5;
     assert_true((decide(&s.v, &s.m, &s.d), s.d.facts & FACT(WRITER_ME)) != 0);
     s.m.named_epoch = 4;
