@@ -11,7 +11,7 @@
 #include "core/types.h"
 #include "pg/env.h"
 
-/* Larger segments are not kept, nor any where the volume has less room than 64 of them. */
+/* Larger segments are not kept, nor any where the volume has less room than 16 of them. */
 #define PG_SPARE_BYTES_MAX (64u << 20)
 
 bool pg_spare_there(const struct pg_env *env);

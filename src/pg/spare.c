@@ -17,7 +17,7 @@
 #define SPARE "xlogtemp.pghad"
 #define UNFINISHED "xlogtemp.pghad.new"
 #define SEGMENT_MIN (1u << 20)
-#define ROOM 64 /* segments */
+#define ROOM 16 /* segments */
 #define NAME_LEN 24
 
 static bool wal_dir(const struct pg_env *env, char dst[PG_PATH_SIZE], struct err *e)
