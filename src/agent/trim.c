@@ -49,7 +49,9 @@ static int forget_pages(struct dl_phdr_info *i, size_t size, void *ctx)
 void agent_trim(struct agent *a, int64_t now)
 {
     bool at_rest = now - a->seen.rule_since_ms >= FIRST_MS && now >= a->hot_until_ms;
-    if (!at_rest || now < a->trim_next_ms)
+    /* What an episode needed goes when it is over, not with the next minute. */
+    bool changed = a->seen.rule_since_ms > a->trim_next_ms - EVERY_MS;
+    if (!at_rest || (now < a->trim_next_ms && !changed))
         return;
     a->trim_next_ms = now + EVERY_MS;
     (void)malloc_trim(0);
