@@ -119,6 +119,23 @@ static void named_by_hand__does_nothing(void **state)
     assert_true((decide(&s.v, &s.m, &s.d), s.d.facts & FACT(WRITER_ME)) != 0);
 }
 
+/* It slept as writer of epoch 4, and is holder of 5 by hand; nothing that it knows tells of a writer of 5. */
+static void holder_by_hand__takes_no_epoch_while_writable(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 0, A);
+    s.v.self.durable_epoch = 4;
+    s.v.self.has_record = s.v.st.has_record = false;
+    s.v.lv.lease.record.writer_epoch = 0;
+    assert_string_equal(rule(&s), "rogue");
+    assert_int_equal(s.d.store_epoch, 0);
+    s.v.pg.maybe_writable = false;
+    s.v.pg.in_recovery = TRI_YES;
+    (void)rule(&s);
+    assert_int_equal(s.d.store_epoch, 5);
+}
+
 static void follower__the_writer_it_has_seen__stands_against_the_same_version(void **state)
 {
     (void)state;
@@ -232,6 +249,7 @@ int main(void)
         cmocka_unit_test(live_writer__a_change_that_is_due_outranks_the_edit),
         cmocka_unit_test(writer_without_a_right__gives_the_lease_back),
         cmocka_unit_test(named_by_hand__does_nothing),
+        cmocka_unit_test(holder_by_hand__takes_no_epoch_while_writable),
         cmocka_unit_test(follower__the_writer_it_has_seen__stands_against_the_same_version),
         cmocka_unit_test(named_by_hand__in_an_old_lease__is_not_stored_either),
         cmocka_unit_test(disputed__ends_with_the_next_election),
