@@ -23,7 +23,8 @@ bool pg_spare_make(const struct pg_env *env, struct err *e);
 bool pg_spare_use(const struct pg_env *env, uint32_t timeline, uint64_t lsn, struct err *e);
 bool pg_spare_drop(const struct pg_env *env, struct err *e);
 
-/* Does the segment hold anything? Its first page would have a magic number. */
+/* Does the segment hold anything but zeros? Reads it up to the first byte that is none; true where it
+ * cannot be read. */
 bool pg_segment_begun(const char *path);
 /* Before a start: recovery reads of a segment only the copy on the highest timeline, and one that was
  * never written to would hide the WAL that an older timeline has there. Such copies go. */

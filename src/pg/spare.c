@@ -135,16 +135,20 @@ bool pg_spare_drop(const struct pg_env *env, struct err *e)
     return true;
 }
 
-/* xlp_magic, the first field of XLogPageHeaderData, is not zero in any version. */
+/* A page that begins with zeros is no proof: storage that lost the first one may have kept others. */
 bool pg_segment_begun(const char *path)
 {
-    uint16_t magic = 0;
+    static char part[1 << 16];
+    static const char zeros[sizeof(part)];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return true; /* not known: nothing may be concluded from it */
-    ssize_t n = read(fd, &magic, sizeof(magic));
+    ssize_t n;
+    do
+        n = read(fd, part, sizeof(part));
+    while (n > 0 && memcmp(part, zeros, (size_t)n) == 0);
     fd_close(&fd);
-    return n < 0 || (n == (ssize_t)sizeof(magic) && magic != 0);
+    return n != 0;
 }
 
 /* Has an older timeline a segment of the same number? */

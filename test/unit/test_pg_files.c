@@ -596,13 +596,18 @@ static void conf__parameters__postgresql_is_asked(void **st)
 
 #define SEGMENT_BYTES (1u << 20)
 
-static void put_segment(const char *wal, const char *name, unsigned char first)
+static void put_segment_at(const char *wal, const char *name, size_t at, unsigned char byte)
 {
     unsigned char *page = calloc(1, SEGMENT_BYTES);
     CHECK(page != NULL);
-    page[0] = page[1] = first;
+    page[at] = byte;
     put(wal, name, page, SEGMENT_BYTES);
     free(page);
+}
+
+static void put_segment(const char *wal, const char *name, unsigned char first)
+{
+    put_segment_at(wal, name, 0, first);
 }
 
 static void spare__made_once_and_given_the_name_of_the_fork(void **st)
@@ -654,7 +659,10 @@ static void spare__a_segment_never_written_to_hides_nothing_at_a_start(void **st
     put_segment(wal, "000000050000000000000006", 0); /* made in advance by the server */
     put_segment(wal, "000000050000000000000007", 0xd1);
     put_segment(wal, "000000060000000000000007", 0xd1);
+    put_segment(wal, "000000050000000000000008", 0xd1);
+    put_segment_at(wal, "000000060000000000000008", SEGMENT_BYTES - 1, 1); /* damaged, not untouched */
     CHECK(pg_spare_settle(&env, &e));
+    CHECK(there(wal, "000000060000000000000008"));
     CHECK(!there(wal, "000000060000000000000005") && there(wal, "000000050000000000000005"));
     CHECK(there(wal, "000000050000000000000006"));
     CHECK(there(wal, "000000050000000000000007") && there(wal, "000000060000000000000007"));
