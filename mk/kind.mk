@@ -57,11 +57,11 @@ kind-chaos: $(PROGRAMS) $(B)/ha-writer need-python ## kind: each fault N=1 times
 	$(Q)rc=0; PGHA_EPISODES=$(if $(filter command,$(firstword $(origin N))),$(N),1) PGHA_FAULTS='$(FAULTS)' \
 	    PGHA_CHAOS=$(if $(filter command,$(firstword $(origin SEEDS))),$(SEEDS),1-10) \
 	    $(KIND_INSIDE) $(if $(K),-k '$(K)') $(X) test/kind/chaos || rc=$$?; \
-	    $(PYTHON) test/kind/report.py build/kind-chaos.jsonl build/kind-report.md; exit $$rc
+	    $(PYTHON) test/kind/kind_report.py build/kind-chaos.jsonl build/kind-report.md; exit $$rc
 
 kind-report: need-python ## the table of all kept results, or of RESULTS=FILES: build/kind-report.md
 	$(Q)mkdir -p build
-	$(Q)$(PYTHON) test/kind/report.py $(or $(RESULTS),$(sort $(wildcard test/kind/results/*.jsonl))) build/kind-report.md
+	$(Q)$(PYTHON) test/kind/kind_report.py $(or $(RESULTS),$(sort $(wildcard test/kind/results/*.jsonl))) build/kind-report.md
 
 kind-test: ## all tests on that cluster: kind-deploy, kind-overlays, kind-scenarios, kind-chaos
 	$(Q)rc=0; for t in kind-deploy kind-overlays kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc

@@ -9,7 +9,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "test", "kind"))
 
 import faults  # noqa: E402
-import report  # noqa: E402
+import kind_report  # noqa: E402
 from kubeclient import ApiError  # noqa: E402
 
 
@@ -55,7 +55,8 @@ def test_a_budget_that_never_allows_it_ends_it(monkeypatch):
 def test_the_report_says_what_went_wrong():
     row = {"fault": "switchover", "at": "2026-01-02T03:04:05Z", "commit": "abc", "lease_s": 10,
            "gap_ms": 300, "silent_ms": 300, "acked": 5, "violations": []}
-    told = "\n".join(report.report([row, {**row, "gap_ms": 900, "violations": ["2 endpoints at once"]}]))
+    bad = {**row, "gap_ms": 900, "violations": ["2 endpoints at once"]}
+    told = "\n".join(kind_report.report([row, bad]))
     assert "2 episodes, 1 with violations" in told
     assert "| switchover | 2 | 0.60 | 0.90 |" in told and "**missed**" in told
     assert "* switchover (2026-01-02T03:04:05Z): 2 endpoints at once" in told

@@ -1,6 +1,6 @@
 """Results of the chaos suite as a table, beside Patroni's on kind and the project's goals.
 
-    python3 test/kind/report.py RESULTS.jsonl... REPORT.md
+    python3 test/kind/kind_report.py RESULTS.jsonl... REPORT.md
 """
 import collections
 import json
