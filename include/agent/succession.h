@@ -44,6 +44,9 @@ struct succession {
     uint64_t sealed;
     /* the last admission here */
     bool due;             /* not yet compared with the cluster's history */
+    bool word_due;        /* the predecessor gave the Lease back and will say how its writes ended */
+    uint64_t predecessor; /* volume */
+    int64_t admitted_ms;
     int64_t write_gap_ms; /* -1 = unknown */
     struct history_entry entry;
 };

@@ -11,6 +11,8 @@
 #define STALE_MS 5000
 /* Turns of a primary are closer than this; one that comes later was held up. */
 #define TURN_MS 700
+/* Who gave the Lease back lives: so long its own word on how its writes ended is waited for. */
+#define WORD_MS 2000
 
 static struct succession_source *source_of(struct succession *s, const struct ha_name *name)
 {
@@ -41,11 +43,11 @@ int64_t succession_written_ago(const struct succession *s, int64_t now_ms)
     return s->written_ms > 0 && now_ms >= s->written_ms ? now_ms - s->written_ms + 1 : 0;
 }
 
-/* What the writer before us told of itself; NULL: nothing, or it was this volume. */
-static const struct succession_source *last_writer(const struct succession *s)
+/* What the member with this volume told of itself; NULL: nothing, or it is ours. */
+static const struct succession_source *source_on(const struct succession *s, uint64_t volume)
 {
-    for (uint8_t i = 0; s->writer != 0 && i < s->n; i++)
-        if (s->other[i].volume == s->writer)
+    for (uint8_t i = 0; volume != 0 && i < s->n; i++)
+        if (s->other[i].volume == volume)
             return &s->other[i];
     return NULL;
 }
@@ -153,7 +155,7 @@ static void put_cause(struct succession *s, const struct succession_look *l,
 static void admitted(struct succession *s, const struct succession_look *l)
 {
     bool own = s->writer == l->volume;
-    const struct succession_source *o = own ? NULL : last_writer(s);
+    const struct succession_source *o = own ? NULL : source_on(s, s->writer);
     int64_t end_ms = own ? s->written_ms : o != NULL ? o->written_ms : 0;
     bool restart = own && s->entry.epoch == l->lease->epoch;
     if (o != NULL && !o->ended && end_ms < s->renewed_ms - STALE_MS)
@@ -171,6 +173,27 @@ static void admitted(struct succession *s, const struct succession_look *l)
     put_cause(s, l, o, restart);
     put_phases(s, l, end_ms, restart);
     s->due = true;
+    s->admitted_ms = l->now_ms;
+    s->predecessor = s->writer;
+    s->word_due = !own && !ordered(l) && s->release.valid && (o == NULL || !o->ended);
+}
+
+/* The election was faster than the answer of the old primary. True while it is still waited for. */
+static bool awaits_word(struct succession *s, const struct succession_look *l)
+{
+    const struct succession_source *o = source_on(s, s->predecessor);
+    if (!s->word_due)
+        return false;
+    s->word_due = (o == NULL || !o->ended) && l->now_ms - s->admitted_ms < WORD_MS;
+    if (s->word_due || o == NULL || !o->ended)
+        return s->word_due;
+    int64_t gap_ms = s->admitted_ms - o->written_ms;
+    s->write_gap_ms = gap_ms > 0 && gap_ms <= INT32_MAX ? gap_ms : -1;
+    s->entry.write_gap_ms = (int32_t)s->write_gap_ms;
+    s->entry.from = o->name;
+    put_cause(s, l, o, false);
+    put_phase(&s->entry, PHASE_DETECT, o->written_ms, s->held_ms);
+    return false;
 }
 
 /* What only the cluster's history knows: the first admission of all, and what a predecessor of this
@@ -234,7 +257,7 @@ bool succession_turn(struct succession *s, const struct succession_look *l,
     if (l->serving && !s->serving && !same)
         admitted(s, l);
     note_writes(s, l);
-    if (!s->due || !l->history_known)
+    if (!s->due || awaits_word(s, l) || !l->history_known)
         return false;
     s->due = false;
     if (!complete(s, l))

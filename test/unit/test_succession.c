@@ -119,6 +119,45 @@ static void crash__supervisor_lives__gap_counts_from_the_crash(void **state)
     assert_false(turn(&f, 10)); /* told once */
 }
 
+static void crash__released_before_the_answer_came__its_word_is_waited_for(void **state)
+{
+    struct fixture f;
+    int64_t admitted;
+
+    (void)state;
+    begin(&f);
+    f.l.lease_changed_ms = f.now;
+    turn(&f, 0);
+    hear(&f, f.now, 1, WRITE_END_OTHER);
+    f.lease.holder = (struct identity){0};
+    f.lease.release = (struct release){.valid = true, .epoch = 4, .releaser = f.other.name,
+                                       .volume = OLD_VOLUME};
+    turn(&f, 50);
+    assert_false(take_over(&f));
+    admitted = f.now;
+    f.lease.release = (struct release){0};
+    assert_false(turn(&f, 10));
+    hear(&f, f.now, 140, WRITE_END_CRASH);
+    assert_true(turn(&f, 0));
+    assert_string_equal(f.got.cause, "failover");
+    assert_string_equal(f.got.reason, "the server of pg-0 crashed");
+    assert_string_equal(f.got.from.s, "pg-0");
+    assert_int_equal(f.got.write_gap_ms, admitted - (f.now - 140));
+    assert_false(turn(&f, 10));
+
+    begin(&f); /* nothing comes: what is known is told all the same */
+    f.l.lease_changed_ms = f.now;
+    turn(&f, 0);
+    f.lease.holder = (struct identity){0};
+    f.lease.release = (struct release){.valid = true, .epoch = 4, .releaser = f.other.name,
+                                       .volume = OLD_VOLUME};
+    turn(&f, 50);
+    assert_false(take_over(&f));
+    assert_false(turn(&f, 1999));
+    assert_true(turn(&f, 1));
+    assert_string_equal(f.got.reason, "pg-0 gave the Lease back");
+}
+
 static void node_lost__last_answer_bounds_the_gap(void **state)
 {
     struct fixture f;
@@ -360,6 +399,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crash__supervisor_lives__gap_counts_from_the_crash),
+        cmocka_unit_test(crash__released_before_the_answer_came__its_word_is_waited_for),
         cmocka_unit_test(node_lost__last_answer_bounds_the_gap),
         cmocka_unit_test(node_lost__stale_or_no_answer__gap_left_out),
         cmocka_unit_test(switchover__phases_of_both_sides),
