@@ -129,7 +129,7 @@ enum write_outcome { OUTCOME_NONE, OUTCOME_PENDING, OUTCOME_OK, OUTCOME_REFUSED,
 struct lease_view {
     bool known;          /* read at least once, present or absent */
     struct lease lease;  /* as last received; exists = false after a 404 */
-    int64_t changed_ms;  /* when its last change (or its absence) was received */
+    int64_t changed_ms;  /* when its last change (or its absence) was received for the first time */
     int64_t got_ms;      /* when the last linearizable read that agrees with it was SENT */
     int64_t contact_ms;  /* last time the API answered anything we understood */
     bool get_pending;

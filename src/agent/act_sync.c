@@ -37,7 +37,8 @@ static void overrule_hand(struct agent *a, int64_t now)
     int64_t looked_ms = pg_probe_facts(a->probe)->fresh_ms;
     /* A value that is none of ours, as '*', is seen as unknown: that this is the reason says the look. */
     if (ssn_eq(&a->view.pg.ssn, &s->want) || a->server.pid == 0 || a->server.end_requested ||
-        !pg_probe_facts(a->probe)->valid || looked_ms < s->written_ms + OVERRULE_MS || looked_ms < s->overruled_ms + OVERRULE_MS)
+        !pg_probe_facts(a->probe)->valid || looked_ms < s->written_ms + OVERRULE_MS ||
+        looked_ms < s->overruled_ms + OVERRULE_MS)
         return;
     struct err e = {0};
     s->overruled_ms = now;

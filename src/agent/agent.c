@@ -129,6 +129,7 @@ void agent_turn(struct agent *a)
     decide(&a->view, &a->memo, &a->verdict);
     bool acts = !late || (a->verdict.effects & EFF_FENCE) != 0;
     recorder_note(a, now, !acts);
+    succession_note(a, now);
     if (acts) {
         narrate(a, now);
         act(a, now);

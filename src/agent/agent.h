@@ -259,6 +259,8 @@ struct member *member_of_name(struct agent *a, const struct ha_name *name);
 
 /* publish.c */
 void publish(struct agent *a, int64_t now);
+/* Before act(): its answers to peers say how the writes here have ended, from the turn of the end on. */
+void succession_note(struct agent *a, int64_t now);
 void publish_annotation(struct agent *a, int64_t now); /* of a->status, on change */
 void fill_peer_state(const struct agent *a, struct peer_state *s);
 

@@ -419,7 +419,7 @@ static void promoted(struct agent *a, struct status *s, const struct history_ent
               LOG_I("write_gap_ms", h->write_gap_ms));
 }
 
-static void succeed(struct agent *a, struct status *s, int64_t now)
+void succession_note(struct agent *a, int64_t now)
 {
     const struct view *v = &a->view;
     struct succession_look l = {
@@ -446,7 +446,7 @@ static void succeed(struct agent *a, struct status *s, int64_t now)
     };
     struct history_entry h;
     if (succession_turn(&a->succession, &l, &h))
-        promoted(a, s, &h, now);
+        promoted(a, &a->status, &h, now);
 }
 
 static void tell_changes(struct agent *a, struct status *s, int64_t now)
@@ -566,7 +566,6 @@ void publish(struct agent *a, int64_t now)
     s->n.fences = g != NULL ? g->fenced : 0;
     s->n.agent_restarts = g != NULL && g->agent_starts > 0 ? g->agent_starts - 1 : 0;
     s->n.log_dropped = log_dropped();
-    succeed(a, s, now);
     tell_changes(a, s, now);
     publish_annotation(a, now);
     operations(a, now);

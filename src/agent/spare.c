@@ -68,6 +68,7 @@ void spare_use(struct agent *a)
         return;
     struct err e = {0};
     a->spare.there = false;
+    a->spare.next_ms = 0;
     if (pg_spare_use(&a->env, r->timeline, w->flushed.lsn, &e))
         log_event(LOG_INFO, "spare-used", "the first segment of the new timeline is there already",
                   LOG_I("timeline", r->timeline));

@@ -152,12 +152,6 @@ static void put_cause(struct succession *s, const struct succession_look *l,
         (void)str_copy(h->reason, sizeof h->reason, "nobody held the Lease");
 }
 
-/* An answer given in the very turn of the end does not know the kind of it yet. */
-static bool has_its_word(const struct succession_source *o)
-{
-    return o != NULL && o->ended && o->end != WRITE_END_OTHER;
-}
-
 static void admitted(struct succession *s, const struct succession_look *l)
 {
     bool own = s->writer == l->volume;
@@ -181,7 +175,7 @@ static void admitted(struct succession *s, const struct succession_look *l)
     s->due = true;
     s->admitted_ms = l->now_ms;
     s->predecessor = s->writer;
-    s->word_due = !own && !ordered(l) && s->release.valid && !has_its_word(o);
+    s->word_due = !own && !ordered(l) && s->release.valid && (o == NULL || !o->ended);
 }
 
 /* The election was faster than the answer of the old primary. True while it is still waited for. */
@@ -190,8 +184,9 @@ static bool awaits_word(struct succession *s, const struct succession_look *l)
     const struct succession_source *o = source_on(s, s->predecessor);
     if (!s->word_due)
         return false;
-    s->word_due = !has_its_word(o) && l->now_ms - s->admitted_ms < WORD_MS;
-    if (s->word_due || o == NULL || !o->ended)
+    bool ended = o != NULL && o->ended;
+    s->word_due = !ended && l->now_ms - s->admitted_ms < WORD_MS;
+    if (!ended)
         return s->word_due;
     int64_t gap_ms = s->admitted_ms - o->written_ms;
     s->write_gap_ms = gap_ms > 0 && gap_ms <= INT32_MAX ? gap_ms : -1;

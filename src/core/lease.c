@@ -61,12 +61,6 @@ static void wake_for_renewal(struct turn *t)
         t->out->wake_at_ms = at;
 }
 
-static uint64_t max3(uint64_t a, uint64_t b, uint64_t c)
-{
-    uint64_t m = a > b ? a : b;
-    return m > c ? m : c;
-}
-
 /* The writer's copy of a record that the Lease lost or that was edited. One write of ours may have been
  * applied and seen by others without our knowing: what we put back must outrank it. */
 static void put_back(const struct turn *t, struct lease *l, const struct record *copy)
@@ -75,7 +69,7 @@ static void put_back(const struct turn *t, struct lease *l, const struct record 
     l->record = *copy;
     l->has_record = true;
     if (t->writer_me)
-        l->record.rev = max3(copy->rev, edited, 0) + 2;
+        l->record.rev = (copy->rev > edited ? copy->rev : edited) + 2;
 }
 
 static bool plan_renew(struct turn *t, struct lease *l)
@@ -107,6 +101,12 @@ static bool plan_renew(struct turn *t, struct lease *l)
         due = true;
     }
     return due;
+}
+
+static uint64_t max3(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t m = a > b ? a : b;
+    return m > c ? m : c;
 }
 
 static void begin_list(struct turn *t, struct record *r, uint64_t epoch)

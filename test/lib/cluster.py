@@ -336,6 +336,17 @@ class Cluster:
                 f"{r.stdout}{r.stderr}"
         return r
 
+    def fails_over(self, load, quiet_s):
+        """Nothing changes for quiet_s, then the primary dies and another member writes. Returns the dead
+        one."""
+        p = self.primary()
+        wait.holds(lambda: self.writable() == [p], quiet_s, "nothing changes", every=0.5)
+        at = wait.boot_us()
+        p.kill()
+        load.wait_writes(60, at)
+        assert self.primary() is not p
+        return p
+
     def switchover(self, to=None, check=0):
         return self.hactl("switchover", *(["--to", to.name] if to else []), "--force", check=check)
 

@@ -14,14 +14,9 @@ def fired(kube, rule):
 def test_failover_while_answers_are_slower_than_a_renewal_should_be(cluster, kube):
     """Each write is answered just within its time: the right counts from when it was sent."""
     with cluster.load() as load:
-        p = cluster.primary()
         kube.faults.add(user=MEMBERS, verb="create,update,patch", delay_after_ms=REQUEST_MS * 7 // 10)
         try:
-            wait.holds(lambda: cluster.writable() == [p], 2 * LEASE_S, "nothing changes", every=0.5)
-            at = wait.boot_us()
-            p.kill()
-            load.wait_writes(60, at)
-            assert cluster.primary() is not p
+            p = cluster.fails_over(load, 2 * LEASE_S)
         finally:
             kube.faults.clear()
         p.start()
@@ -57,14 +52,9 @@ def test_failover_while_reads_are_old(cluster, kube, what):
     """A server that has fallen behind: what it lists is as it was when it did. Whoever hears nothing of the
     holder lists again; that the old state comes again is no sign of its life."""
     with cluster.load() as load:
-        p = cluster.primary()
         rule = kube.faults.add(user=MEMBERS, verb="list" if what == "lists" else "list,get", stale_list=True)
         try:
-            wait.holds(lambda: cluster.writable() == [p], 2 * LEASE_S, "nothing changes", every=0.5)
-            at = wait.boot_us()
-            p.kill()
-            load.wait_writes(60, at)
-            assert cluster.primary() is not p
+            p = cluster.fails_over(load, 2 * LEASE_S)
             assert fired(kube, rule), "nobody was told of what was"
         finally:
             kube.faults.clear()

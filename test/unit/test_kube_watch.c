@@ -196,6 +196,25 @@ static void versions__old_list_and_its_events__no_change(void **state)
     watched_done(&w);
 }
 
+/* The stream ends among old events: by them the last but one has been known for long, but whoever would act
+ * on that reads first, and the holder has its whole time from what the read shows. */
+static void versions__old_event_then_a_read_of_the_newer__counts_from_the_read(void **state)
+{
+    struct watched w = fresh_state();
+
+    (void)state;
+    event(&w, "5", false, 100);
+    event(&w, "7", false, 150);
+    assert_int_equal(list_of(&w, "3", 400, 410), WATCHED_NEWER);
+    assert_int_equal(event(&w, "5", false, 411), WATCHED_NEWER);
+    assert_int_equal(w.changed_ms, 100);
+    assert_int_equal(w.got_ms, 0); /* no read has shown it */
+    assert_int_equal(merge(&w, "7", 5100, 5110), WATCHED_NEWER);
+    assert_int_equal(w.changed_ms, 5110);
+    assert_int_equal(w.got_ms, 5100);
+    watched_done(&w);
+}
+
 static enum watched_verdict event_of(struct watched *w, const char *rv, const char *renewed, int64_t now)
 {
     struct json_object *o = lease(rv), *spec = json_object_object_get(o, "spec");
@@ -768,6 +787,7 @@ int main(void)
         cmocka_unit_test(versions__read_ahead_of_stream__old_events_dropped),
         cmocka_unit_test(versions__stream_ahead_of_read__read_dropped),
         cmocka_unit_test(versions__old_list_and_its_events__no_change),
+        cmocka_unit_test(versions__old_event_then_a_read_of_the_newer__counts_from_the_read),
         cmocka_unit_test(versions__number_again_with_other_content__new),
         cmocka_unit_test(versions__absence__as_a_version),
         cmocka_unit_test(versions__stream_does_not_catch_up__overdue),

@@ -133,17 +133,16 @@ static void crash__released_before_the_answer_came__its_word_is_waited_for(void 
     f.lease.release = (struct release){.valid = true, .epoch = 4, .releaser = f.other.name,
                                        .volume = OLD_VOLUME};
     turn(&f, 50);
-    hear(&f, f.now, 40, WRITE_END_OTHER); /* in the turn of the crash */
     assert_false(take_over(&f));
     admitted = f.now;
     f.lease.release = (struct release){0};
     assert_false(turn(&f, 10));
-    hear(&f, f.now, 150, WRITE_END_CRASH);
+    hear(&f, f.now, 140, WRITE_END_CRASH);
     assert_true(turn(&f, 0));
     assert_string_equal(f.got.cause, "failover");
     assert_string_equal(f.got.reason, "the server of pg-0 crashed");
     assert_string_equal(f.got.from.s, "pg-0");
-    assert_int_equal(f.got.write_gap_ms, admitted - (f.now - 150));
+    assert_int_equal(f.got.write_gap_ms, admitted - (f.now - 140));
     assert_false(turn(&f, 10));
 
     begin(&f); /* nothing comes: what is known is told all the same */
