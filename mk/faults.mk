@@ -1,13 +1,17 @@
 # The catalogue of faults, random episodes of them, and the fence under load.
 
 # Faults that take long or are no matter of CI, beside the others; results for make faults.
-.PHONY: scenarios-long faults chaos chaos-report bench-fence
+.PHONY: scenarios-long scenarios-seldom faults chaos chaos-report bench-fence
 
 faults: need-python ## write docs/faults.md from test/faults and the results of scenarios since the last time
 	$(Q)$(PYTHON) test/faults/page.py write
 
 scenarios-long: $(PROGRAMS) $(B)/devkube $(B)/ha-writer $(B)/faultlib.so need-python ## every scenario on the embedded API server, also those marked long; K=WORD selects
 	$(Q)$(SCENARIOS) --kube devkube --long
+
+# Then make faults; again until make chaos-report names no fault any more.
+scenarios-seldom: $(SYSTEM) need-python $(if $(filter real,$(KUBE)),kube-bins kubectl-bin) ## a scenario for each fault that was made less than five times; KUBE=real
+	$(Q)$(SCENARIOS) --kube $(or $(KUBE),devkube) --long --seldom
 
 # Either spelling: SEED=n N=k, or SEEDS=FIRST-LAST. FAULTS='A;B' these and no others. KUBE=real for a real
 # kube-apiserver.
@@ -21,5 +25,5 @@ chaos-report: need-python ## all kept episodes added up: faults by kind, violati
 	$(Q)$(PYTHON) test/bench/chaos_report.py
 
 FENCES ?= 25
-bench-fence: $(PROGRAMS) $(B)/fake-agent need-python ## how late the fence is, FENCES=25 of each condition; test/bench/results
+bench-fence: $(PROGRAMS) $(B)/fake-agent need-gate need-python ## how late the fence is, FENCES=25 of each condition; test/bench/results
 	$(Q)$(SANDBOX) -- $(PYTHON) test/bench/fence.py -n $(FENCES) $(X)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """All episodes that were ever kept, added up: make chaos-report.
 
-Reads test/bench/results/chaos-*.jsonl (rows as in test/lib/faultkinds.py) and the results of the scenarios
-of the catalogue (test/faults/results.json, see make faults). Exit code 1 when an episode had a violation.
+Reads test/bench/results/chaos-*.jsonl (rows as in test/lib/faultkinds.py) and, for the faults of the
+catalogue, also the results of its scenarios (test/faults/results.json, see make faults), of the suite on
+kind (test/kind/results) and of make bench-fence. Exit code 1 when a random episode had a violation.
 """
 import collections
 import glob
@@ -17,11 +18,43 @@ sys.path.insert(0, os.path.join(ROOT, "test", "faults"))
 import page  # noqa: E402
 
 
-def episodes():
-    for path in sorted(glob.glob(os.path.join(ROOT, "test", "bench", "results", "chaos-*.jsonl"))):
+ENOUGH = 5
+# What is computed or calls a function: no real fault, and made thousands of times in each run of the tests.
+COMPUTED = ("sim/", "exhaustive/", "fuzz/", "unit/", "bench/resources")
+
+
+def lines_of(*pattern):
+    for path in sorted(glob.glob(os.path.join(ROOT, "test", *pattern))):
         with open(path, encoding="utf-8") as f:
             for line in f:
                 yield json.loads(line)
+
+
+def episodes():
+    return lines_of("bench", "results", "chaos-*.jsonl")
+
+
+def runs_by_reference(results):
+    """How often each scenario, as the catalogue names it, was run with a result that was kept."""
+    runs = collections.Counter({ref: r["runs"] for ref, r in results.items()})
+    for r in episodes():
+        runs.update(f"lib/faultkinds.py::{fault}" for fault in r["faults"])
+    for r in lines_of("kind", "results", "*.jsonl"):
+        runs[f"kind/faults.py::{r.get('fault')}"] += 1
+    for r in lines_of("bench", "results", "fence-*.jsonl"):
+        if "n" in r:
+            runs["bench/fence.py::" + r["condition"].replace("file system frozen", "one_frozen")] += 1
+    return runs
+
+
+def automated_rows():
+    """Rows of the catalogue with a scenario that makes the fault real."""
+    return [r for r in page.all_rows(page.catalogue())
+            if any(not ref.startswith(COMPUTED) for ref in r.get("by") or ())]
+
+
+def seldom_rows(runs):
+    return [r for r in automated_rows() if sum(runs.get(ref, 0) for ref in r["by"]) < ENOUGH]
 
 
 def percentile(values, p):
@@ -34,6 +67,16 @@ def gaps(values):
     if not values:
         return "                       "
     return f"{statistics.median(values):7.2f} {percentile(values, 0.99):7.2f} {max(values):7.2f}"
+
+
+def report_catalogue(results):
+    real = automated_rows()
+    seldom = seldom_rows(runs_by_reference(results))
+    print(f"faults of the catalogue that were made to happen {ENOUGH} times or more: "
+          f"{len(real) - len(seldom)} of {len(real)}" +
+          (f"; seldomer: {', '.join(str(r['n']) for r in seldom)} (make scenarios-seldom)" if seldom else ""))
+    computed = [r["n"] for r in page.all_rows(page.catalogue()) if r not in real and r.get("by")]
+    print(f"by the simulator, computed or measured only: {', '.join(map(str, computed))}")
 
 
 def main():
@@ -62,12 +105,7 @@ def main():
     runs = sum(r["runs"] for r in results.values())
     failed = sum(r["failed"] for r in results.values())
     print(f"\n{len(results)} scenarios with {runs} kept runs, {failed} failed: docs/faults.md")
-    seldom = [r["n"] for r in page.all_rows(page.catalogue()) if r.get("by") and
-              sum(results.get(ref, {}).get("runs", 0) for ref in r["by"]) +
-              sum(len(by.get(ref.partition("::")[2], ())) for ref in r["by"]) < 5]
-    if seldom:
-        print(f"faults of the catalogue that were made to happen less than five times: "
-              f"{', '.join(map(str, seldom))}")
+    report_catalogue(results)
     for r in bad:
         print(f"\nseed {r['seed']} ({', '.join(r['faults'])}) on {r['on']}, {r['at']}:")
         for v in r["violations"]:

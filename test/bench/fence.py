@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""How long after its deadline the last server process is gone, by condition.
+"""How long after its deadline a server writes, acknowledges, and has processes, by condition.
 
-    make bench-fence [FENCES=25]
+    make bench-fence [FENCES=25] [X=--no-gate]
 
-Guard and PostgreSQL are the real ones, the agent grants a short right to write and then no more; eight
-backends commit all the time and one client notes what was acknowledged. Runs inside test/lib/sandbox.py as
-root. Raw data, one JSON object per fence, and the table go to test/bench/results. Exit code 1 when a fence
-took longer than 100 ms, or an acknowledgement came later than that. A process that was killed acknowledges
-nothing any more, but it needs processor time to end: where the condition is that there is none, only the
-acknowledgements have the bound.
+Guard, PostgreSQL and the commit gate are the real ones, the agent grants a short right to write and then
+no more; eight backends commit all the time, and four clients note what was acknowledged. When its commit
+record was made the server itself keeps (track_commit_timestamp); it is asked when it has started anew. Runs
+inside test/lib/sandbox.py as root. Raw data, one JSON object per fence, and the table go to
+test/bench/results. Exit code 1 when the last commit, the last acknowledgement or the end of the last process
+was more than 100 ms late. A process that was killed writes and acknowledges nothing any more, but it needs
+processor time to end: where the condition is that there is none, that end has no bound.
 
 A process in uninterruptible sleep cannot be ended by anybody. With a frozen file system the measure is
 therefore what counts for a client, the last acknowledgement, and the time from the thaw to the end of the
@@ -38,10 +39,13 @@ import psycopg2  # noqa: E402
 import conftest as guards  # noqa: E402
 import disks  # noqa: E402
 import sandbox  # noqa: E402
+from gate_server import library  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "test", "bench", "results")
 BOUND_MS = 100
 WRITERS = 8
+CLIENTS = 4
+LOOK_BACK = 500  # transactions before the end among which the last commit is
 DISK_MB = 220
 CGROUPS = "/sys/fs/cgroup"
 
@@ -78,14 +82,30 @@ class Client:
             pass
 
 
+def clients(s):
+    """So many, each with its first acknowledgements."""
+    found = [Client(s.guard, s.write) for _ in range(CLIENTS)]
+    guards.until(lambda: all(c.acks > 3 for c in found), "commits of the clients")
+    return found
+
+
+def last_ack_ms(found):
+    for c in found:
+        c.thread.join(30)
+        assert not c.thread.is_alive()
+    return max(c.last_ms for c in found)
+
+
 class Setting:
     """One guard with its volume, used for all fences of a condition."""
 
-    def __init__(self, base, template, disk=False, pipe=False, writer_pause=0.0, last_words="freeze"):
+    def __init__(self, base, template, disk=False, pipe=False, writer_pause=0.0, last_words="freeze",
+                 gate=True):
         """last_words: what makes an end of the agent. hog: it allocates and touches memory, gives it back,
         and does nothing else."""
         self.guard = guards.Guard(base, template)
         self.disk = self.pipe = None
+        self.up = False  # started already, to be asked about the last one
         # On a small disk the WAL is all that grows.
         self.write = "perform pg_logical_emit_message(true, 'bench', 'x')" if disk else \
             "insert into t values (-2, 0)"
@@ -95,12 +115,34 @@ class Setting:
             self.disk = disks.Disk(os.path.join(base, "image"), vol, DISK_MB)
             self.guard.give(vol)
         self.guard.make_data()
+        self._configure(gate)
         if pipe:
             self.pipe, end = os.pipe()
             self.proc, self.agent = self._start_on(end)
             self.pipe_end = end
         else:
             self.proc, self.agent = self.guard.start()
+
+    def _configure(self, gate):
+        with open(os.path.join(self.guard.data, "postgresql.conf"), "a", encoding="utf-8") as f:
+            f.write("track_commit_timestamp = on\n")
+            if gate:
+                f.write(f"shared_preload_libraries = '\"{library()}\"'\n")
+
+    def start(self):
+        self.guard.start_postgres(self.agent)
+        self.up = True
+
+    def last_commit_ms(self):
+        """BOOTTIME of the last commit record of the server that was fenced; another one is started."""
+        wall = time.time() * 1000
+        to_boot = guards.boot_ms() - wall
+        self.start()
+        got = self.guard.sql(
+            "select max(extract(epoch from at)) * 1000 from (select pg_xact_commit_timestamp(x::text::xid) at "
+            f"from pg_snapshot_xmax(pg_current_snapshot()) n, generate_series(greatest(3, n::text::bigint - {LOOK_BACK}), "
+            f"n::text::bigint - 1) x) c where at < to_timestamp({wall / 1000})")
+        return float(got) + to_boot
 
     def _start_on(self, fd):
         """As Guard.start(), with a pipe that nobody reads for its log."""
@@ -286,17 +328,17 @@ STARVED = ("16 spinning processes", "half a processor for the pod", "a tenth of 
 
 def guard_says(g):
     """Its own figures of the last fence; none when its log was blocked."""
-    told = g.events("fenced")[-1:]
+    told = g.events("fenced")[-1:] if os.path.exists(g.log) else []
     return {f"guard_{k}": told[0][k] for k in ("late_us", "took_us")} if told else {}
 
 
 def one(s, condition):
     """One fence: what is written to the raw data."""
     g, agent = s.guard, s.agent
-    g.start_postgres(agent)
+    if not s.up:
+        s.start()
     s.writers()
-    client = Client(g, s.write)
-    guards.until(lambda: client.acks > 3, "commits of the client")
+    found = clients(s)
     with condition(s):
         lead = random.randint(350, 800)
         deadline = agent.number("grant", lead)
@@ -307,21 +349,27 @@ def one(s, condition):
         agent.do(s.last_words)
         began = guards.boot_ms()
         gone = guards.wait_gone(fds, 20)
-    client.thread.join(30)
-    s.agent = g.accept()
+    acked = last_ack_ms(found)
+    next_server(s)
+    return {"late_ms": round(gone - deadline, 2), "last_ack_ms": round(acked - deadline, 2),
+            "last_commit_ms": round(s.last_commit_ms() - deadline, 2),
+            "lead_ms": lead, **guard_says(g), "left_ms": round(deadline - began, 1), "processes": len(pids)}
+
+
+def next_server(s):
+    s.up = False
+    s.agent = s.guard.accept()
     assert s.agent.status()["fenced"] > 0
     s.agent.wait_status(lambda st: st["lock"] == "free", "the lock to be free")
-    return {"late_ms": round(gone - deadline, 2), "last_ack_ms": round(client.last_ms - deadline, 2),
-            "lead_ms": lead, **guard_says(g), "left_ms": round(deadline - began, 1), "processes": len(pids)}
 
 
 def one_frozen(s):
     """No process that writes can end; what matters is what leaves and who gets the volume."""
     g, agent = s.guard, s.agent
-    g.start_postgres(agent)
+    if not s.up:
+        s.start()
     s.writers()
-    client = Client(g, s.write)
-    guards.until(lambda: client.acks > 3, "commits of the client")
+    found = clients(s)
     deadline = agent.number("grant", random.randint(350, 800))
     assert agent.number("arm") == 1
     pids = g.servers(s.proc)
@@ -345,25 +393,27 @@ def one_frozen(s):
     finally:
         g.listener.settimeout(guards.DEADLINE_S)
     assert second.poll() is None
-    acks = client.acks
+    acks = sum(c.acks for c in found)
     thawed = guards.boot_ms()
     s.disk.thaw()
     gone = guards.wait_gone(fds, 20)
-    client.thread.join(30)
-    row = {"late_ms": None, "last_ack_ms": round(client.last_ms - deadline, 2),
-           "acks_after_thaw": client.acks - acks, "thaw_to_end_ms": round(gone - thawed, 2),
+    acked = last_ack_ms(found)
+    row = {"late_ms": None, "last_ack_ms": round(acked - deadline, 2),
+           "acks_after_thaw": sum(c.acks for c in found) - acks, "thaw_to_end_ms": round(gone - thawed, 2),
            "stuck": len(stuck), "in_sleep_at_the_end": in_sleep}
     s.agent = g.accept()
     assert s.agent.status()["fenced"] > 0
     second.kill()
     second.wait()
     g.procs.remove(second)
-    return row
+    s.up = False
+    s.agent.wait_status(lambda st: st["lock"] == "free", "the lock to be free")
+    return {**row, "last_commit_ms": round(s.last_commit_ms() - deadline, 2)}
 
 
 class Bench:
-    def __init__(self, fences, only, out):
-        self.n, self.only, self.out = fences, only, out
+    def __init__(self, fences, only, out, gate):
+        self.n, self.only, self.out, self.gate = fences, only, out, gate
         self.rows = []
 
     def note(self, row):
@@ -374,9 +424,9 @@ class Bench:
         base = tempfile.mkdtemp(prefix="f", dir=sandbox.inside())
         s = None
         try:
-            s = Setting(base, template, **options)
+            s = Setting(base, template, gate=self.gate, **options)
             for i in range(self.n):
-                row = {"condition": title, "n": i, **run(s)}
+                row = {"condition": title, "n": i, "gate": self.gate, **run(s)}
                 self.rows.append(row)
                 self.note(row)
             late = [r["late_ms"] for r in self.rows if r["condition"] == title]
@@ -416,24 +466,25 @@ def percentile(values, p):
 
 
 def table(rows):
-    yield "| condition | n | p50 | p99 | max | last acknowledgement, max |"
-    yield "|---|---|---|---|---|---|"
+    yield ("| condition | n | last commit, max | last acknowledgement, max | last process, p50 | p99 | max |")
+    yield "|---|---|---|---|---|---|---|"
     groups = {}
     for r in rows:
         groups.setdefault(r["condition"], []).append(r)
     for title, found in [*groups.items(), ("all", rows)]:
         late = [r["late_ms"] for r in found if r["late_ms"] is not None]
-        acks = max(r["last_ack_ms"] for r in found)
+        told = [f"{max(r[k] for r in found):+.1f}" for k in ("last_commit_ms", "last_ack_ms")]
         cells = [f"{statistics.median(late):.1f}", f"{percentile(late, 0.99):.1f}", f"{max(late):.1f}"] \
             if late else ["cannot end", "cannot end", "cannot end"]
-        yield f"| {title} | {len(found)} | {' | '.join(cells)} | {acks:+.1f} |"
+        yield f"| {title} | {len(found)} | {' | '.join(told + cells)} |"
 
 
-def report(rows, load):
+def report(rows, load, gate):
     yield "# Fence"
     yield ""
-    yield (f"{len(rows)} fences; ms after the deadline until the last server process was gone, and until the last "
-           f"acknowledgement came to a client. {os.cpu_count()} processors, load average {load[0]:.1f} at the "
+    yield (f"{len(rows)} fences {'with' if gate else 'without'} the commit gate; ms after the deadline until the last "
+           "commit record was made, the last acknowledgement came to one of "
+           f"{CLIENTS} clients, and the last server process was gone. {os.cpu_count()} processors, load average {load[0]:.1f} at the "
            f"beginning, kernel {platform.release()}. Bound: {BOUND_MS} ms.")
     yield ""
     yield from table(rows)
@@ -450,6 +501,7 @@ def report(rows, load):
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     p.add_argument("-n", type=int, default=25, help="fences of each condition")
+    p.add_argument("--no-gate", action="store_true", help="as if the library were not installed")
     p.add_argument("--only", default="", help="conditions with this word")
     a = p.parse_args()
     if not sandbox.inside() or sandbox.rootless():
@@ -462,19 +514,19 @@ def main():
     load = os.getloadavg()
     template = guards._template.__wrapped__()
     with open(path, "w") as out:
-        bench = Bench(a.n, a.only, out)
+        bench = Bench(a.n, a.only, out, not a.no_gate)
         bench.note({"setting": True, "kernel": platform.release(), "cpus": os.cpu_count(), "load": load})
         try:
             bench.run(next(template))
         finally:
             template.close()
-    text = "\n".join(report(bench.rows, load)) + "\n"
+    text = "\n".join(report(bench.rows, load, not a.no_gate)) + "\n"
     with open(path[:-6] + ".md", "w") as f:
         f.write(text)
     print("\n" + text + f"\nraw data: {os.path.relpath(path, ROOT)}")
     worst = max([r["late_ms"] for r in bench.rows
                  if r["late_ms"] is not None and r["condition"] not in STARVED] +
-                [r["last_ack_ms"] for r in bench.rows])
+                [r[k] for r in bench.rows for k in ("last_ack_ms", "last_commit_ms")])
     if worst > BOUND_MS:
         sys.exit(f"longer than {BOUND_MS} ms: {worst:.1f} ms")
 

@@ -6,9 +6,11 @@ import sys
 import pytest
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-sys.path.insert(0, os.path.join(ROOT, "test", "faults"))
+sys.path[:0] = [os.path.join(ROOT, "test", d) for d in ("faults", "bench", "lib")]
 
+import chaos_report  # noqa: E402
 import page  # noqa: E402
+import seldom  # noqa: E402
 
 
 @pytest.fixture
@@ -65,3 +67,25 @@ def test_results_are_added_up():
     assert (kept["runs"], kept["failed"], kept["last"], kept["gaps"]) == (2, 1, "failed", [100, 300])
     assert page.result_of({"by": ["a::b", "a::c"]}, {"a::b": kept}) == \
         ("failed 2026-01-02", "2, 1 failed", "0.2", "0.3")
+
+
+# Scenarios for faults that were made seldom (make scenarios-seldom).
+
+ROWS = [{"n": 1, "by": ["f::a", "f::b"]}, {"n": 2, "by": ["f::b"]}, {"n": 3, "by": ["f::none"]}]
+
+
+def test_a_seldom_fault_gets_the_scenario_that_ran_least():
+    assert seldom.choose(ROWS[:1], {"f::a": 3, "f::b": 1}, [{"f::a"}, {"f::b"}, {"f::c"}]) == [1]
+
+
+def test_one_scenario_will_do_for_two_faults_and_none_for_a_fault_of_another_machine():
+    assert seldom.choose(ROWS, {"f::a": 1}, [{"f::a"}, {"f::b", "f::x"}]) == [1]
+    assert seldom.choose(ROWS, {"f::b": 4}, [{"f::a"}, {"f::b"}]) == [0, 1]
+
+
+def test_kept_runs_of_all_kinds_are_counted():
+    runs = chaos_report.runs_by_reference({"scenarios/test_api.py::test_x": {"runs": 3}})
+    assert runs["scenarios/test_api.py::test_x"] == 3
+    for ref in ("lib/faultkinds.py::all killed", "kind/faults.py::node frozen", "bench/fence.py::one_frozen"):
+        assert runs[ref] > 0
+    assert all(ref.startswith(("lib/", "kind/", "bench/", "scenarios/")) for ref in runs)

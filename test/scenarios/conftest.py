@@ -21,6 +21,7 @@ sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.join(ROOT, "test", "k
 import kubeapi  # noqa: E402
 import netns  # noqa: E402
 import results  # noqa: E402
+import seldom  # noqa: E402
 from cluster import PARAMETERS, Cluster  # noqa: E402
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
@@ -33,6 +34,7 @@ collect_ignore = ([] if "PGHA_CHAOS" in os.environ else ["test_random.py"]) + \
 def pytest_addoption(parser):
     parser.addoption("--kube", default="devkube", choices=(*kubeapi.BACKENDS, "kind"),
                      help="API server to run against")
+    parser.addoption("--seldom", action="store_true", help="one scenario for each fault made less than five times")
     parser.addoption("--long", action="store_true", help="with the scenarios that are marked long")
 
 
@@ -67,6 +69,8 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [i for i in items if not i.get_closest_marker("local")]
     if not config.option.long:
         items[:] = [i for i in items if not i.get_closest_marker("long")]
+    if config.option.seldom:
+        items[:] = seldom.select(items)
 
 
 def pytest_report_header(config):
