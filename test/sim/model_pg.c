@@ -505,18 +505,25 @@ int64_t server_due(const struct member *m)
 /* --- operations on the data directory --------------------------------------------------------- */
 
 /* Rewinding makes this copy useless from its first moment: W + 1 others must hold all of it. One that
- * was lost since they last answered is the loss that W of them outlive. */
+ * was lost since they last answered is the loss that W of them outlive.
+ *
+ * W is that of the highest copy of the record, not of the Lease, which may have been put back or be gone:
+ * a W that was lowered stays lowered, since the sets of reports that may elect are those of the highest
+ * copy (a Lease below it elects nobody, and the next acquisition brings the copy back). Nothing is missed
+ * by it either: a W that was raised counts for what is acknowledged once it is recorded and known to its
+ * writer, who keeps a copy of it. */
 static void check_last_copy(const struct member *m)
 {
     static uint8_t copies[ENTRY_MAX];
-    const struct record_member *line = record_find(&W.lease.record, m->volume);
+    const struct record *r = last_record();
+    const struct record_member *line = r == NULL ? NULL : record_find(r, m->volume);
     if (W.set.mode == REPL_ASYNC || line == NULL || !line->in_v)
         return; /* what has no vote was never counted on */
     memset(copies, 0, W.next_entry + 1);
     for (int o = 0; o < W.n; o++)
         for (uint64_t j = 0; o != m->idx && pos_of(&W.m[o]).lsn > 0 && j < W.m[o].len; j++)
             copies[W.m[o].log[j]]++;
-    int needed = W.lease.record.w + (W.now - W.lost_at_ms > 2000 ? 1 : 0);
+    int needed = r->w + (W.now - W.lost_at_ms > 2000 ? 1 : 0);
     for (uint64_t j = 0; j < m->len; j++)
         if (W.kept[m->log[j]] && copies[m->log[j]] < needed) {
             violate("last copy", "m%d rewinds, entry %u is on %d others", m->idx, m->log[j],

@@ -2,7 +2,7 @@
  * that nothing is lost; whether it is told; and the way out that the runbook describes. */
 #include "plan.h"
 
-static const struct record *highest_copy(void)
+const struct record *last_record(void)
 {
     const struct record *best = W.lease.has_record ? &W.lease.record : NULL;
     if (W.state.has_record && (best == NULL || record_cmp(&W.state.record, best) > 0))
@@ -16,7 +16,7 @@ static const struct record *highest_copy(void)
 /* The Lease was lost, so every voter of the highest copy is asked, and one of their volumes is gone. */
 bool operators_case(void)
 {
-    const struct record *copy = highest_copy();
+    const struct record *copy = last_record();
     if (copy == NULL || copy == &W.lease.record)
         return false;
     for (uint8_t i = 0; i < copy->n; i++)

@@ -310,6 +310,9 @@ static inline struct peer *peer_at(struct member *m, int i)
 /* episode.c */
 __attribute__((format(printf, 2, 3))) void violate(const char *what, const char *fmt, ...);
 
+/* operator.c */
+const struct record *last_record(void); /* of Lease, ConfigMap and members' volumes; NULL = there is none */
+
 /* model_agent.c: containers, agents, the verdict carried out */
 struct member *by_volume(uint64_t v);
 void identify(struct member *m);
