@@ -38,7 +38,8 @@ static int members_now(void)
     return n;
 }
 
-/* Serving, every member streaming and voting, as many confirmations as asked for. */
+/* Serving, every member streaming and voting, as many confirmations as asked for, and no restart owed:
+ * standbys that need the primary's settings take turns, the last of seven half a minute later. */
 static bool whole(void)
 {
     const struct member *p = primary();
@@ -57,7 +58,8 @@ static bool whole(void)
             return false; /* a rolling restart is under way */
         if (m == p)
             continue;
-        if (!(m->st.on && m->st.rx && m->st.upstream == p->idx) || m->label != ROLE_REPLICA)
+        if (!(m->st.on && m->st.rx && m->st.upstream == p->idx) || m->label != ROLE_REPLICA ||
+            m->settings_low)
             return false;
     }
     return true;
