@@ -223,7 +223,7 @@ static void setup(struct turn *t, const struct view *v, struct verdict *out)
      * is seen. A member whose clocks stood still may have a right that is over for everybody else. */
     bool lost = !t->lease->exists || !t->lease->has_record || t->stale || t->disputed;
     bool other = t->lease->exists && !name_empty(&t->lease->holder.name) && !named;
-    bool newer = t->behind || t->superseded;
+    bool newer = t->behind || t->superseded || t->lease->epoch > v->self.durable_epoch;
     if (lost && !other && !newer && v->self.has_record && out->memo.deadline_ms > t->now &&
         writes_by(&v->self.record, v, v->self.durable_epoch)) {
         t->rec = &v->self.record;

@@ -68,9 +68,12 @@ static bool deposed(const struct turn *t)
         return true;
     if (!t->v->lv.known || !l->exists)
         return false;
-    if (!name_empty(&l->holder.name))
-        return !identity_eq(&l->holder, &t->v->self.id);
-    return l->epoch > t->v->self.durable_epoch && t->v->self.durable_epoch > 0;
+    if (!name_empty(&l->holder.name) && !identity_eq(&l->holder, &t->v->self.id))
+        return true;
+    /* Nobody acquires while writable: an epoch above the durable one is another's, even where somebody
+     * has written this member into the Lease as its holder since. */
+    bool acquired = !name_empty(&l->holder.name) && !t->v->pg.maybe_writable;
+    return l->epoch > t->v->self.durable_epoch && t->v->self.durable_epoch > 0 && !acquired;
 }
 
 static bool resumable(const struct turn *t)

@@ -12,6 +12,13 @@ import sys
 import tempfile
 
 SIM = sys.argv[1]
+
+# Episodes that failed once, and what was wrong: for as long as a seed means the same they pass.
+FAILED_ONCE = {
+    45474: "the judge of last copies took W from a Lease that had been put back",
+    30305: "a restart that the last fault had made due came later than the time that was left to settle",
+    16277: "a writer that had slept through an epoch and was written into its Lease put its record back forever",
+}
 failed = []
 
 
@@ -66,7 +73,9 @@ def main():
     expect("an episode that passes is not shrunk", sim("--mix", "--shrink", "7").returncode == 1)
     sizes = [sim("--members", str(n), "--seeds", "1-20").returncode for n in range(1, 8)]
     expect("one to seven members", not any(sizes))
-    print(f"simulator: {8 - len(failed)} of 8 checks")
+    expect("episodes that failed once pass",
+           not any(sim("--mix", "--seeds", f"{seed}-{seed}").returncode for seed in FAILED_ONCE))
+    print(f"simulator: {9 - len(failed)} of 9 checks")
     return 1 if failed else 0
 
 

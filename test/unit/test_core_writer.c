@@ -128,12 +128,32 @@ static void holder_by_hand__takes_no_epoch_while_writable(void **state)
     s.v.self.durable_epoch = 4;
     s.v.self.has_record = s.v.st.has_record = false;
     s.v.lv.lease.record.writer_epoch = 0;
-    assert_string_equal(rule(&s), "rogue");
+    assert_string_equal(rule(&s), "deposed");
     assert_int_equal(s.d.store_epoch, 0);
     s.v.pg.maybe_writable = false;
     s.v.pg.in_recovery = TRI_YES;
     (void)rule(&s);
     assert_int_equal(s.d.store_epoch, 5);
+}
+
+/* Its hypervisor stopped it as writer of epoch 4, so by its clock the right is live; then somebody wrote it
+ * into the Lease of epoch 5, as holder and as writer. */
+static void writer_of_an_older_epoch__named_by_hand__is_over(void **state)
+{
+    (void)state;
+    struct scene s;
+    edited(&s, 0, A);
+    s.v.self.durable_epoch = s.v.self.record.epoch = s.v.self.record.writer_epoch = 4;
+    s.v.st.has_record = false;
+    s.m.named_epoch = 0;
+    s.m.deadline_ms = NOW + 5000;
+    assert_string_equal(rule(&s), "deposed");
+    assert_int_equal(s.d.deadline_ms, 0);
+    assert_true((s.d.effects & (EFF_FENCE | EFF_LEASE_WRITE)) == EFF_FENCE);
+    s.v.pg.maybe_writable = false; /* nor does what is left of the right make it the writer of 5 */
+    s.v.pg.in_recovery = TRI_YES;
+    assert_string_equal(rule(&s), "elect-foreign");
+    assert_int_equal(s.d.store_epoch, 0);
 }
 
 static void follower__the_writer_it_has_seen__stands_against_the_same_version(void **state)
@@ -250,6 +270,7 @@ int main(void)
         cmocka_unit_test(writer_without_a_right__gives_the_lease_back),
         cmocka_unit_test(named_by_hand__does_nothing),
         cmocka_unit_test(holder_by_hand__takes_no_epoch_while_writable),
+        cmocka_unit_test(writer_of_an_older_epoch__named_by_hand__is_over),
         cmocka_unit_test(follower__the_writer_it_has_seen__stands_against_the_same_version),
         cmocka_unit_test(named_by_hand__in_an_old_lease__is_not_stored_either),
         cmocka_unit_test(disputed__ends_with_the_next_election),
