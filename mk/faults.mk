@@ -14,11 +14,11 @@ scenarios-seldom: $(SYSTEM) need-python $(if $(filter real,$(KUBE)),kube-bins ku
 	$(Q)$(SCENARIOS) --kube $(or $(KUBE),devkube) --long --seldom
 
 # Either spelling: SEED=n N=k, or SEEDS=FIRST-LAST. FAULTS='A;B' these and no others. KUBE=real for a real
-# kube-apiserver.
+# kube-apiserver. RARE=1 draws most what the kept episodes have least.
 SEED ?= 1
 CHAOS = $(if $(filter command,$(firstword $(origin SEEDS))),$(SEEDS),$(SEED)-$(shell echo $$(($(SEED) + $(N) - 1))))
 chaos: $(PROGRAMS) $(B)/devkube $(B)/ha-writer need-python $(if $(filter real,$(KUBE)),kube-bins) ## random episodes of one to three faults: make chaos SEED=1 N=10
-	$(Q)env PGHA_CHAOS=$(CHAOS) PGHA_FAULTS='$(FAULTS)' $(SANDBOX) -- $(PYTEST) -q -rfE --tb=short $(X) \
+	$(Q)env PGHA_CHAOS=$(CHAOS) PGHA_FAULTS='$(FAULTS)' PGHA_RARE='$(RARE)' $(SANDBOX) -- $(PYTEST) -q -rfE --tb=short $(X) \
 	    test/scenarios/test_random.py --kube $(or $(KUBE),devkube)
 
 chaos-report: need-python ## all kept episodes added up: faults by kind, violations, gaps

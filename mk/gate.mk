@@ -28,6 +28,10 @@ $(B)/pghad_gate-%.so: src/gate/gate.c include/base/page.h include/base/err.h
 	$(Q)$(CC) $(CPPFLAGS) -isystem $(call gate_include,$*) $(GATE_CFLAGS) -shared \
 	    -Wl,-z,relro,-z,now -o $@.new $< && mv $@.new $@
 
-.PHONY: bench-gate
+.PHONY: bench-gate bench-gate-cost
 bench-gate: $(B)/pghad $(B)/fake-agent need-gate need-python ## whole members frozen past the deadline, N=200 times with and without the gate
 	$(Q)PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/bench/gate.py -n $(if $(filter command,$(firstword $(origin N))),$(N),200) $(X)
+
+PAIRS ?= 40
+bench-gate-cost: need-gate need-python ## pgbench with the gate and without, in turns: PAIRS=40 of reads and of simple updates
+	$(Q)PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/bench/gate_cost.py -n $(PAIRS) $(X)

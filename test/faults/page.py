@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """docs/faults.md from the catalogue of faults and the kept results of their scenarios.
 
-    python3 test/faults/page.py write      take in new results (build/fault-results.jsonl), write the page
+    python3 test/faults/page.py write      take in new results (build/fault-results.jsonl, random episodes),
+                                           write the page
     python3 test/faults/page.py check      exit code 1 and what is wrong: a row without a scenario that
                                            exists, or a page that is not made of what is there now
 
 Scenarios leave a line in build/fault-results.jsonl each time they run (test/lib/results.py).
 """
 import ast
+import glob
 import json
 import os
 import re
@@ -21,6 +23,8 @@ CATALOGUE = os.path.join(ROOT, "test", "faults", "catalogue.yaml")
 RESULTS = os.path.join(ROOT, "test", "faults", "results.json")
 NEW = os.path.join(ROOT, "build", "fault-results.jsonl")
 PAGE = os.path.join(ROOT, "docs", "faults.md")
+EPISODES = os.path.join(ROOT, "test", "bench", "results", "chaos-*.jsonl")
+RANDOM = "lib/faultkinds"  # begins the names of their files
 ROWS = 86
 KEYS = {"n", "fault", "injection", "expected", "by", "limit", "open"}
 LONGEST = 97
@@ -135,7 +139,7 @@ def kinds(ref):
     file = ref.partition("::")[0]
     return ("simulator" if file.startswith("sim/") else "kind" if file.startswith("kind/") else
             "guard" if file.startswith("guard/") else "core" if file.startswith("exhaustive/") else
-            "random episodes" if file.startswith("lib/") else "bench-fence" if file.startswith("bench/fence") else "")
+            "random episodes" if file.startswith(RANDOM) else "bench-fence" if file.startswith("bench/fence") else "")
 
 
 def render(areas, results):
@@ -154,7 +158,8 @@ def render(areas, results):
     yield from wrapped(
         "Every scenario ends with the same assertions: no acknowledged row lost, no row that nobody wrote, no two "
         "writers, everybody healthy on one timeline. Scenarios on kind and those of the simulator are not recorded "
-        "here: `make kind-chaos` and `make sim-report` have tables of their own. The gap is the longest silence of a "
+        "here: `make kind-chaos` and `make sim-report` have tables of their own. Runs are those of scenarios and of "
+        "random episodes (`make chaos`), which have one to three faults at once. The gap is the longest silence of a "
         "client that writes every 5 ms, in seconds, over the recorded runs of all scenarios of the row; it holds what "
         "the scenario waits for on purpose, an outage of 60 s for example. Lease 5 s.")
     yield ""
@@ -201,9 +206,26 @@ def read(path):
         return f.read()
 
 
+def of_random_episodes(areas, paths):
+    """The results of the faults that random episodes have, from all that are kept."""
+    found = {}
+    for path in sorted(paths):
+        for r in map(json.loads, read(path).splitlines()):
+            for fault in r["faults"]:
+                got = found.setdefault(fault, {"runs": 0, "failed": 0, "gaps": []})
+                got["runs"] += 1
+                got["failed"] += bool(r["violations"])
+                got["last"], got["at"], got["on"] = "failed" if r["violations"] else "passed", r["at"][:10], r["on"]
+                if r["gap_ms"] is not None:
+                    got["gaps"] = (got["gaps"] + [round(r["gap_ms"])])[-GAPS_KEPT:]
+    refs = {ref for row in all_rows(areas) for ref in row.get("by") or () if ref.startswith(RANDOM)}
+    return {ref: found[title] for ref in refs if (title := ref.partition("::")[2]) in found}
+
+
 def write():
     results = load_results()
     take_in(results, read(NEW).splitlines())
+    results.update(of_random_episodes(catalogue(), glob.glob(EPISODES)))
     with open(RESULTS, "w", encoding="utf-8") as f:
         json.dump(results, f, indent=1, sort_keys=True)
         f.write("\n")

@@ -43,8 +43,10 @@ def kind(title, **options):
 
 
 class Episode:
-    def __init__(self, cluster, net, seed):
+    def __init__(self, cluster, net, seed, weights=None):
+        """weights: {title: how often a kind is drawn, others 1}."""
         self.c, self.net, self.kube, self.seed = cluster, net, cluster.kube, seed
+        self.weights = weights or {}
         self.rng = random.Random(seed)
         self.used = []
         self.load = self.first = None
@@ -79,15 +81,14 @@ class Episode:
         """One to three kinds, at most one of a group."""
         open_to = [k for k in KINDS.values() if k.on in (None, self.kube.backend) and
                    (k.needs is None or k.needs(self.c))]
-        first = self.rng.choice(open_to)
+        # Each k first with the probability weight / sum of weights, and so on down.
+        open_to.sort(key=lambda k: self.rng.random() ** (1 / self.weights.get(k.title, 1)), reverse=True)
+        first, *rest = open_to
         chosen = [first]
-        if not first.alone:
-            rest = [k for k in open_to if not k.alone and k is not first]
-            self.rng.shuffle(rest)
-            for k in rest:
-                if len(chosen) < self.how_many() and all(k.group is None or k.group != c.group
-                                                         for c in chosen):
-                    chosen.append(k)
+        for k in rest if not first.alone else ():
+            if not k.alone and len(chosen) < self.how_many() and all(
+                    k.group is None or k.group != c.group for c in chosen):
+                chosen.append(k)
         return chosen
 
     def how_many(self):

@@ -144,6 +144,11 @@ class Network:
         for hook in ("forward", "input", "output"):
             self._nft(f"add rule bridge pghad {hook} ip saddr {a} ip daddr {b} drop")
 
+    def drop_large(self, src, dst):
+        """One direction: packets with more than 900 bytes disappear."""
+        self._nft(f"add rule bridge pghad forward ip saddr {self._ip(src)} ip daddr {self._ip(dst)} "
+                  "meta length > 900 drop")
+
     def cut(self, a, b):
         self.drop(a, b)
         self.drop(b, a)

@@ -16,7 +16,7 @@ import results  # noqa: E402
 def choose(rows, runs, named):
     """Indexes into named, a set of references per scenario that can run here."""
     chosen = []
-    for row in sorted(rows, key=lambda r: sum(runs.get(ref, 0) for ref in r["by"])):
+    for row in sorted(rows, key=lambda r: chaos_report.made(r, runs)):
         able = [i for i, names in enumerate(named) if names & set(row["by"])]
         if able and not set(able) & set(chosen):
             chosen.append(min(able, key=lambda i: min(runs.get(ref, 0) for ref in named[i] & set(row["by"]))))

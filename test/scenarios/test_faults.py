@@ -247,7 +247,7 @@ def test_large_packets_vanish(cluster, net):
     with cluster.load() as load:
         p = cluster.primary()
         for o in cluster.others(p):
-            net._nft(f"add rule bridge pghad forward ip saddr {p.ip} ip daddr {o.ip} meta length > 900 drop")
+            net.drop_large(p.name, o.name)
         wait.holds(lambda: len(cluster.writable()) <= 1, 3 * LEASE_S, "never two", every=0.5)
         net.heal()
         load.wait_writes(60)
