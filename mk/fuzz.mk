@@ -16,7 +16,7 @@ $(B)/fuzz/%: test/fuzz/fuzz_%.c $(FUZZ_MAIN) $(FUZZ_MORE) $(FUZZ_HEADERS) $(FUZZ
 	    $(CFLAGS) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(if $(filter decide,$*),$(FUZZ_MORE)) \
 	    -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS_test)
 
-.PHONY: fuzz fuzz-build fuzz-corpus fuzz-keep
+.PHONY: fuzz fuzz-build fuzz-corpus fuzz-long fuzz-report fuzz-keep
 fuzz-build: $(FUZZ_BIN)
 
 fuzz-corpus: $(FUZZ_BIN) ## every file of the fuzzing corpora, once
@@ -28,10 +28,18 @@ FUZZ_BUILD := CC=clang B=build/fuzz LIBFUZZER=1 \
               LDSAN='-fsanitize=fuzzer,address,undefined'
 
 TIME ?= 60
+MINUTES ?= 20
 T    ?= $(FUZZ_TARGETS)
 fuzz: ## fuzz each target for TIME=60 seconds with sanitizers; T='a b' selects; crashes are kept
 	$(Q)$(ANEW) $(JOBS) $(FUZZ_BUILD) $(addprefix build/fuzz/fuzz/,$(T))
 	$(Q)tools/fuzz-run --seconds $(TIME) $(T)
+
+fuzz-long: ## fuzz until each target has had MINUTES=20 of the processor, over any number of runs
+	$(Q)$(ANEW) $(JOBS) $(FUZZ_BUILD) $(addprefix build/fuzz/fuzz/,$(T))
+	$(Q)tools/fuzz-run --minutes $(MINUTES) --seconds $(if $(filter file,$(origin TIME)),300,$(TIME)) $(T)
+
+fuzz-report: ## what the runs of make fuzz-long have come to, target by target
+	$(Q)tools/fuzz-run --report
 
 fuzz-keep: ## take what fuzzing found into the corpora: the fewest small files that reach as much
 	$(Q)$(ANEW) $(JOBS) $(FUZZ_BUILD) $(addprefix build/fuzz/fuzz/,$(T))

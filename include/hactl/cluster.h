@@ -78,6 +78,7 @@ struct cluster_view {
     struct intent_result result;
     bool intent_is_open;
     int64_t now_s; /* 1970, when this was gathered */
+    bool any_live; /* members can be reached from here: one that does not answer is silent */
     size_t n;
     struct member_view m[CLUSTER_MEMBERS_MAX]; /* by name */
     size_t alarms_n; /* why it is degraded; none = healthy */

@@ -443,6 +443,10 @@ static void judge_member(struct cluster_view *v, const struct member_view *m, bo
                   m->name);
     else if (m->source == SOURCE_NONE)
         alarm_add(v, "%s has not reported yet", m->name);
+    else if (m->role == ROLE_PRIMARY && !is_primary && m->source == SOURCE_PUBLISHED && v->any_live)
+        alarm_add(v, "%s does not answer; it was primary when it last published its status, and does "
+                     "not hold the Lease any more",
+                  m->name);
     else if (m->role == ROLE_PRIMARY && !is_primary)
         alarm_add(v, "%s calls itself primary but does not hold the Lease", m->name);
     else if (m->labelled_primary && !is_primary)
@@ -464,6 +468,8 @@ void cluster_conclude(struct cluster_view *v)
     qsort(v->m, v->n, sizeof(v->m[0]), by_name);
     primary = cluster_primary(v);
     v->alarms_n = 0;
+    for (size_t i = 0; i < v->n; i++)
+        v->any_live = v->any_live || v->m[i].source == SOURCE_LIVE;
     if (!v->has_lease)
         alarm_add(v, "there is no Lease: the cluster has not been bootstrapped, or it was deleted");
     else if (v->holder[0] == '\0')

@@ -148,6 +148,7 @@ struct what_if {
     struct session *s;
     char *env[ARGS_SETS_MAX + 24];
     size_t n;
+    bool changed; /* some turn has other settings than it had */
 };
 
 static void set_env(struct what_if *w, const char *name, const char *value)
@@ -276,6 +277,7 @@ static bool change(void *ctx, const struct settings *was, struct settings *now, 
     if (ok) {
         config_settings(&c, now);
         config_done(&c);
+        w->changed = w->changed || memcmp(was, now, sizeof(*now)) != 0;
     }
     drop_env(w);
     fd_close(&fd);
@@ -285,13 +287,16 @@ static bool change(void *ctx, const struct settings *was, struct settings *now, 
 static void print_stretch(void *ctx, const struct flight_stretch *x)
 {
     struct session *s = ctx;
+    const struct rule *was = &core_rules[x->recorded], *now = &core_rules[x->other];
     char from[FLIGHT_STAMP_SIZE], to[FLIGHT_STAMP_SIZE];
 
     flight_stamp(from, x->from_us);
     flight_stamp(to, x->to_us);
-    fprintf(s->out, "%s to %s (%zu turns): recorded %s, with these settings %s\n    %s\n", from, to,
-            x->turns, core_rules[x->recorded].id, core_rules[x->other].id,
-            core_rules[x->other].reason);
+    fprintf(s->out, "%s", from);
+    if (x->turns > 1)
+        fprintf(s->out, " to %s (%zu turns)", to, x->turns);
+    fprintf(s->out, "\n    decided:          %s (%s)\n    would have been:  %s (%s)\n", was->id,
+            was->reason, now->id, now->reason);
 }
 
 static int explain_what_if(struct session *s, const struct flight *f)
@@ -301,18 +306,42 @@ static int explain_what_if(struct session *s, const struct flight *f)
     struct err e;
     size_t turns, differ;
 
-    w.s = s;
+    w = (struct what_if){.s = s};
     if (!flight_what_if(f, &set, print_stretch, s, &turns, &differ, &e))
         return session_fail(s, EXIT_USAGE, "The settings are checked as for a real member.", "%s",
                             e.msg);
-    fprintf(s->out, "%zu of %zu turns would have been decided by another rule.\n", differ, turns);
+    fprintf(s->out, "%zu of the %zu recorded turns of %s would have been decided by another rule", differ,
+            turns, f->header.member.s);
+    fputs(w.changed ? ".\n" : ": these are the settings that it had.\n", s->out);
     if (differ > 0)
-        fputs("Each turn is decided with what was recorded: what follows the first difference might "
-              "not have happened.\n", s->out);
+        fputs("Each turn is decided with what was known then: what follows the first difference "
+              "might not have happened.\n", s->out);
+    if (w.changed)
+        fputs("Turns in which nothing new was seen are not recorded: a time that ends earlier with "
+              "these settings\nmay have ended between two that are.\n", s->out);
     return EXIT_DONE;
 }
 
 /* ---- explain --at, and the whole story ---- */
+
+/* The millisecond that a story shows may have seen several decisions: all of them. */
+static bool tell_decisions_within(FILE *out, const struct flight *f, int64_t from_us, int64_t to_us)
+{
+    static struct flight_cursor c;
+    uint32_t rule = UINT32_MAX;
+    bool told = false;
+
+    flight_begin(&c, f);
+    while (flight_next(&c) && c.meta.wall_us <= to_us) {
+        if (c.meta.wall_us >= from_us && c.turn.verdict.rule != rule) {
+            fputs(told ? "\n" : "", out);
+            flight_tell_turn(out, &c);
+            told = true;
+        }
+        rule = c.turn.verdict.rule;
+    }
+    return told;
+}
 
 static int explain_at(struct session *s, const struct flight *f, const char *text)
 {
@@ -325,6 +354,8 @@ static int explain_at(struct session *s, const struct flight *f, const char *tex
         return session_fail(s, EXIT_USAGE, NULL,
                             "--at: \"%.60s\" is neither a time such as 2026-11-21T08:00:00Z (UTC) "
                             "nor how long ago, such as 5m", text);
+    else if (tell_decisions_within(s->out, f, at_us - 999, at_us))
+        return EXIT_DONE;
     if (!flight_seek(&c, f, at_us))
         fputs("The record begins later than that; its first turn:\n", s->out);
     flight_tell_turn(s->out, &c);

@@ -104,7 +104,7 @@ struct json_object *render_cluster_json(const struct cluster_view *v)
 }
 
 struct cells {
-    char state[80], timeline[24], lsn[32], lag[64], address[96];
+    char state[96], timeline[24], lsn[32], lag[64], address[96];
 };
 
 #define MAIN_COLUMNS 8
@@ -150,6 +150,21 @@ static const char *color_of(const struct member_view *m, bool is_primary)
     return NULL;
 }
 
+/* Of a member that alone does not answer the last word may be far from the truth, so it is told as old. */
+static const char *state_cell(struct cells *c, const struct cluster_view *v,
+                              const struct member_view *m)
+{
+    const char *state = m->pod ? (m->state[0] ? m->state : "unknown") : "no pod";
+    const char *silent = v->any_live && m->source == SOURCE_PUBLISHED ? "no answer, last " : "";
+
+    return str_format(c->state, sizeof(c->state), "%s%s%s%s%s", silent, state,
+                      m->pod && !m->ready ? ", not ready" : "",
+                      m->terminating ? ", terminating" : "",
+                      m->pending_restart ? ", restart pending" : "")
+               ? c->state
+               : "?";
+}
+
 static void member_row(struct table *t, const struct cluster_view *v, const struct member_view *m,
                        int parent)
 {
@@ -158,12 +173,7 @@ static void member_row(struct table *t, const struct cluster_view *v, const stru
     const char *cells[WIDE_COLUMNS] = {
         m->name,
         role_text(m->role),
-        str_format(c.state, sizeof(c.state), "%s%s%s%s",
-                   m->pod ? (m->state[0] ? m->state : "unknown") : "no pod",
-                   m->pod && !m->ready ? ", not ready" : "", m->terminating ? ", terminating" : "",
-                   m->pending_restart ? ", restart pending" : "")
-            ? c.state
-            : "?",
+        state_cell(&c, v, m),
         m->timeline > 0 &&
                 str_format(c.timeline, sizeof(c.timeline), "%lld", (long long)m->timeline)
             ? c.timeline

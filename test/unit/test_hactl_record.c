@@ -87,6 +87,10 @@ static void the_story_is_told(void **st)
     expect(said, "2026-11-21T08:14:28.161Z  acquire ");
     expect(said, "promote            epoch 2  elected and prepared");
     expect(said, "the agent started");
+    expect(said, "pg-0 has not renewed the Lease for 5.002 s (it lasts 5 s) and last answered 5.134 s ago");
+    expect(said, "* pg-2 (this member) takes the Lease: epoch 2");
+    expect(said, "* pg-1 has stopped receiving for epoch 2 and reports: WAL up to 0/406ECD0");
+    expect(said, "* pg-2 is named as the one writer of epoch 2, on timeline 3");
 }
 
 static void a_moment_is_explained(void **st)
@@ -95,10 +99,13 @@ static void a_moment_is_explained(void **st)
     assert_int_equal(explain("--at 2026-11-21T08:14:20Z"), EXIT_DONE);
     expect(said, "rule follow (row ");
     expect(said, "Lease      held by pg-0, epoch 1");
-    expect(said, "Member     pg-1: answered ");
-    expect(said, "WRITER_OTHER: the record names another volume");
-    expect(said, "acquire (nobody holds the Lease, or its holder is provably gone, and this member "
-                 "goes first), if MAY_ACQUIRE");
+    expect(said, "Member     pg-1: last answered ");
+    expect(said, "yes  the record names another volume as writer of this epoch (WRITER_OTHER)");
+    expect(said, "(MAY_ACQUIRE): acquire");
+    /* Two decisions in the millisecond that the story shows for both. */
+    assert_int_equal(explain("--at 2026-11-21T08:14:28.161Z"), EXIT_DONE);
+    expect(said, "by rule acquire (row ");
+    expect(said, "by rule follow (row ");
     assert_int_equal(explain("--at 2001-01-01T00:00:00Z"), EXIT_DONE);
     expect(said, "The record begins later");
     assert_int_equal(explain("--at yesterday"), EXIT_USAGE);
@@ -109,11 +116,14 @@ static void other_settings_are_tried(void **st)
 {
     (void)st;
     assert_int_equal(explain("--what-if lease.duration=5s"), EXIT_DONE); /* as it was */
-    expect(said, "0 of 152 turns");
+    expect(said, "0 of the 152 recorded turns");
+    expect(said, "these are the settings that it had");
     assert_int_equal(explain("--what-if lease.duration=20s"), EXIT_DONE);
-    expect(said, "recorded acquire, with these settings follow");
+    expect(said, "decided:          acquire (");
+    expect(said, "would have been:  follow (");
+    CHECK(strstr(said, "the settings that it had") == NULL);
     assert_int_equal(explain("--what-if replication.k=1 --what-if lease.profile=calm"), EXIT_DONE);
-    expect(said, "recorded acquire, with these settings follow");
+    expect(said, "would have been:  follow (");
     assert_int_equal(explain("--what-if lease.duration=4s"), EXIT_USAGE);
     expect(complained, "might still write when another takes over");
     assert_int_equal(explain("--what-if postgres.port=1"), EXIT_USAGE);

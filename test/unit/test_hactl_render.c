@@ -242,6 +242,27 @@ static void live_status__overrides_and_measures(void **state)
     assert_int_equal(v->m[2].source, SOURCE_PUBLISHED);
 }
 
+/* Where others can be reached, what a silent one published last is told as such. */
+static void silent_former_primary__not_taken_for_one(void **state)
+{
+    static const char live[] = "{\"role\":\"primary\",\"state\":\"running\"}";
+    struct cluster_view *v =
+        make("{\"spec\":{\"holderIdentity\":\"pg-2_a_b\"}}",
+             LIST(REPLICA("pg-0", "10.0.0.1", ""), PRIMARY, REPLICA("pg-2", "10.0.0.3", "")));
+    struct json_object *o = jparse(live, strlen(live));
+    char *out;
+
+    (void)state;
+    assert_string_equal(v->m[2].name, "pg-2");
+    cluster_take_status(&v->m[2], o);
+    json_object_put(o);
+    out = render(render_cluster, OUTPUT_TABLE, (cluster_conclude(v), v));
+    assert_non_null(strstr(out, "degraded: pg-1 does not answer; it was primary when"));
+    assert_non_null(strstr(out, "no answer, last running"));
+    assert_null(strstr(out, "calls itself primary"));
+    free(out);
+}
+
 static void agent_documents__same_picture(void **state)
 {
     static const char status[] =
@@ -346,6 +367,7 @@ int main(void)
         cmocka_unit_test(yaml__nested_and_quoted),
         cmocka_unit_test(degraded__said_in_words),
         cmocka_unit_test(live_status__overrides_and_measures),
+        cmocka_unit_test(silent_former_primary__not_taken_for_one),
         cmocka_unit_test(agent_documents__same_picture),
         cmocka_unit_test(hostile_objects__no_harm),
         cmocka_unit_test(clean__control_characters_are_blanks),
