@@ -166,7 +166,7 @@ const struct rule core_rules[] = {
      EFF_SSN | EFF_CLOSE | EFF_STRIP | EFF_SLOTS | EFF_PEERS, WRITE_RENEW,
      "promoted; clients wait until enough members hold the end of WAL"},
     {"serve", F(LEASE_MINE) | F(WRITER_ME) | F(PG_PRIMARY) | F(ADMITTED), 0, 0,
-     SERVE_EFFECTS | EFF_CHECKPOINT, WRITE_RENEW, "primary"},
+     SERVE_EFFECTS | EFF_CHECKPOINT, WRITE_RENEW, "it serves as primary"},
     {"serve-unsure", F(WRITER_ME) | F(PG_PRIMARY) | F(RIGHT), 0, 0, EFF_LEASE_GET | EFF_SSN,
      WRITE_NONE, "primary; the outcome of a lease write is being read back"},
 
@@ -234,7 +234,8 @@ const struct rule core_rules[] = {
      "the Lease was edited: it names a writer that was not made writer in this epoch; nobody begins to "
      "follow it, and the next election mends it"},
     {"follow", F(LEASE_OTHER) | F(WRITER_OTHER) | F(PG_STANDBY), 0, 0,
-     EFF_FOLLOW | EFF_SSN | EFF_OPEN | EFF_LABEL_REPLICA | EFF_SLOTS, WRITE_NONE, "replica"},
+     EFF_FOLLOW | EFF_SSN | EFF_OPEN | EFF_LABEL_REPLICA | EFF_SLOTS, WRITE_NONE,
+     "it follows the primary"},
     {"catch-up", F(LEASE_OTHER) | F(WRITER_OTHER) | F(PG_MOVING) | F(DATA_GOOD), 0, F(WRITABLE),
      EFF_FOLLOW | EFF_PEERS, WRITE_NONE,
      "a server that starts may need WAL of the primary before it answers"},

@@ -301,9 +301,10 @@ static void list__finds_the_only_cluster(void **state)
     start(PLAIN);
     EXPECT("list", EXIT_DONE);
     SAYS(out, "Cluster pg (system 7300000000000000001), epoch 4, primary pg-0\n");
-    SAYS(out, "pg-2    replica  streaming  3");
-    SAYS(out, "pg-0    primary  running    3   0/5000000  -    -     -\n");
-    SAYS(out, "pg-1    replica  streaming  3   -          ~0   -     -\n");
+    /* Only pg-0 answers: of the others there is what they published. */
+    SAYS(out, "pg-0    primary  running                    3   0/5000000  -    -     -\n");
+    SAYS(out, "pg-1    replica  no answer, last streaming  3   -          ~0   -     -\n");
+    SAYS(out, "pg-2    replica  no answer, last streaming  3");
     EXPECT("list -o json", EXIT_DONE);
     SAYS(out, "\"primary\": \"pg-0\"");
     EXPECT("list -o name", EXIT_DONE);
