@@ -78,7 +78,7 @@ enum effect {
     X(GREATEST, "no sufficient report is greater than our own")                                    \
     X(FETCH, "what a member that must not be primary holds more can be streamed from it")           \
     X(REFUSED, "a member has a durable epoch that is not older than ours")                         \
-    X(BYPASS, "named successor that holds all WAL of the releaser")                                \
+    X(BYPASS, "named successor that holds all WAL of the releaser, or the releaser itself")        \
     X(MAY_ACQUIRE, "every condition of an acquisition holds")                                      \
     X(BLIND_WRITER, "no Lease was read, and the writer of our durable epoch answers as primary")   \
     X(VOTE, "a vote for a newer epoch is asked for and may be given")                              \
@@ -148,7 +148,7 @@ struct memo {
     struct ha_name promised_to;
     uint64_t acquired_epoch;  /* by this agent process: a fence before it no longer matters */
     uint64_t named_epoch;     /* this agent process has asked to be named as writer of it */
-    uint64_t bypass_epoch;    /* acquired as named successor of the preceding epoch's writer */
+    uint64_t bypass_epoch;    /* acquired as preceding epoch's writer or its named successor */
     struct position bypass_end;
     uint64_t refused_max;     /* highest durable epoch that refused our vote */
     int64_t elected_ms;       /* this election began */

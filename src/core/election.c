@@ -155,6 +155,16 @@ bool lease_released(const struct turn *t)
            (w != NULL && name_eq(&w->name, &l->release.releaser));
 }
 
+/* The writer that gave the Lease back has come back before anybody was elected: all that was ever
+ * acknowledged is in its own WAL, whoever of V is missing. */
+static bool returning_writer(const struct turn *t)
+{
+    const struct lease *l = t->lease;
+    return lease_released(t) && l->release.volume == t->v->self.volume && l->release.end.lsn > 0 &&
+           t->rec->writer == t->v->self.volume && t->rec->writer_epoch == l->epoch &&
+           position_cmp(t->v->pg.position, l->release.end) >= 0;
+}
+
 /* When an acquisition may begin: proof of death, or the count. 0 = not now. */
 static int64_t open_since(struct turn *t, bool *successor)
 {
@@ -227,7 +237,7 @@ bool election_may_acquire(struct turn *t)
         return false;
     struct tally tally = election_tally(t, rec, 0);
     uint8_t needed = restored || !t->lease->has_record ? record_votes(rec) : tally.needed;
-    if (!successor && tally.answering < needed)
+    if (!successor && !returning_writer(t) && tally.answering < needed)
         return false;
     /* Compare-and-swap only on a version that a linearizable read has shown after the count ended. */
     t->need_get = v->lv.got_ms < since;

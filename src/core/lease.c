@@ -136,13 +136,14 @@ static bool plan_acquire(struct turn *t, struct lease *l)
         begin_list(t, &l->record, epoch);
     else if (copy != NULL && (!l->has_record || record_cmp(copy, &l->record) > 0))
         l->record = *copy;
-    /* Named successor of the recorded writer of the epoch just before this one: its reports are
-     * by-passed if we hold all of its WAL. */
+    /* Named successor of the recorded writer of the epoch just before this one, or that writer itself: the
+     * reports are by-passed if we hold all of its WAL. */
     t->m->bypass_epoch = 0;
     const struct release *rel = &t->lease->release;
+    bool named = name_eq(&rel->successor, &v->self.id.name) || rel->volume == v->self.volume;
     if (rel->valid && !t->stale && rel->epoch == t->lease->epoch && t->lease->epoch + 1 == epoch &&
-        name_eq(&rel->successor, &v->self.id.name) && rel->volume == t->rec->writer &&
-        t->rec->writer_epoch == t->lease->epoch && rel->end.lsn > 0) {
+        named && rel->volume == t->rec->writer && t->rec->writer_epoch == t->lease->epoch &&
+        rel->end.lsn > 0) {
         t->m->bypass_epoch = epoch;
         t->m->bypass_end = rel->end;
     }

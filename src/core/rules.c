@@ -193,7 +193,7 @@ const struct rule core_rules[] = {
     {"elect-bypass", F(LEASE_MINE) | F(FROZEN) | F(BYPASS) | F(RIGHT), 0,
      F(WRITER_ME) | F(BUSY) | F(WAL_UNREAD),
      EFF_STATE | EFF_CLOSE | EFF_SSN | EFF_STRIP, WRITE_WRITER,
-     "named successor with all WAL of a primary that is provably gone"},
+     "all WAL of a primary that provably ended is here: its named successor, or itself once more"},
     {"elect-writer", F(LEASE_MINE) | F(FROZEN) | F(SUFFICIENT) | F(GREATEST) | F(RIGHT), 0,
      F(WRITER_ME) | F(BUSY) | F(WAL_UNREAD), EFF_STATE | EFF_CLOSE | EFF_SSN | EFF_STRIP, WRITE_WRITER,
      "sufficient reports are in and ours is the greatest"},

@@ -63,7 +63,7 @@
 byte E = 1, phase = WRITER, holder = 0, writer = 0, TL = 1;
 byte V = ALL, W = W0, sealed = NONE;
 byte rep;            /* who has reported to the holder */
-bool better, bypass; /* a report is greater; the holder is the named successor */
+bool better, bypass; /* a report is greater; the holder is the named successor, or released itself */
 byte succ = NONE, relepoch, reltl, rellen;
 
 /* volumes */
@@ -237,7 +237,7 @@ inline report(m)
 
 inline acquire(u)
 {
-    bypass = (succ == u && BYPASS_EPOCH);
+    bypass = ((succ == u && BYPASS_EPOCH) || (writer == u && relepoch == E));
 #ifndef KEEP_RELEASE
     succ = NONE; relepoch = 0; reltl = 0; rellen = 0;
 #endif

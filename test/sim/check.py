@@ -18,6 +18,7 @@ FAILED_ONCE = {
     45474: "the judge of last copies took W from a Lease that had been put back",
     30305: "a restart that the last fault had made due came later than the time that was left to settle",
     16277: "a writer that had slept through an epoch and was written into its Lease put its record back forever",
+    532550: "two members cloned anew at once, and the primary that had gone meanwhile waited for their votes",
 }
 failed = []
 

@@ -326,6 +326,50 @@ static void acquire__clears_the_release(void **state)
     assert_int_equal(s.d.memo.bypass_epoch, 0);
 }
 
+/* Nobody was elected since it gave the Lease back, and nobody else answers. */
+static void acquire__the_releaser_itself__needs_nobody(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.pg.maybe_writable = false;
+    s.v.pg.in_recovery = TRI_YES;
+    s.v.n_peers = 0;
+    s.v.lv.got_ms = NOW;
+    s.v.lv.lease.holder = (struct identity){0};
+    s.v.lv.lease.release = (struct release){.valid = true, .epoch = 5, .releaser = name_of(0),
+                                            .volume = A, .end = {4, 200}};
+    assert_string_equal(rule(&s), "acquire");
+    assert_int_equal(s.d.memo.bypass_epoch, 6);
+    assert_int_equal(s.d.memo.bypass_end.lsn, 200);
+    s.v.pg.position.lsn = 199; /* its volume was put back */
+    assert_string_not_equal(rule(&s), "acquire");
+    s.v.pg.position.lsn = 200;
+    s.v.lv.lease.release.end = (struct position){0}; /* given back before the end was known */
+    assert_string_not_equal(rule(&s), "acquire");
+    s.v.lv.lease.release.end = (struct position){4, 200};
+    s.v.lv.lease.epoch = s.v.lv.lease.record.epoch = 6; /* somebody was elected */
+    assert_string_not_equal(rule(&s), "acquire");
+    s.v.lv.lease.epoch = s.v.lv.lease.record.epoch = 5;
+    s.v.lv.lease.record.writer = B; /* it never was the writer: its release says nothing of others' WAL */
+    assert_string_not_equal(rule(&s), "acquire");
+}
+
+/* Another one that comes back after a release that names nobody has reports to wait for. */
+static void acquire__after_a_release_that_names_nobody__is_no_bypass(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 1);
+    s.v.lv.got_ms = NOW;
+    s.v.lv.changed_ms = NOW - 5000;
+    s.v.lv.lease.holder = (struct identity){0};
+    s.v.lv.lease.release = (struct release){.valid = true, .epoch = 5, .releaser = name_of(0),
+                                            .volume = A, .end = {4, 200}};
+    assert_string_equal(rule(&s), "acquire");
+    assert_int_equal(s.d.memo.bypass_epoch, 0);
+}
+
 static void acquire__only_with_a_vote_that_reaches_its_record(void **state)
 {
     (void)state;
@@ -948,6 +992,8 @@ int main(void)
         cmocka_unit_test(acquire__counts_the_longer_duration),
         cmocka_unit_test(acquire__counts_anew_after_a_gap),
         cmocka_unit_test(acquire__clears_the_release),
+        cmocka_unit_test(acquire__the_releaser_itself__needs_nobody),
+        cmocka_unit_test(acquire__after_a_release_that_names_nobody__is_no_bypass),
         cmocka_unit_test(acquire__only_with_a_vote_that_reaches_its_record),
         cmocka_unit_test(acquire__goes_above_every_epoch_heard_of),
         cmocka_unit_test(acquire__sealed__only_by_the_sealed_volume),
