@@ -83,7 +83,7 @@ void agent_starts(struct member *m)
     poke(m);
     m->seen_at_ms = W.now + (chance(10) ? between(10, 2000) : 0);
     api_client_reset(m);
-    memset(W.ask[m->idx], 0, sizeof W.ask[0]);
+    peers_forget(m);
     m->has_vote = m->has_dup = false;
     m->op_failures = 0;
 }
@@ -445,10 +445,17 @@ bool agent_run(struct member *m, bool peers)
     static struct verdict d;
     decide(&m->view, &m->ver.memo, &d);
     tally_turn(&m->ver, &d);
-    m->ver = (struct decided){.rule = d.rule, .effects = d.effects, .facts = d.facts, .epoch = d.epoch,
-                              .refused_epoch = d.refused_epoch, .promise_ms = d.promise_ms,
-                              .wake_at_ms = d.wake_at_ms, .serving = d.serving, .waits = d.waits_for[0] != '\0',
-                              .memo = d.memo};
+    struct decided *ver = &m->ver; /* field by field: what it remembers is large, and copied once */
+    ver->rule = d.rule;
+    ver->effects = d.effects;
+    ver->facts = d.facts;
+    ver->epoch = d.epoch;
+    ver->refused_epoch = d.refused_epoch;
+    ver->promise_ms = d.promise_ms;
+    ver->wake_at_ms = d.wake_at_ms;
+    ver->serving = d.serving;
+    ver->waits = d.waits_for[0] != '\0';
+    ver->memo = d.memo;
     W.turns++;
     if (W.trace)
         agent_trace(m, &d, rule);

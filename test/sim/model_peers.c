@@ -3,6 +3,35 @@
 
 #define GIVE_UP_MS 1000
 
+#define BIT(i) ((uint8_t)(1u << (i)))
+
+/* Takes the lowest member out of a set. */
+static inline int next_of(unsigned *set)
+{
+    int i = __builtin_ctz(*set);
+    *set &= *set - 1;
+    return i;
+}
+
+void peers_forget(struct member *m)
+{
+    memset(W.ask[m->idx], 0, sizeof W.ask[0]);
+    W.asked[m->idx] = 0;
+    for (int i = 0; i < W.n; i++) {
+        W.coming[i] &= (uint8_t)~BIT(m->idx);
+        W.waiting[i] &= (uint8_t)~BIT(m->idx);
+    }
+}
+
+/* No answer is waited for any more. */
+static void ask_over(int asker, int other)
+{
+    W.ask[asker][other].active = false;
+    W.asked[asker] &= (uint8_t)~BIT(other);
+    W.coming[other] &= (uint8_t)~BIT(asker);
+    W.waiting[other] &= (uint8_t)~BIT(asker);
+}
+
 static struct peer_state state_of(const struct member *m)
 {
     struct peer_state s = {.id = m->id, .volume = m->volume};
@@ -54,17 +83,16 @@ static void take_reply(struct member *m, struct peer *p, const struct talk *t)
 
 void peers_collect(struct member *m)
 {
-    for (int i = 0; i < W.n; i++) {
+    for (unsigned set = W.asked[m->idx]; set != 0;) {
+        int i = next_of(&set);
         struct ask *q = &W.ask[m->idx][i];
-        if (!q->active)
-            continue;
         if (q->answered && W.now >= q->reply_ms) {
-            q->active = false;
+            ask_over(m->idx, i);
             if (!W.link[i][m->idx])
                 continue;
             take_reply(m, peer_at(m, i), &m->talk[i]);
         } else if (W.now >= q->give_up_ms) {
-            q->active = false;
+            ask_over(m->idx, i);
             agent_event(m);
         }
     }
@@ -73,12 +101,12 @@ void peers_collect(struct member *m)
 static bool arrives(struct member *o, int from)
 {
     struct ask *q = &W.ask[from][o->idx];
-    if (!q->active || q->arrived || W.now < q->arrive_ms)
+    if (W.now < q->arrive_ms)
         return false;
-    if (!W.link[from][o->idx] || W.now > q->give_up_ms) {
-        q->arrive_ms = INT64_MAX; /* lost */
-        return false;
-    }
+    W.coming[o->idx] &= (uint8_t)~BIT(from);
+    if (!W.link[from][o->idx] || W.now > q->give_up_ms)
+        return false; /* lost */
+    W.waiting[o->idx] |= BIT(from);
     q->arrived = true;
     q->arrived_ms = W.now;
     return true;
@@ -87,8 +115,9 @@ static bool arrives(struct member *o, int from)
 /* Takes what has come; a vote or a promise wakes the agent. */
 void peers_arrive(struct member *m)
 {
-    for (int i = 0; i < W.n; i++) {
-        if (i == m->idx || !arrives(m, i))
+    for (unsigned set = W.coming[m->idx]; set != 0;) {
+        int i = next_of(&set);
+        if (!arrives(m, i))
             continue;
         const struct peer_request *req = &W.m[i].talk[m->idx].req;
         if (req->ask != PEER_STATE)
@@ -114,9 +143,9 @@ void peers_inbox(struct member *m)
     struct inbox *in = &m->view.in;
     in->vote = in->promise = false;
     m->promise_from = -1;
-    for (int i = 0; i < W.n; i++) {
-        const struct ask *q = &W.ask[i][m->idx];
-        if (q->active && q->arrived && !q->answered && q->kind == PEER_PROMISE && !in->promise) {
+    for (unsigned set = W.waiting[m->idx]; set != 0;) {
+        int i = next_of(&set);
+        if (W.ask[i][m->idx].kind == PEER_PROMISE && !in->promise) {
             in->promise = true;
             in->promise_req = W.m[i].talk[m->idx].req;
             m->promise_from = i;
@@ -146,9 +175,10 @@ static void peers_wake(int i, int64_t at)
 /* In a turn: everything. Between turns only what is a look at what is known. */
 void peers_answer(struct member *m, bool turn)
 {
-    for (int i = 0; i < W.n; i++) {
+    for (unsigned set = W.waiting[m->idx]; set != 0;) {
+        int i = next_of(&set);
         struct ask *q = &W.ask[i][m->idx];
-        if (!q->active || !q->arrived || q->answered || (!turn && q->kind != PEER_STATE))
+        if (!turn && q->kind != PEER_STATE)
             continue;
         struct talk *talk = &W.m[i].talk[m->idx];
         bool report = m->frozen_epoch == talk->req.epoch && m->accounted;
@@ -161,6 +191,7 @@ void peers_answer(struct member *m, bool turn)
         if (q->kind == PEER_PROMISE)
             talk->reply.promise_ms = m->ver.promise_ms;
         q->answered = true;
+        W.waiting[m->idx] &= (uint8_t)~BIT(i);
         q->reply_ms = W.now + (chance(W.late_answers) ? between(10, 1500) : between(0, 5));
         peers_wake(i, q->reply_ms);
     }
@@ -209,6 +240,9 @@ void peers_ask(struct member *m)
             talk->req.promise_ms = m->set.lease_ms;
         }
         *q = (struct ask){.active = true, .kind = ask};
+        W.asked[m->idx] |= BIT(i);
+        W.coming[i] |= BIT(m->idx);
+        W.waiting[i] &= (uint8_t)~BIT(m->idx); /* an urgent one replaces it */
         q->arrive_ms = W.now + (chance(2) ? between(50, 1200) : between(0, 4));
         q->give_up_ms = W.now + GIVE_UP_MS;
         peers_wake(i, q->arrive_ms);
@@ -218,10 +252,10 @@ void peers_ask(struct member *m)
 int64_t peers_due(const struct member *m)
 {
     int64_t d = m->has_dup ? m->dup_at_ms : INT64_MAX, every = asks_every(m);
+    for (unsigned set = W.coming[m->idx]; set != 0;)
+        soonest(&d, W.ask[next_of(&set)][m->idx].arrive_ms);
     for (int i = 0; i < W.n; i++) {
-        const struct ask *in = &W.ask[i][m->idx], *out = &W.ask[m->idx][i];
-        if (in->active && !in->arrived)
-            soonest(&d, in->arrive_ms);
+        const struct ask *out = &W.ask[m->idx][i];
         if (out->active && out->answered)
             soonest(&d, out->reply_ms);
         if (out->active)

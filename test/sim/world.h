@@ -198,6 +198,9 @@ struct world {
     int n;
     int64_t due_ms[N_MAX];    /* nothing can happen to a member before then */
     struct ask ask[N_MAX][N_MAX]; /* who asks, who is asked */
+    /* Which of them are of interest, a bit for each other member: those on their way to this one; those that
+     * it has yet to answer; its own that are open. */
+    uint8_t coming[N_MAX], waiting[N_MAX], asked[N_MAX];
     struct member m[N_MAX];
     struct lease lease;
     uint64_t rv, state_seq;   /* versions of the Lease; of ConfigMap and intent */
@@ -356,6 +359,7 @@ void api_write(struct member *m, const struct lease_write *w);
 void api_save_state(struct member *m);
 
 /* model_peers.c */
+void peers_forget(struct member *m);   /* its agent is new: it has asked nobody */
 void peers_collect(struct member *m);  /* asker: replies that have arrived */
 void peers_arrive(struct member *m);   /* answerer: requests that have arrived */
 void peers_inbox(struct member *m);    /* what is asked now */
