@@ -34,12 +34,14 @@ coverage: ## lines and branches covered by the tests, per area, with thresholds
 	$(Q)tools/coverage build/gcc-cov
 
 # The counters of an earlier run are not added to.
-coverage-run: $(UNIT) $(B)/sim $(B)/check-rules fuzz-build $(B)/against-devkube $(B)/devkube
+coverage-run: $(UNIT) build-processes $(B)/sim $(B)/check-rules fuzz-build $(B)/against-devkube $(B)/devkube
 	$(Q)find $(B) -name '*.gcda' -delete
 	$(Q)tools/run-units $(filter-out %/test_pg_server,$(UNIT))
 	$(Q)DEVKUBE=$(abspath $(B)/devkube) $(B)/against-devkube >/dev/null
 	$(Q)tools/fuzz-corpus $(FUZZ_BIN)
 	$(Q)$(B)/check-rules >/dev/null
+	$(Q)for a in --rules --rules=mermaid $(GOLDEN_FLIGHTS:%='--replay %') $(GOLDEN_FLIGHTS:%='--record-text %'); do \
+	    $(B)/pghad-agent $$a >/dev/null || exit 1; done
 	$(Q)for a in '' '--members 2' '--members 1' '--members 5' '--mode async' --strict; do \
 	    $(B)/sim --seeds 1-60 $$a >/dev/null || exit 1; done
 	$(Q)$(B)/sim --mix --seeds 1-400 >/dev/null

@@ -114,13 +114,16 @@ static bool take_count(struct json_object *o, const char *key, bool required, ui
     return true;
 }
 
-/* Every member writes the name into its durable copy, where it must be readable again. */
-static bool take_member_name(struct json_object *o, struct ha_name *name, struct err *e)
+/* A name is written again, into the Lease and into durable copies, and must be the same when it is read
+ * there: json-c lets some bytes pass as UTF-8 that are none. */
+static bool take_pod_name(struct json_object *o, const char *key, bool may_be_empty,
+                          struct ha_name *name, struct err *e)
 {
-    if (!jx_take_name(o, "name", true, name, e))
+    if (!jx_take_name(o, key, true, name, e))
         return false;
-    if (name->s[0] == '\0' || name->s[strspn(name->s, "abcdefghijklmnopqrstuvwxyz0123456789.-")])
-        return err_set(e, ERR_CORRUPT, "name: not that of a pod");
+    if ((name->s[0] == '\0' && !may_be_empty) ||
+        name->s[strspn(name->s, "abcdefghijklmnopqrstuvwxyz0123456789.-")])
+        return err_set(e, ERR_CORRUPT, "%s: not that of a pod", key);
     return true;
 }
 
@@ -129,7 +132,7 @@ static bool take_member(struct json_object *o, struct record_member *m, struct e
     if (!json_object_is_type(o, json_type_object))
         return err_set(e, ERR_CORRUPT, "not an object");
     return jx_take_hex(o, "volume", true, &m->volume, e) &&
-           take_member_name(o, &m->name, e) &&
+           take_pod_name(o, "name", false, &m->name, e) &&
            jx_take_bool(o, "v", false, &m->in_v, e) &&
            jx_take_bool(o, "next", false, &m->in_next, e) &&
            take_timeline(o, "timeline", false, &m->flushed.timeline, e) &&
@@ -198,11 +201,11 @@ bool release_decode(const char *json, size_t len, struct release *ret, struct er
     if (!jx_parse(json, len, &o, e))
         return err_wrap(e, "release");
     ok = take_u64(o, "epoch", true, &r.epoch, e) &&
-         jx_take_name(o, "releaser", true, &r.releaser, e) &&
+         take_pod_name(o, "releaser", true, &r.releaser, e) &&
          jx_take_hex(o, "volume", true, &r.volume, e) &&
          take_timeline(o, "timeline", true, &r.end.timeline, e) &&
          jx_take_lsn(o, "lsn", true, &r.end.lsn, e) &&
-         jx_take_name(o, "successor", true, &r.successor, e);
+         take_pod_name(o, "successor", true, &r.successor, e);
     json_object_put(o);
     if (!ok)
         return err_wrap(e, "release");

@@ -857,6 +857,12 @@ static void core__switchover__refused_with_the_reason(void **s)
     v.peer[0].state.nofailover = false;
     assert_string_equal(rule_for(&v, &m, &d), "handover-prepare");
     assert_int_equal(d.target, B);
+    struct view w = v;
+    w.pg.n_senders = 1; /* it says that it streams, and no walsender here knows of it */
+    w.pg.sender[0] = v.pg.sender[1];
+    rule_for(&w, &m, &d);
+    assert_int_equal(d.result.state, INTENT_REFUSED);
+    assert_non_null(strstr(d.result.message, "does not stream"));
 }
 
 /* Scaled down by two, the primary among them: who goes as well is no successor. */

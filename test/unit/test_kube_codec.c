@@ -200,6 +200,11 @@ static void release__round_trip_and_refusals(void **state)
     for (size_t n = 0; n < b.len; n++)
         assert_false(release_decode(buf_str(&b), n, &got, NULL));
     assert_false(release_decode("{}", 2, &got, &e));
+    buf_clear(&b);
+    r.releaser = (struct ha_name){"db 0"}; /* could not be read again everywhere */
+    assert_true(release_encode(&r, &b));
+    assert_false(release_decode(buf_str(&b), b.len, &got, &e));
+    assert_non_null(strstr(e.msg, "releaser: not that of a pod"));
     buf_done(&b);
 }
 
