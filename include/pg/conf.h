@@ -72,8 +72,8 @@ struct pg_upstream {
 
 struct pg_conf;
 
-/* env is borrowed. Begins closed, without upstream, with an empty setting and no user
- * parameters. The agent's socket role is known by peer where its OS user has a passwd entry. Where it
+/* env is borrowed. Begins closed, without upstream, with a setting that nobody satisfies and no
+ * user parameters. The agent's socket role is known by peer where its OS user has a passwd entry. Where it
  * has none peer cannot work, and a password may change while the agent is away: the socket then is for
  * that OS user alone (mode 0700), who is trusted. */
 struct pg_conf *pg_conf_new(const struct pg_env *env);

@@ -40,6 +40,29 @@ bool act_apply_conf(struct agent *a, bool *changed)
     return true;
 }
 
+/* Of a server that an earlier agent left running, hba and the standbys that commits wait for are known
+ * when the verdict has named them; until then nothing that users have changed is worth a reload. */
+static bool settings_known(const struct agent *a)
+{
+    return !a->server.inherited || (a->sync.written_ms != 0 && a->gate.written);
+}
+
+/* What is written for another reason meanwhile keeps the standbys as they are: an empty list would end the
+ * wait of every commit that no standby has. */
+static void inherit_sync(struct agent *a)
+{
+    const struct pg_facts *f = pg_probe_facts(a->probe);
+    struct pg_ssn set;
+    struct err e = {0};
+    if (!a->server.inherited || a->sync.written_ms != 0 || !f->valid || f->fresh_ms == 0)
+        return;
+    pg_ssn_parse(&set, f->fresh_ssn);
+    if (set.kind == PG_SSN_OTHER)
+        set = (struct pg_ssn){.kind = PG_SSN_UNSATISFIABLE};
+    if (!pg_conf_set_ssn(a->conf, &set, &e))
+        act_trouble(a, "sync-setting-invalid", &e);
+}
+
 static void act_gate(struct agent *a, bool closed, int64_t now)
 {
     struct gate *g = &a->gate;
@@ -336,7 +359,8 @@ void act_pg(struct agent *a, int64_t now)
     pg_probe_set_interval(a->probe, probe_interval(a, d, now));
     if ((e & EFF_FENCE) != 0)
         act_kill(a);
-    if (a->conf_due && a->server.answered) {
+    inherit_sync(a);
+    if (a->conf_due && a->server.answered && settings_known(a)) {
         bool changed;
         a->conf_due = !act_apply_conf(a, &changed);
     }

@@ -33,6 +33,7 @@ struct server {
     pid_t pid;             /* 0 = down */
     uint32_t starts;       /* guard's count when this life began */
     bool seen;             /* this agent saw this life */
+    bool inherited;        /* an earlier agent started it: its settings are not known at first */
     bool answered;         /* a session has worked in this life */
     enum tri in_recovery;  /* last known in this life */
     uint32_t timeline;     /* last known in this life, 0 = not yet */

@@ -92,6 +92,7 @@ static void server_began(struct agent *a, const struct link_status *g)
                          .walend_failures = s->walend_failures,
                          .wal_unreadable = s->wal_unreadable};
     /* A server that an earlier agent left running may be a primary: its settings are not known. */
+    s->inherited = !mine;
     if (!mine)
         a->sync = (struct sync_setting){0};
     a->memo.pg_fault_ms = 0;

@@ -83,15 +83,21 @@ static bool data_ready(struct agent *a)
     return false;
 }
 
+/* Open to clients, and commits wait for nobody. */
+static bool set_alone(struct agent *a, struct err *e)
+{
+    struct pg_ssn none = {.kind = PG_SSN_EMPTY};
+    pg_conf_set_upstream(a->conf, NULL);
+    pg_conf_set_closed(a->conf, false);
+    return pg_conf_set_ssn(a->conf, &none, e);
+}
+
 static void start(struct agent *a, int64_t now)
 {
     struct server *s = &a->server;
-    struct pg_ssn none = {.kind = PG_SSN_EMPTY};
     struct err e = {0};
     bool changed;
-    pg_conf_set_upstream(a->conf, NULL);
-    pg_conf_set_closed(a->conf, false);
-    if (!pg_conf_set_ssn(a->conf, &none, &e) || !pg_datadir_private(&a->env, &e) ||
+    if (!set_alone(a, &e) || !pg_datadir_private(&a->env, &e) ||
         !pg_conf_clean_auto(a->conf, &e) || !pg_conf_write(a->conf, &changed, &e)) {
         refuse(a, e.msg, "the server cannot be prepared");
         return;
@@ -153,7 +159,7 @@ static void apply(struct agent *a)
     struct err e = {0};
     bool changed;
     a->conf_due = false;
-    if (!pg_conf_write(a->conf, &changed, &e))
+    if (!set_alone(a, &e) || !pg_conf_write(a->conf, &changed, &e))
         log_event(LOG_ERROR, "configuration-unwritten", e.msg);
     else if (changed)
         (void)guard_link_signal(a->link, SIGHUP, &e);

@@ -76,6 +76,7 @@ struct pg_conf *pg_conf_new(const struct pg_env *env)
     must(c != NULL);
     c->env = env;
     c->closed = true;
+    c->ssn.kind = PG_SSN_UNSATISFIABLE; /* who knows nothing yet must not end anybody's wait */
     buf_init(&c->params, PG_CONF_TEXT_MAX);
     buf_init(&c->hba, PG_CONF_TEXT_MAX);
     buf_init(&c->ident, PG_CONF_TEXT_MAX);

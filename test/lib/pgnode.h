@@ -129,6 +129,7 @@ static inline void node_init(struct node *n, const char *name)
     struct pg_user_conf u = {.params = quick, .n_params = 2, .listen_addresses = "127.0.0.1",
                              .max_senders = 8, .max_slots = 8, .wal_keep = "128MB"};
     assert_true(pg_conf_set_user(n->conf, &u, NULL));
+    assert_true(pg_conf_set_ssn(n->conf, &(struct pg_ssn){.kind = PG_SSN_EMPTY}, NULL));
     n->probe = pg_probe_new(engine, &n->env);
     n->task = pg_task_new(engine, &n->env);
     n->job = pg_job_new(engine, &n->env);

@@ -86,6 +86,39 @@ def test_agent_sigkill_does_not_stop_writes(cluster):
     cluster.verify()
 
 
+def unheard(cluster, net, p):
+    """Nothing that p sends arrives, so no standby can confirm what it commits from now on."""
+    for other in [*(m.name for m in cluster.others(p)), "api"]:
+        net.drop(p.name, other)
+    wait.until(lambda: p.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), 20,
+               "a commit that waits")
+
+
+def test_agent_sigkill_on_an_unheard_primary(cluster, net):
+    """A new agent that reaches nobody knows of no standby; commits wait for the same ones as before."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        names, old = cluster.sync_names(p), p.agent()
+        unheard(cluster, net, p)
+        old.signal(signal.SIGKILL)
+        fenced = {x.pid for x in p.postgres_processes()}
+        seen = set()
+
+        def ended():
+            try:
+                seen.add(cluster.sync_names(p))
+            except psycopg2.Error:
+                pass
+            return not fenced & {x.pid for x in p.postgres_processes()}
+
+        wait.until(ended, 30, "guard to fence")
+        assert seen <= {names}, f"commits waited for {seen}, not for {names}"
+        load.wait_writes(40, wait.boot_us())
+        net.heal()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
 @pytest.mark.kind
 def test_agent_sigkill_on_a_replica(cluster):
     with cluster.load() as load:

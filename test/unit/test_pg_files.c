@@ -209,6 +209,7 @@ static void conf__upstream_set_and_cleared(void **st)
     text_of(env.state_dir, "pghad.conf", &b);
     line_at(buf_str(&b), "primary_conninfo = ''\n");
     line_at(buf_str(&b), "restore_command = ''\n");
+    line_at(buf_str(&b), "synchronous_standby_names = 'ANY 1 (pghad_none)'\n"); /* nobody said otherwise */
     struct pg_upstream u = {.hostaddr = "10.0.0.2", .host = "pg-1.pods", .port = 5432,
                             .volume = 0xab, .epoch = 4, .slot = true};
     pg_conf_set_upstream(c, &u);
