@@ -30,11 +30,18 @@ $(B)/check-rules: test/exhaustive/check_rules.c $(call lib,core)
 	@echo '  LD    $@'
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $^
 
+# Whole decisions, held against the promises that the fuzzing of decide() is held against, too.
+VIEWS := test/exhaustive/check_views.c test/fuzz/fuzz_decide.c test/fuzz/decide_view.c
+$(B)/check-views: $(VIEWS) test/fuzz/decide_view.h test/fuzz/fuzz.h $(call lib,core)
+	@mkdir -p $(@D)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(CPPFLAGS) -Itest/fuzz $(CFLAGS) $(LDFLAGS) -o $@ $(VIEWS) $(call lib,core)
+
 # Undefined symbols of the core that are not the core's own: what a compiler may emit, nothing else.
 CORE_MAY := memcpy memset memcmp memmove __stack_chk_fail __asan_.* __ubsan_.*
 
 .PHONY: check-core check-layers
-check-core: $(B)/check-rules $(B)/sim $(B)/libcore.a $(B)/pghad-agent ## prove the core: purity, every set of facts, golden table, short simulation
+check-core: $(B)/check-rules $(B)/check-views $(B)/sim $(B)/libcore.a $(B)/pghad-agent ## prove the core: purity, every set of facts, small views, golden table, short simulation
 	@nm -u $(B)/libcore.a | awk 'NF == 2 { print $$2 }' | sort -u > $(B)/core.undefined
 	@nm --defined-only $(B)/libcore.a | awk 'NF == 3 { print $$3 }' | sort -u > $(B)/core.defined
 	@impure=$$(comm -23 $(B)/core.undefined $(B)/core.defined | grep -vxE '$(subst $() ,|,$(strip $(CORE_MAY)))' || true); \
@@ -44,13 +51,14 @@ check-core: $(B)/check-rules $(B)/sim $(B)/libcore.a $(B)/pghad-agent ## prove t
 	@if nm -f sysv $(B)/libcore.a | grep -E '\| *(\.t?(data|bss)[^|]*|\*COM\*)$$' | grep -vE '\.data\.rel\.ro|ubsan' ; then echo "the core has writable static state"; exit 1; fi
 	@echo "pure: no system call, no clock, no allocation, no static state"
 	@$(B)/check-rules
+	@$(B)/check-views
 	@$(B)/pghad-agent --rules | diff -u test/golden/rules.txt - || { echo "the rule table changed: review the difference, then make golden"; exit 1; }
 	@$(B)/pghad-agent --rules=mermaid | diff -u test/golden/rules.mmd - || { echo "the diagram changed: make golden"; exit 1; }
 	@echo "rule table equals the golden file"
 	@$(B)/sim --seeds 1-1000 && $(B)/sim --seeds 1-500 --members 2 && $(B)/sim --seeds 1-300 --members 1 && \
 	 $(B)/sim --seeds 1-300 --members 5 && $(B)/sim --seeds 1-300 --strict && $(B)/sim --seeds 1-300 --mode async
 	@$(PYTHON) test/sim/check.py $(B)/sim
-	@echo "21 passed, 0 failed" # three of purity, the rules, two golden files, six simulations, nine of check.py
+	@echo "22 passed, 0 failed" # three of purity, the rules, the views, two golden files, six simulations, nine of check.py
 
 .PHONY: golden
 golden: $(B)/pghad-agent ## write the golden files anew, to be reviewed with git diff

@@ -27,19 +27,20 @@ COV_SCENARIOS = $(REAL_CORE) or test_pause_and or test_failover_by_hand or test_
 .PHONY: coverage coverage-run coverage-servers coverage-scenarios build-processes
 coverage: ## lines and branches covered by the tests, per area, with thresholds
 	$(Q)tools/deps lint
-	$(Q)$(ANEW) $(JOBS) $(COV_MAKE) build/gcc-cov/sim build/gcc-cov/check-rules fuzz-build build-processes $(UNIT:$(B)/%=build/gcc-cov/%)
+	$(Q)$(ANEW) $(JOBS) $(COV_MAKE) build/gcc-cov/sim build/gcc-cov/check-rules build/gcc-cov/check-views fuzz-build build-processes $(UNIT:$(B)/%=build/gcc-cov/%)
 	$(Q)$(ANEW) $(COV_MAKE) coverage-run
 	$(Q)$(ANEW) $(COV_MAKE) coverage-servers
 	$(Q)$(ANEW) $(COV_MAKE) coverage-scenarios
 	$(Q)tools/coverage build/gcc-cov
 
 # The counters of an earlier run are not added to.
-coverage-run: $(UNIT) build-processes $(B)/sim $(B)/check-rules fuzz-build $(B)/against-devkube $(B)/devkube
+coverage-run: $(UNIT) build-processes $(B)/sim $(B)/check-rules $(B)/check-views fuzz-build $(B)/against-devkube $(B)/devkube
 	$(Q)find $(B) -name '*.gcda' -delete
 	$(Q)tools/run-units $(filter-out %/test_pg_server,$(UNIT))
 	$(Q)DEVKUBE=$(abspath $(B)/devkube) $(B)/against-devkube >/dev/null
 	$(Q)tools/fuzz-corpus $(FUZZ_BIN)
 	$(Q)$(B)/check-rules >/dev/null
+	$(Q)$(B)/check-views >/dev/null
 	$(Q)for a in --rules --rules=mermaid $(GOLDEN_FLIGHTS:%='--replay %') $(GOLDEN_FLIGHTS:%='--record-text %'); do \
 	    $(B)/pghad-agent $$a >/dev/null || exit 1; done
 	$(Q)for a in '' '--members 2' '--members 1' '--members 5' '--mode async' --strict; do \

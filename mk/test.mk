@@ -70,7 +70,7 @@ integration: ## everything with real processes: guard, devkube, harness, scenari
 	    scenarios-devkube=scenarios-devkube scenarios-real=scenarios-real
 
 # What the layers would build one after the other.
-build-test: need-gate $(SYSTEM) $(B)/judge $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules $(FUZZ_BIN)
+build-test: need-gate $(SYSTEM) $(B)/judge $(UNIT) $(B)/fake-agent $(B)/against-devkube $(B)/sim $(B)/check-rules $(B)/check-views $(FUZZ_BIN)
 
 test: ## all tests, after make deps; the last lines give the counts per layer
 	$(Q)tools/deps

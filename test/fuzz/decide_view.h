@@ -10,5 +10,7 @@
 void view_base(struct view *v, struct memo *m, unsigned i);
 /* Changes one field of the view, or of the memo, as the input says. */
 void view_change(struct view *v, struct memo *m, struct input *in);
+/* One turn, held against the promises: aborts where one is broken. The memo becomes the verdict's. */
+void decide_checked(const struct view *v, struct memo *m, struct verdict *ret);
 
 #endif

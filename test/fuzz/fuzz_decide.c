@@ -191,7 +191,7 @@ static void check_rest(const struct view *v, const struct verdict *d)
     }
 }
 
-static void turn(const struct view *v, struct memo *m)
+void decide_checked(const struct view *v, struct memo *m, struct verdict *ret)
 {
     static struct verdict d, again;
     static struct view copy;
@@ -217,19 +217,21 @@ static void turn(const struct view *v, struct memo *m)
     check_destructive(v, &d);
     check_rest(v, &d);
     *m = d.memo;
+    *ret = d;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct view v;
     static struct memo m;
+    static struct verdict d;
     struct input in = {data, size};
     view_base(&v, &m, input_below(&in, 4));
     for (unsigned turns = 0; turns < TURNS_MAX; turns++) {
         unsigned changes = input_below(&in, CHANGES_MAX);
         for (unsigned i = 0; i < changes && in.n > 0; i++)
             view_change(&v, &m, &in);
-        turn(&v, &m);
+        decide_checked(&v, &m, &d);
         if (in.n == 0)
             break;
         v.now_ms += 100;
