@@ -22,7 +22,8 @@ endif
 COV_SCENARIOS = $(REAL_CORE) or test_pause_and or test_failover_by_hand or test_bad_data_directory or \
                 test_bad_configuration or test_a_secret_that_arrives_late or test_retained_volumes or \
                 test_the_only_volume_left or test_lease_given_to_a_stranger or test_configmap_deleted or \
-                test_a_diverged_standby or test_contexts or test_reload_takes
+                test_a_diverged_standby or test_contexts or test_reload_takes or test_reload_reads or \
+                test_passwords_that_changed
 
 .PHONY: coverage coverage-run coverage-servers coverage-scenarios build-processes
 coverage: ## lines and branches covered by the tests, per area, with thresholds

@@ -262,6 +262,35 @@ def test_start__lock_cannot_be_tried__refused_as_unknown(guard):
     assert (st["task_result"], st["starts"]) == ("unknown", 0)
 
 
+def result(agent, *request):
+    """What guard said to a request."""
+    seq = agent.number(*request)
+    assert seq > 0
+    return agent.wait_status(lambda s: s["task_seq"] == seq, "the answer")["task_result"]
+
+
+def test_start__not_to_be_done__refused_with_the_reason(guard):
+    guard.make_data()
+    _, agent = guard.start()
+    assert result(agent, "start", "postgres", guard.data) == "invalid"  # not an absolute path
+    assert result(agent, "start", f"{PG_BIN}/postgres", "data") == "invalid"
+    agent.wait_status(lambda s: s["lock"] == "free", "the look at server.lock")
+    assert agent.status()["starts"] == 0
+    pid = guard.start_postgres(agent)["postgres_pid"]
+    assert result(agent, "start", f"{PG_BIN}/postgres", guard.data) == "running"
+    assert (agent.status()["postgres_pid"], agent.status()["starts"]) == (pid, 1)
+
+
+def test_start__program_is_not_there__said_and_tried_again_when_asked(guard):
+    guard.make_data()
+    _, agent = guard.start()
+    agent.number("start", "/nowhere/postgres", guard.data)
+    st = agent.wait_status(lambda s: s["starts"] == 1 and s["postgres_pid"] == 0, "its end")
+    assert st["last_exit"] != 0
+    until(lambda: "cannot run /nowhere/postgres" in guard.log_text(), "the reason")
+    guard.start_postgres(agent)
+
+
 @pytest.fixture(name="silent_lock")
 def _silent_lock(guard):
     """open() of server.lock hangs, as on a volume that does not answer: a file lease of the test
@@ -416,6 +445,29 @@ def test_root__user_that_will_not_do__refused(guard, user):
     proc = guard.spawn(PGHA_USER=user)
     assert proc.wait(DEADLINE_S) == 1
     assert "user" in guard.events("guard-refused")[0]["msg"].lower()
+
+
+@pytest.mark.parametrize("setting, value, says", [
+    ("PGHA_GRACE_MS", "soon", "PGHA_GRACE_MS: want 0 to"),
+    ("PGHA_GRACE_MS", "-1", "PGHA_GRACE_MS: want 0 to"),
+    ("PGDATA", "data", "the data directory must be an absolute path: data"),
+    ("PGHA_STATE_DIR", "state", "PGHA_STATE_DIR must be an absolute path: state"),
+    ("PGHA_AGENT", "/nowhere/agent", "PGHA_AGENT /nowhere/agent: "),
+    ("PGHA_AGENT", "/" + 5000 * "a", "PGHA_AGENT is too long"),
+    ("PGHA_USER", 70 * "u", "PGHA_USER is too long"),
+])
+def test_environment__that_will_not_do__refused_with_the_reason(guard, setting, value, says):
+    if setting == "PGHA_USER" and not IS_ROOT:
+        pytest.skip("only root becomes another user")
+    assert guard.spawn(**{setting: value}).wait(DEADLINE_S) == 1
+    assert says in guard.events("guard-refused")[0]["msg"]
+
+
+def test_root__volume_that_cannot_be_made__refused_with_the_reason(guard):
+    file = os.path.join(guard.sock_dir, "file")
+    open(file, "w", encoding="utf-8").close()
+    assert guard.spawn(PGDATA=f"{file}/data").wait(DEADLINE_S) == 1
+    assert file in guard.events("guard-refused")[0]["msg"]
 
 
 @pytest.mark.parametrize("code", [0, 3, 78, 255])
