@@ -317,8 +317,8 @@ static int explain_what_if(struct session *s, const struct flight *f)
         fputs("Each turn is decided with what was known then: what follows the first difference "
               "might not have happened.\n", s->out);
     if (w.changed)
-        fputs("Turns in which nothing new was seen are not recorded: a time that ends earlier with "
-              "these settings\nmay have ended between two that are.\n", s->out);
+        fputs("Recorded are turns with news, and four a second while the Lease is not renewed.\n",
+              s->out);
     return EXIT_DONE;
 }
 

@@ -72,7 +72,8 @@ static const struct command commands[] = {
      .text = "Exits with 3 when the cluster is degraded: no primary, a member that is not running "
              "or not streaming, or a sealed primary. LAG is the WAL that the member has not "
              "received yet; numbers come from the members themselves when they can be reached, "
-             "else from the last status they published, marked with ~ and its age. With --watch "
+             "else from the last status they published, marked with ~; one that "
+             "alone does not answer is shown so. With --watch "
              "the view is renewed until interrupted.",
      .opts = {OPT_WATCH},
      .run = cmd_list},
@@ -178,9 +179,11 @@ static const struct command commands[] = {
      .text = "The rule and its reason are what each member published. The recent decisions are "
              "asked from POD (default: the primary), which must be reachable from here. "
              "With --file, --at or --what-if the flight record of a member is read instead: the "
-             "copy given, else that of the pod in which hactl runs. It tells the changes of the "
-             "rule; with --at what was known then, which rule fired and why, and which rules were "
-             "one fact away; with --what-if where other settings would have decided otherwise.",
+             "copy given, else that of the pod in which hactl runs. It tells the story: each "
+             "change of the rule, and marked with * what changed around it (the Lease, reports, "
+             "orders, crashes); with --at what was known then, which rule fired and why, and which "
+             "rules were one fact away; with --what-if where other settings would have decided "
+             "otherwise.",
      .opts = {OPT_FILE, OPT_AT, OPT_WHAT_IF},
      .run = cmd_explain},
     {.name = "record",
