@@ -88,7 +88,8 @@ def report_catalogue(results):
 
 
 def main():
-    rows = list(episodes())
+    kept = list(episodes())
+    rows = [r for r in kept if "mended" not in r]
     bad = [r for r in rows if r["violations"]]
     by = collections.defaultdict(list)
     for r in rows:
@@ -114,6 +115,10 @@ def main():
     failed = sum(r["failed"] for r in results.values())
     print(f"\n{len(results)} scenarios with {runs} kept runs, {failed} failed: docs/faults.md")
     report_catalogue(results)
+    for r in kept:
+        if "mended" in r:
+            print(f"not counted: seed {r['seed']} ({', '.join(r['faults'])}), {r['violations'][0].split(':')[0]}; "
+                  f"mended since, see {r['mended']}")
     for r in bad:
         print(f"\nseed {r['seed']} ({', '.join(r['faults'])}) on {r['on']}, {r['at']}:")
         for v in r["violations"]:

@@ -11,6 +11,7 @@ A row of the tally (test/bench/results/chaos-*.jsonl, one JSON object per episod
     healed_ms                  from the end of the last fault until all members stream again
     acked, unknown, late       rows; late: sent before the new primary's first and acknowledged after it
     violations                 must be empty
+    mended                     written by hand: where it is told what was wrong, and mended since
 """
 import contextlib
 import json

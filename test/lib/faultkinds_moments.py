@@ -40,6 +40,18 @@ def deciders_killed(e):
     _start(p)
 
 
+@kind("agent killed where nobody hears it", group="network")
+def unheard_agent_killed(e):
+    """What nobody confirms waits, also when the agent is a new one that knows nothing."""
+    m = e.take(e.primary())
+    for other in [*(o.name for o in e.c.others(m)), "api"]:
+        e.net.drop(m.name, other)
+    e.pause(1.5)
+    signal_all([a for a in [m.running() and m.agent()] if a], signal.SIGKILL)
+    yield
+    e.net.heal()
+
+
 @kind("killed in a switchover", group="api")
 def killed_in_a_switchover(e):
     """The old primary or whoever is to follow, at some moment of it."""
