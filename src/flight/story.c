@@ -1,4 +1,4 @@
-/* A record as a story for the person on call: what changed around this member, and its decisions. */
+/* A record as a story for the person on call: what changed around a member, and its decisions. */
 #include "flight/story.h"
 
 #include <inttypes.h>
@@ -104,7 +104,8 @@ static void tell_record(const struct telling *t, const struct view *was, const s
 
 static const char *order_text(enum intent_kind k)
 {
-    static const char *const words[] = {"nothing", "switchover", "failover", "restart", "reinit", "reload"};
+    static const char *const words[] = {"nothing", "switchover", "failover",
+                                        "restart", "reinit",     "reload"};
     return (size_t)k < sizeof words / sizeof words[0] ? words[k] : "?";
 }
 
@@ -165,6 +166,7 @@ void flight_tell_story(FILE *out, const struct flight *f)
     static struct flight_cursor c;
     static struct telling t;
     uint64_t run = 0;
+    int64_t last_us = 0;
     t = (struct telling){.out = out};
     flight_begin(&c, f);
     while (flight_next(&c)) {
@@ -172,8 +174,11 @@ void flight_tell_story(FILE *out, const struct flight *f)
         const struct view *v = &c.turn.view;
         flight_stamp(t.stamp, c.meta.wall_us);
         t.begun = t.begun && c.meta.run == run;
-        if (!t.begun)
+        if (!t.begun && last_us == 0)
             event(&t, "the agent started");
+        else if (!t.begun)
+            event(&t, "the agent started, %" PRId64 " ms after the last recorded turn of the one before",
+                  (c.meta.wall_us - last_us) / 1000);
         if (c.meta.lost > 0)
             event(&t, "%u turns before this one are missing: the volume did not take them",
                   c.meta.lost);
@@ -192,5 +197,6 @@ void flight_tell_story(FILE *out, const struct flight *f)
         t.was = c.turn;
         t.begun = true;
         run = c.meta.run;
+        last_us = c.meta.wall_us;
     }
 }

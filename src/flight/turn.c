@@ -1,4 +1,4 @@
-/* One turn in words for the person on call: what was known, why it was decided so, what came of it. */
+/* One turn in words for the person on call: what was known, why that was decided, what it asked. */
 #include "flight/story.h"
 
 #include <inttypes.h>

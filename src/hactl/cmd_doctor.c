@@ -367,8 +367,9 @@ static void render_report(struct session *s, const struct doctor_facts *f,
         table_row(t, cells, -1, colors[row->status]);
     }
     table_print(t);
-    fprintf(s->out, "%zu errors, %zu warnings, %zu unknown\n", doctor_count(r, DOCTOR_ERROR),
-            doctor_count(r, DOCTOR_WARNING), doctor_count(r, DOCTOR_UNKNOWN));
+    size_t errors = doctor_count(r, DOCTOR_ERROR), warnings = doctor_count(r, DOCTOR_WARNING);
+    fprintf(s->out, "%zu error%s, %zu warning%s, %zu unknown\n", errors, errors == 1 ? "" : "s",
+            warnings, warnings == 1 ? "" : "s", doctor_count(r, DOCTOR_UNKNOWN));
 }
 
 int cmd_doctor(struct session *s)

@@ -91,6 +91,8 @@ static void the_story_is_told(void **st)
     expect(said, "* pg-2 (this member) takes the Lease: epoch 2");
     expect(said, "* pg-1 has stopped receiving for epoch 2 and reports: WAL up to 0/406ECD0");
     expect(said, "* pg-2 is named as the one writer of epoch 2, on timeline 3");
+    assert_int_equal(hactl("hactl explain -f test/golden/flight/bootstrap-and-lost-primary.txt"), EXIT_DONE);
+    expect(said, "* the agent started, 16491 ms after the last recorded turn of the one before");
 }
 
 static void a_moment_is_explained(void **st)
