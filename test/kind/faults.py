@@ -331,6 +331,9 @@ def quota(e):
     uid = m.uid
     try:
         e.c.kubectl("create", "quota", "chaos", f"--hard=pods={e.c.size - 1}")
+        # A quota holds when it has been counted, and the API server learns of it by a watch.
+        wait.until(lambda: e.c.kubectl("get", "quota", "chaos", "-o", "jsonpath={.status.used.pods}").stdout,
+                   BACK_S, "the quota to be counted", every=0.2)
         e.c.kubectl("delete", "pod", m.name, "--wait=false")
         wait.until(lambda: m.name not in e.c.mirror.objects, 180, f"{m.name} to be gone")
         wait.until(lambda: "exceeded quota" in e.c.kubectl("get", "events").stdout, 60,
