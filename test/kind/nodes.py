@@ -106,7 +106,9 @@ class Node:
     def kubelet(self, verb):
         """stop: its containers go on, and one that ends stays ended. start, restart: it also forgets
         how long containers that keep ending must wait for their next start."""
-        self.run("systemctl", verb, "kubelet")
+        # The first process of a node that was started a moment ago does not take orders yet.
+        wait.until(lambda: self.run("systemctl", verb, "kubelet", check=False).returncode == 0,
+                   60, f"kubelet of {self.name}: {verb}", every=0.5)
 
     # Network. eth+: what enters or leaves the node; kubelet's own probes of its pods do neither.
 
@@ -162,8 +164,7 @@ class Node:
             self.start()
         self.heal_network()
         if not self.processes("kubelet"):
-            wait.until(lambda: self.run("systemctl", "start", "kubelet", check=False).returncode == 0,
-                       60, f"kubelet of {self.name} to start", every=0.5)
+            self.kubelet("start")
 
 
 class Nodes:
