@@ -41,7 +41,7 @@ static void plan_store(struct turn *t, struct verdict *out)
 static void plan_upstream(struct turn *t, const struct rule *r, struct verdict *out)
 {
     const struct record_member *blind = blind_writer(t);
-    if ((r->all & FACT(BLIND_WRITER)) != 0 && blind != NULL) {
+    if ((r->all & FACT(BLIND_WRITER)) != 0 && blind != NULL) { /* ONE_WAY: by the fact there is one */
         out->epoch = t->v->self.durable_epoch;
         out->upstream = blind->volume;
         out->upstream_name = blind->name;
@@ -164,7 +164,9 @@ static void judge_age(struct turn *t)
     t->superseded = acquired > v->self.durable_epoch && acquired > t->lease->epoch;
     if (!v->lv.known || !t->lease->exists)
         return;
-    t->stale = t->lease->has_record && copy != NULL && record_cmp(copy, &t->lease->record) > 0;
+    t->stale = t->lease->has_record && /* ONE_WAY: then there is a copy */
+               copy != NULL &&         /* ONE_WAY */
+               record_cmp(copy, &t->lease->record) > 0;
     t->stale = t->stale || v->st.epoch > t->lease->epoch;
     struct version known = {copy != NULL ? copy->epoch : 0, copy != NULL ? copy->rev : 0};
     if (known.epoch < t->lease->epoch)
@@ -288,7 +290,8 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     plan_store(&t, out);
     out->alarm = (out->effects & EFF_ALARM) != 0 || t.stale || t.behind ||
                  t.disputed;
-    out->serving = out->serving && right_is_live(&t); /* a release or a fence of this turn ends it */
+    /* A release or a fence of this turn ends it, and no rule that serves does either. */
+    out->serving = out->serving && right_is_live(&t); /* ONE_WAY */
     out->deadline_ms = out->memo.deadline_ms;
     if (out->deadline_ms > v->now_ms && out->deadline_ms < out->wake_at_ms)
         out->wake_at_ms = out->deadline_ms;

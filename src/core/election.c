@@ -145,7 +145,8 @@ static void wake(struct turn *t, int64_t at)
 bool lease_released(const struct turn *t)
 {
     const struct lease *l = t->lease;
-    if (!l->exists || !name_empty(&l->holder.name) || !l->release.valid || t->stale ||
+    if (!l->exists || /* ONE_WAY: all who ask have seen it */
+        !name_empty(&l->holder.name) || !l->release.valid || t->stale ||
         l->release.epoch != l->epoch)
         return false;
     if (!l->has_record || l->record.writer_epoch != l->epoch)
@@ -219,7 +220,8 @@ bool election_may_acquire(struct turn *t)
     }
     const struct record *copy = highest_copy(t);
     bool restored = t->stale;
-    if (copy != NULL && record_cmp(copy, rec) > 0)
+    if (copy != NULL && /* ONE_WAY: rec is one */
+        record_cmp(copy, rec) > 0)
         rec = copy;
     const struct record_member *own = record_find(rec, v->self.volume);
     if (own == NULL || !own->in_v || !position_counts(rec, own, v->pg.position))
@@ -292,7 +294,9 @@ bool election_boot_ready(const struct turn *t)
     uint8_t answer = 1;
     bool data = v->self.data == DATA_OK;
     /* Chosen before and interrupted: what is there was never used. */
-    bool chosen = v->self.data == DATA_PARTIAL && t->rec->n == 1 && t->rec->writer == 0 && t->me != NULL;
+    bool chosen = v->self.data == DATA_PARTIAL && t->rec->n == 1 &&
+                  t->rec->writer == 0 && /* ONE_WAY: a cluster that had a writer is not new */
+                  t->me != NULL;
     if ((v->self.data != DATA_OK && v->self.data != DATA_EMPTY && !chosen) || promise_binds(t))
         return false;
     if (data && (v->pg.accounted != TRI_YES || v->pg.in_recovery != TRI_YES))

@@ -31,7 +31,7 @@ static uint64_t pg_facts(const struct turn *t)
 
 static uint64_t data_facts(const struct turn *t)
 {
-    switch (t->v->self.data) {
+    switch (t->v->self.data) { /* ONE_WAY: every value has its case */
     case DATA_OK:
         if (t->v->st.system_id != 0 && t->v->self.system_id != 0 &&
             t->v->st.system_id != t->v->self.system_id)

@@ -10,7 +10,9 @@ static void finish(struct turn *t, enum intent_state state, const char *message)
         r->kind = t->v->intent.kind;
         r->state = state;
         size_t i = 0;
-        for (; message[i] != '\0' && i + 1 < sizeof r->message; i++)
+        for (; message[i] != '\0' &&
+               i + 1 < sizeof r->message; /* ONE_WAY: none is longer */
+             i++)
             r->message[i] = message[i];
         r->message[i] = '\0';
         m->dead_intent = m->handover_intent;
@@ -80,7 +82,9 @@ static void refuse_target(struct turn *t, const struct intent *in, const char *w
         text[n++] = ':';
         text[n++] = ' ';
     }
-    for (; *why != '\0' && n + 1 < sizeof text; why++)
+    for (; *why != '\0' &&
+           n + 1 < sizeof text; /* ONE_WAY: a name and the longest reason fit */
+         why++)
         text[n++] = *why;
     text[n] = '\0';
     refuse(t, in->id, text);
@@ -205,8 +209,10 @@ bool handover_safe(const struct turn *t)
 {
     const struct memo *m = t->m;
     const struct pg *pg = &t->v->pg;
-    if (m->handover_intent == 0 || pg->accounted != TRI_YES)
-        return m->handover_intent != 0 && t->v->self.terminate > 0 && m->stop_ms > 0 &&
+    if (m->handover_intent == 0 || /* ONE_WAY: nobody asks without a hand-over */
+        pg->accounted != TRI_YES)
+        return m->handover_intent != 0 &&                     /* ONE_WAY */
+               t->v->self.terminate > 0 && m->stop_ms > 0 && /* ONE_WAY */
                t->now - m->stop_ms > t->v->set.stop_ms;
     const struct peer *p = peer_of_volume(t, m->handover_target);
     if (p != NULL && peer_fresh(t, p) && position_cmp(p->state.position, pg->position) >= 0)
@@ -243,11 +249,13 @@ bool crash_handover(const struct turn *t, bool *pending)
         return false;
     uint64_t successor = best_standby(t, &anybody, &why);
     const struct peer *p = peer_of_volume(t, successor);
-    if (successor == 0 || p == NULL || p->state.in_recovery != TRI_YES)
+    if (successor == 0 || /* ONE_WAY: a successor is a peer that answers */
+        p == NULL ||
+        p->state.in_recovery != TRI_YES)
         return false;
     bool async = v->set.mode == REPL_ASYNC;
     struct tally tally = election_tally(t, t->rec, 0);
-    uint8_t others = tally.answering > 0 ? (uint8_t)(tally.answering - 1) : 0;
+    uint8_t others = tally.answering > 0 ? (uint8_t)(tally.answering - 1) : 0; /* ONE_WAY: it answers */
     if (!async && others < tally.needed)
         return false;
     if (!async && streaming_besides(t, successor) >= t->rec->w)

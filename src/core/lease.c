@@ -68,7 +68,7 @@ static void put_back(const struct turn *t, struct lease *l, const struct record 
     uint64_t edited = t->disputed ? t->lease->record.rev : 0;
     l->record = *copy;
     l->has_record = true;
-    if (t->writer_me)
+    if (t->writer_me) /* ONE_WAY: nobody else puts anything back */
         l->record.rev = (copy->rev > edited ? copy->rev : edited) + 2;
 }
 
@@ -87,7 +87,8 @@ static bool plan_renew(struct turn *t, struct lease *l)
         struct change c = replication_plan(t);
         if (c.kind == CHANGE_RECORD || (c.kind == CHANGE_SETTING && c.proved)) {
             l->record = c.record;
-            if (lost && l->record.rev < least)
+            if (lost &&
+                l->record.rev < least) /* ONE_WAY: what is put back goes up by two, a change by one */
                 l->record.rev = least;
             due = true;
         }
@@ -113,7 +114,7 @@ static void begin_list(struct turn *t, struct record *r, uint64_t epoch)
 {
     *r = (struct record){.epoch = epoch, .rev = 1};
     struct record_member *m = record_add(r, t->v->self.volume, &t->v->self.id.name);
-    if (m != NULL) {
+    if (m != NULL) { /* ONE_WAY: the list was empty */
         m->in_v = true;
         m->flushed = t->v->pg.position;
     }
@@ -212,7 +213,9 @@ static bool plan_adopt(struct turn *t, struct lease *l)
 {
     const struct record *copy = t->disputed ? t->rec : highest_copy(t);
     uint64_t epoch = max3(t->lease->epoch, t->v->self.durable_epoch, 0);
-    if (copy != NULL && (t->disputed || !l->has_record || record_cmp(copy, &l->record) >= 0)) {
+    if (copy != NULL && /* ONE_WAY: a writer has its own */
+        (t->disputed || !l->has_record || /* ONE_WAY: that of the Lease is no higher */
+         record_cmp(copy, &l->record) >= 0)) {
         put_back(t, l, copy);
     }
     l->epoch = epoch;
@@ -237,10 +240,11 @@ static bool plan_release(struct turn *t, struct lease *l)
         successor = handover_safe(t) && m->handover_target != 0 &&
                             peer_of_volume(t, m->handover_target) != NULL
                         ? m->handover_target
-                        : 0;
+                        : 0; /* ONE_WAY: released only when that is safe */
     else if (t->writer_me) /* crashed, or fenced while others can elect: somebody else is first */
         successor = best_standby(t, &anybody, &why);
-    else if (!t->writer_me && (t->out->facts & FACT(SUFFICIENT)) != 0)
+    else if (!t->writer_me && /* ONE_WAY: seen to above */
+             (t->out->facts & FACT(SUFFICIENT)) != 0)
         successor = election_tally(t, t->rec, t->lease->epoch).best;
     l->holder = (struct identity){0};
     l->exists = true;
@@ -279,7 +283,7 @@ void lease_plan(struct turn *t, enum write_kind kind)
     }
     struct lease l = *t->lease;
     bool due = false;
-    switch (kind) {
+    switch (kind) { /* ONE_WAY: every value has its case */
     case WRITE_CREATE:
         l = (struct lease){.exists = true, .fresh = true};
         l.duration_s = (int32_t)((t->v->set.lease_ms + 999) / 1000);
