@@ -10,7 +10,9 @@ $(B)/sim: $(sort $(wildcard test/sim/*.c)) test/sim/world.h test/sim/plan.h $(ca
 TALLY    ?= build/sim/tally
 SIM_JOBS  = $(or $(patsubst -j%,%,$(JOBS)),1)
 SIM_RANGE = $(if $(SEEDS),--seeds $(SEEDS),--seeds 1-1000000000 --seconds 120)
-.PHONY: sim sim-report sim-shrink
+# The tally of the long campaign, for every clone to read. A run of one's own keeps another one.
+PUBLISHED := test/sim/campaign.tally
+.PHONY: sim sim-report sim-publish sim-shrink
 sim: $(B)/sim ## simulate clusters under faults for two minutes, or SEEDS=n|A-B JOBS=m; SEED=n TRACE=1 shows one
 ifdef SEED
 	@$(B)/sim --mix --seeds $(SEED)-$(SEED) $(if $(TRACE),--trace)
@@ -19,8 +21,12 @@ else
 	$(B)/sim --mix $(SIM_RANGE) --jobs $(SIM_JOBS) --tally $(TALLY)
 endif
 
-sim-report: $(B)/sim ## what all runs of make sim have covered: episodes, faults, rules, pairs of both
-	@$(B)/sim --report $(TALLY)
+sim-report: $(B)/sim ## what the campaign and the runs of make sim have covered: episodes, faults, rules, pairs of both
+	@for t in $(wildcard $(PUBLISHED) $(TALLY)); do echo "== $$t"; $(B)/sim --report $$t || exit 1; done
+
+sim-publish: $(B)/sim ## keep the tally of a campaign without failures in the tree: TALLY=file
+	@$(B)/sim --report $(TALLY) | tail -1
+	@$(B)/sim --report $(TALLY) >/dev/null && cp $(TALLY) $(PUBLISHED)
 
 sim-shrink: $(B)/sim ## reduce a failing episode to few faults and tell its story: SEED=n
 	@$(B)/sim --mix --shrink $(SEED)
