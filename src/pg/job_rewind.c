@@ -61,10 +61,16 @@ static bool seen_by_pg_rewind(struct pg_job *j, struct err *e)
                     j->control.state != PG_CONTROL_SHUT_DOWN_RECOVERY;
     if (!pg_history_highest(j->env, &highest, e))
         return false;
-    if (recovers || highest <= j->control.timeline || pg_history_end_of(&j->writer, highest) != 0)
+    if (recovers)
         return true;
-    return err_set(e, ERR_INVALID, "rewind: own WAL is of timeline %u, of which pg_control (timeline %u) does "
-                   "not know yet", highest, j->control.timeline);
+    /* A higher history may be the writer's, fetched since; how far it has replayed the server knows itself. */
+    uint32_t replayed = j->control.min_recovery_timeline;
+    if (replayed > j->control.timeline && pg_history_end_of(&j->writer, replayed) == 0)
+        highest = replayed;
+    if (highest <= j->control.timeline || pg_history_end_of(&j->writer, highest) != 0)
+        return true;
+    return err_set(e, ERR_INVALID, "rewind: own WAL is of timeline %u, and the last checkpoint in pg_control is "
+                   "of timeline %u", highest, j->control.timeline);
 }
 
 static bool find_fork(struct pg_job *j, struct err *e)
