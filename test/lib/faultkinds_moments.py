@@ -6,6 +6,7 @@ import time
 
 import psycopg2
 
+import wait
 from cluster import signal_all
 from faultkinds import kind
 from member import BUILD
@@ -141,8 +142,11 @@ def every_connection_taken(e):
 @kind("promoted by hand")
 def promoted_by_hand(e):
     """pg_promote() on a standby: ended at once, its timeline's number stays void."""
+    m = e.standby()
+    old = m.postmaster() if m.running() else None
     try:
-        e.standby().sql("SELECT pg_promote(false)")
+        m.sql("SELECT pg_promote(false)")
+        wait.until(lambda: old is None or old.pid not in [x.pid for x in m.processes()], 30, "its end")
     except (psycopg2.Error, OSError):
         pass  # it is not there, or ended before it answers
     yield
