@@ -630,6 +630,53 @@ static void clone__keeping_the_old_one(void **st)
     passed++;
 }
 
+/* Promoted by hand, killed before its checkpoint, started once more as a standby and stopped in order: the
+ * last checkpoint in pg_control is of the timeline before, on which the writer went on further. */
+static void rewind__own_timeline_without_a_checkpoint__refused(void **st)
+{
+    (void)st;
+    struct err e = {0};
+    node_promote(&b, 18);
+    node_task_ok(&b, pg_task_checkpoint(b.task, clock_boot_ms() + 30000, NULL));
+    struct pg_slot_want want = {.volume = a.state.volume};
+    node_task_ok(&b, pg_task_slots(b.task, &want, 1, false, clock_boot_ms() + 5000, NULL));
+    struct pg_upstream u = upstream(&b, &a, 2);
+    pg_conf_set_upstream(a.conf, &u);
+    node_start(&a);
+    const struct pg_facts *f = pg_probe_facts(a.probe);
+    WAIT(10000, f->receiver_streaming && f->position.timeline == 18 && f->checkpointer_pid > 1);
+    pid_t checkpointer = (pid_t)f->checkpointer_pid;
+    CHECK(kill(checkpointer, SIGSTOP) == 0);
+    node_promote(&a, 19);
+    node_sql(&a, "INSERT INTO public.w VALUES (19)");
+    proc_kill(a.server, SIGQUIT);
+    CHECK(kill(checkpointer, SIGKILL) == 0);
+    node_stop(&a, SIGQUIT);
+    pg_conf_set_upstream(a.conf, NULL);
+    node_start(&a);
+    WAIT(10000, f->position.timeline == 19);
+    node_stop(&a, SIGINT);
+
+    node_sql(&b, "INSERT INTO public.w SELECT generate_series(100, 5000)");
+    node_stop(&b, SIGINT);
+    node_start(&b);
+    node_promote(&b, 21);
+    node_task_ok(&b, pg_task_checkpoint(b.task, clock_boot_ms() + 30000, NULL));
+    char script[2 * PG_PATH_SIZE + 64], wal[PG_PATH_SIZE];
+    snprintf(script, sizeof script, "cp '%s/pg_wal/00000015.history' '%s/pg_wal/'", b.env.data_dir,
+             a.env.data_dir); /* a walreceiver fetches it before it sees that it cannot follow */
+    CHECK(system(script) == 0);
+    struct pg_history h;
+    CHECK(pg_path(wal, b.env.data_dir, "pg_wal") && pg_history_read(&h, wal, 21, NULL));
+    struct pg_rewind_spec s = {.from = {.hostaddr = HOST, .port = b.env.port, .epoch = 2},
+                               .history = &h, .system_id = a.state.system_id};
+    CHECK(pg_job_begin_rewind(a.job, &s, &e));
+    WAIT(120000, pg_job_state(a.job) != PG_JOB_RUNNING);
+    CHECK(pg_job_state(a.job) == PG_JOB_FAILED && pg_job_error(a.job)->kind == ERR_INVALID);
+    CHECK(strstr(pg_job_error(a.job)->msg, "timeline 19"));
+    passed++;
+}
+
 static void stop__probe_says_gone(void **st)
 {
     (void)st;
@@ -691,6 +738,7 @@ int main(void)
         STEP(start__killed_standby_behind_unused_timelines__sees_its_own_wal),
         STEP(walend__cut_copy_of_a_newer_segment__uncovered),
         STEP(clone__keeping_the_old_one),
+        STEP(rewind__own_timeline_without_a_checkpoint__refused),
         STEP(stop__probe_says_gone),
         STEP(walend__unreadable__fails_and_never_understates),
     };
