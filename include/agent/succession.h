@@ -6,7 +6,8 @@
  * needs no common clock), and that is counted back from the moment our question was SENT. So the end is
  * not placed too late, and the write gap is an upper bound: it exceeds the real gap by about a round trip
  * when the old primary's supervisor lived on, and by the interval of the questions (a second at rest) when
- * it vanished. A crash counts from the turn that noticed it. Without any answer the gap is unknown. */
+ * it vanished. Where the Lease was given back, a prompter answer is waited for, for a short while. A crash
+ * counts from the turn that noticed it. Without any answer the gap is unknown. */
 #ifndef PGHAD_AGENT_SUCCESSION_H
 #define PGHAD_AGENT_SUCCESSION_H
 
@@ -21,6 +22,7 @@ struct succession_source { /* one other member */
     struct ha_name name;
     uint64_t volume;
     int64_t written_ms;   /* it could still write then; never later than the truth; 0 = never heard */
+    int64_t until_ms;     /* by its last answer: never earlier than the truth */
     bool ended;           /* it could not any more when it last answered */
     enum write_end end;
 };
@@ -44,7 +46,7 @@ struct succession {
     uint64_t sealed;
     /* the last admission here */
     bool due;             /* not yet compared with the cluster's history */
-    bool word_due;        /* the predecessor gave the Lease back and will say how its writes ended */
+    bool word_due;        /* the predecessor gave the Lease back and will say when and how its writes ended */
     uint64_t predecessor; /* volume */
     int64_t admitted_ms;
     int64_t write_gap_ms; /* -1 = unknown */
@@ -73,8 +75,8 @@ struct succession_look {
     const struct history_entry *last;    /* latest entry of the cluster's history, NULL = none */
 };
 
-/* An answer of another member to a question sent at sent_ms. */
-void succession_heard(struct succession *s, const struct peer_state *st, int64_t sent_ms);
+/* An answer of another member, received at done_ms, to a question sent at sent_ms. */
+void succession_heard(struct succession *s, const struct peer_state *st, int64_t sent_ms, int64_t done_ms);
 /* Once a turn; true when *ret is a new entry of the history. */
 bool succession_turn(struct succession *s, const struct succession_look *l,
                      struct history_entry *ret);

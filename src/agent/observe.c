@@ -438,7 +438,7 @@ static void observe_calls(struct agent *a, int64_t now)
             m->peer.sent_ms = r->sent_ms;
             m->peer.received_ms = r->done_ms;
             m->peer.silent_since_ms = 0;
-            succession_heard(&a->succession, &r->state, r->sent_ms);
+            succession_heard(&a->succession, &r->state, r->sent_ms, r->done_ms);
             if (ours && r->req.ask == PEER_PROMISE && r->state.promise_ms > 0) {
                 m->peer.promise_sent_ms = r->sent_ms;
                 m->peer.promise_until_ms = r->sent_ms + r->state.promise_ms;

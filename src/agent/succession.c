@@ -13,6 +13,8 @@
 #define TURN_MS 700
 /* Who gave the Lease back lives: so long its own word on how its writes ended is waited for. */
 #define WORD_MS 2000
+/* Where it is only known that writes ended within more than this, a prompter answer is waited for. */
+#define PROMPT_MS 100
 
 static struct succession_source *source_of(struct succession *s, const struct ha_name *name)
 {
@@ -25,7 +27,7 @@ static struct succession_source *source_of(struct succession *s, const struct ha
     return &s->other[s->n++];
 }
 
-void succession_heard(struct succession *s, const struct peer_state *st, int64_t sent_ms)
+void succession_heard(struct succession *s, const struct peer_state *st, int64_t sent_ms, int64_t done_ms)
 {
     int64_t ago_ms = st->written_ago_ms;
     struct succession_source *o = ago_ms > 0 ? source_of(s, &st->id.name) : NULL;
@@ -34,6 +36,7 @@ void succession_heard(struct succession *s, const struct peer_state *st, int64_t
     o->volume = st->volume;
     if (sent_ms - ago_ms > o->written_ms)
         o->written_ms = sent_ms - ago_ms;
+    o->until_ms = done_ms - ago_ms;
     o->ended = st->process != PG_RUNNING || st->in_recovery != TRI_NO;
     o->end = st->write_end;
 }
@@ -152,6 +155,11 @@ static void put_cause(struct succession *s, const struct succession_look *l,
         (void)str_copy(h->reason, sizeof h->reason, "nobody held the Lease");
 }
 
+static bool dated(const struct succession_source *o)
+{
+    return o != NULL && o->ended && o->until_ms - o->written_ms <= PROMPT_MS;
+}
+
 static void admitted(struct succession *s, const struct succession_look *l)
 {
     bool own = s->writer == l->volume;
@@ -175,18 +183,17 @@ static void admitted(struct succession *s, const struct succession_look *l)
     s->due = true;
     s->admitted_ms = l->now_ms;
     s->predecessor = s->writer;
-    s->word_due = !own && !ordered(l) && s->release.valid && (o == NULL || !o->ended);
+    s->word_due = !own && !ordered(l) && s->release.valid && !dated(o);
 }
 
-/* The election was faster than the answer of the old primary. True while it is still waited for. */
+/* The election was faster than a prompt answer of the old primary. True while it is still waited for. */
 static bool awaits_word(struct succession *s, const struct succession_look *l)
 {
     const struct succession_source *o = source_on(s, s->predecessor);
     if (!s->word_due)
         return false;
-    bool ended = o != NULL && o->ended;
-    s->word_due = !ended && l->now_ms - s->admitted_ms < WORD_MS;
-    if (!ended)
+    s->word_due = !dated(o) && l->now_ms - s->admitted_ms < WORD_MS;
+    if (s->word_due || o == NULL || !o->ended)
         return s->word_due;
     int64_t gap_ms = s->admitted_ms - o->written_ms;
     s->write_gap_ms = gap_ms > 0 && gap_ms <= INT32_MAX ? gap_ms : -1;

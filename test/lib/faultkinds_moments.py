@@ -73,14 +73,20 @@ def killed_in_a_switchover(e):
     _start(victim)
 
 
-@kind("killed with WAL of its own", group="network")
-def killed_with_wal_of_its_own(e):
-    """A primary whose last records nobody has dies, and another one takes over."""
+def _kill_ahead(e):
+    """The primary, with last records that nobody else has."""
     m = e.take(e.primary())
     e.net.cut_peers(m.name)
     e.pause(1)
     m.kill()
     e.net.heal()
+    return m
+
+
+@kind("killed with WAL of its own", group="network")
+def killed_with_wal_of_its_own(e):
+    """A primary whose last records nobody has dies, and another one takes over."""
+    m = _kill_ahead(e)
     yield
     _start(m)
 
@@ -88,11 +94,7 @@ def killed_with_wal_of_its_own(e):
 @kind("repair cut again and again", group="network")
 def repair_cut(e):
     """The same, then killed while it is repaired, each time a little later."""
-    m = e.take(e.primary())
-    e.net.cut_peers(m.name)
-    e.pause(1)
-    m.kill()
-    e.net.heal()
+    m = _kill_ahead(e)
     time.sleep(6)  # ok: until there may be another primary; nothing depends on it
     for n in range(4):
         _start(m)

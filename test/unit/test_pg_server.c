@@ -475,6 +475,15 @@ static void promote__other_member__history_shows_divergence(void **st)
     passed++;
 }
 
+static void a_follows_b(void)
+{
+    struct pg_slot_want want = {.volume = a.state.volume};
+    node_task_ok(&b, pg_task_slots(b.task, &want, 1, false, clock_boot_ms() + 5000, NULL));
+    struct pg_upstream u = upstream(&b, &a, 2);
+    pg_conf_set_upstream(a.conf, &u);
+    node_start(&a);
+}
+
 static void rewind__diverged_primary__set_aside_and_following(void **st)
 {
     (void)st;
@@ -503,11 +512,7 @@ static void rewind__diverged_primary__set_aside_and_following(void **st)
     }
     CHECK(pg_datadir_look(&a.env, a.state.system_id, &d, &e) && d.state == DATA_OK);
     CHECK(d.standby_signal);
-    struct pg_slot_want want = {.volume = a.state.volume};
-    node_task_ok(&b, pg_task_slots(b.task, &want, 1, false, clock_boot_ms() + 5000, NULL));
-    struct pg_upstream u = upstream(&b, &a, 2);
-    pg_conf_set_upstream(a.conf, &u);
-    node_start(&a);
+    a_follows_b();
     const struct pg_facts *f = pg_probe_facts(a.probe);
     WAIT(10000, f->receiver_streaming && f->position.timeline == 9);
     uint64_t lsn = node_lsn(&b, "pg_current_wal_flush_lsn()");
@@ -638,11 +643,7 @@ static void rewind__own_timeline_without_a_checkpoint__refused(void **st)
     struct err e = {0};
     node_promote(&b, 18);
     node_task_ok(&b, pg_task_checkpoint(b.task, clock_boot_ms() + 30000, NULL));
-    struct pg_slot_want want = {.volume = a.state.volume};
-    node_task_ok(&b, pg_task_slots(b.task, &want, 1, false, clock_boot_ms() + 5000, NULL));
-    struct pg_upstream u = upstream(&b, &a, 2);
-    pg_conf_set_upstream(a.conf, &u);
-    node_start(&a);
+    a_follows_b();
     const struct pg_facts *f = pg_probe_facts(a.probe);
     WAIT(10000, f->receiver_streaming && f->position.timeline == 18 && f->checkpointer_pid > 1);
     pid_t checkpointer = (pid_t)f->checkpointer_pid;

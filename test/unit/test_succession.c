@@ -63,12 +63,13 @@ static bool turn(struct fixture *f, int64_t ms)
     return succession_turn(&f->s, &f->l, &f->got);
 }
 
+/* Received now. */
 static void hear(struct fixture *f, int64_t sent_ms, int64_t ago_ms, enum write_end end)
 {
     struct peer_state st = {.volume = OLD_VOLUME, .written_ago_ms = ago_ms, .write_end = end,
                             .process = ago_ms > 1 ? PG_DOWN : PG_RUNNING, .in_recovery = TRI_NO};
     st.id = f->other;
-    succession_heard(&f->s, &st, sent_ms);
+    succession_heard(&f->s, &st, sent_ms, f->now);
 }
 
 /* The Lease in hand now; armed, promoted and admitted 30, 70 and 100 ms later. */
@@ -144,6 +145,38 @@ static void crash__released_before_the_answer_came__its_word_is_waited_for(void 
     assert_string_equal(f.got.from.s, "pg-0");
     assert_int_equal(f.got.write_gap_ms, admitted - (f.now - 140));
     assert_false(turn(&f, 10));
+
+    begin(&f); /* an answer that was long on its way makes the gap too long: a prompt one follows */
+    f.l.lease_changed_ms = f.now;
+    turn(&f, 0);
+    f.lease.holder = (struct identity){0};
+    f.lease.release = (struct release){.valid = true, .epoch = 4, .releaser = f.other.name,
+                                       .volume = OLD_VOLUME};
+    turn(&f, 50);
+    assert_false(take_over(&f));
+    admitted = f.now;
+    assert_false(turn(&f, 300));
+    hear(&f, f.now - 366, 440, WRITE_END_CRASH);
+    assert_false(turn(&f, 400));
+    hear(&f, f.now - 3, 840, WRITE_END_CRASH);
+    assert_true(turn(&f, 0));
+    assert_int_equal(f.got.write_gap_ms, admitted - (f.now - 3 - 840));
+    assert_string_equal(f.got.reason, "the server of pg-0 crashed");
+
+    begin(&f); /* none does: after a while what is known is told, and it is not too short */
+    f.l.lease_changed_ms = f.now;
+    turn(&f, 0);
+    f.lease.holder = (struct identity){0};
+    f.lease.release = (struct release){.valid = true, .epoch = 4, .releaser = f.other.name,
+                                       .volume = OLD_VOLUME};
+    turn(&f, 50);
+    assert_false(take_over(&f));
+    admitted = f.now;
+    assert_false(turn(&f, 300));
+    hear(&f, f.now - 366, 440, WRITE_END_CRASH);
+    assert_false(turn(&f, 1699));
+    assert_true(turn(&f, 1));
+    assert_int_equal(f.got.write_gap_ms, admitted - (f.now - 1700 - 366 - 440));
 
     begin(&f); /* nothing comes: what is known is told all the same */
     f.l.lease_changed_ms = f.now;
