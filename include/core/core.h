@@ -150,6 +150,7 @@ struct memo {
     uint64_t named_epoch;     /* this agent process has asked to be named as writer of it */
     uint64_t bypass_epoch;    /* acquired as preceding epoch's writer or its named successor */
     struct position bypass_end;
+    uint64_t accepted_epoch;  /* acquired as the target of a failover that accepts the loss of data */
     uint64_t refused_max;     /* highest durable epoch that refused our vote */
     int64_t elected_ms;       /* this election began */
     uint64_t elected_epoch;

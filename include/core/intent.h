@@ -36,6 +36,7 @@ struct intent {
     int64_t expires_s;    /* 1970; not begun by then: it is dead */
     struct ha_name target; /* member, "" = any */
     bool force;            /* skip soft refusals (lag, long transactions), never a promise */
+    bool accept_loss;      /* FAILOVER: the target's own copy is enough; what only silent voters hold is given up */
     char created_by[INTENT_BY_SIZE]; /* for people */
 };
 

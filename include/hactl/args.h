@@ -35,6 +35,7 @@ enum opt_id {
     OPT_TO,
     OPT_FORCE,
     OPT_DRY_RUN,
+    OPT_ACCEPT_LOSS,
     OPT_WAIT,
     OPT_SET,
     OPT_APPLY,

@@ -120,6 +120,8 @@ static int64_t lost_bytes(const struct succession *s, const struct succession_lo
 {
     bool all_wal = l->bypass_epoch != 0 && l->bypass_epoch == l->lease->epoch;
     bool alone = s->sealed != 0 && s->sealed == l->volume;
+    if (ordered(l) && l->intent->accept_loss && !restart)
+        return -1;
     return restart || all_wal || alone || s->w > 0 ? 0 : -1;
 }
 
@@ -134,7 +136,8 @@ static void put_cause(struct succession *s, const struct succession_look *l,
     (void)str_copy(h->cause, sizeof h->cause,
                    restart ? "restart" : planned ? "switchover" : "failover");
     if (asked && l->intent->created_by[0] != '\0')
-        (void)str_format(h->reason, sizeof h->reason, "ordered by %s", l->intent->created_by);
+        (void)str_format(h->reason, sizeof h->reason, "ordered by %s%s", l->intent->created_by,
+                         l->intent->accept_loss ? ", who accepted the loss of data" : "");
     else if (asked)
         (void)str_copy(h->reason, sizeof h->reason, "ordered by an operator");
     else if (restart)

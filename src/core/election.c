@@ -24,11 +24,15 @@ const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name
 
 /* Below the position last recorded for that volume: it was rolled back. On a timeline that the record
  * has not allocated: somebody promoted it by hand, and what it holds is of no epoch. */
+static bool allocated(const struct record *rec, struct position p)
+{
+    return rec->timeline == 0 || p.timeline <= rec->timeline;
+}
+
 static bool position_counts(const struct record *rec, const struct record_member *line,
                             struct position p)
 {
-    return position_cmp(p, line->flushed) >= 0 &&
-           (rec->timeline == 0 || p.timeline <= rec->timeline);
+    return position_cmp(p, line->flushed) >= 0 && allocated(rec, p);
 }
 
 bool report_counts(const struct turn *t, const struct record *rec, const struct peer *p,
@@ -43,18 +47,61 @@ bool replicates_async(const struct turn *t, const struct record *rec)
     return t->v->set.mode == REPL_ASYNC && rec->w == 0 && rec->sealed == 0;
 }
 
+static bool ordered_to(const struct turn *t, const struct ha_name *target)
+{
+    const struct intent *in = &t->v->intent;
+    return in->kind == INTENT_FAILOVER && in->id != 0 && !t->v->intent_expired &&
+           in->epoch == t->lease->epoch && name_eq(&in->target, target);
+}
+
+bool loss_accepted(const struct turn *t)
+{
+    if (t->writer_me)
+        return false;
+    bool acquired = t->mine && t->m->accepted_epoch != 0 && t->m->accepted_epoch == t->lease->epoch;
+    return acquired || (t->v->intent.accept_loss && ordered_to(t, &t->v->self.id.name));
+}
+
+const struct peer *loss_accepted_for(const struct turn *t)
+{
+    const struct peer *p = peer_of_name(t, &t->v->intent.target);
+    bool ordered = t->v->intent.accept_loss && ordered_to(t, &t->v->intent.target);
+    return ordered && p != NULL && peer_fresh(t, p) ? p : NULL;
+}
+
+/* Whoever accepts a loss gives up what nobody can tell, not what an answering voter shows. */
+static bool a_voter_holds_more(const struct turn *t, const struct record *rec)
+{
+    for (uint8_t i = 0; i < rec->n; i++) {
+        const struct peer *p = rec->m[i].in_v ? peer_of_volume(t, rec->m[i].volume) : NULL;
+        if (p != NULL && peer_fresh(t, p) && report_counts(t, rec, p, &rec->m[i]) &&
+            position_cmp(p->state.position, t->v->pg.position) > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool own_copy_counts(const struct turn *t, const struct record *rec)
+{
+    const struct record_member *own = record_find(rec, t->v->self.volume);
+    if (own == NULL)
+        return false;
+    if (loss_accepted(t))
+        return allocated(rec, t->v->pg.position);
+    return own->in_v && position_counts(rec, own, t->v->pg.position);
+}
+
 struct tally election_tally(const struct turn *t, const struct record *rec, uint64_t epoch)
 {
     struct tally r = {.needed = record_needed(rec), .greatest = true};
     struct position best = t->v->pg.position;
     r.timeline = t->v->pg.local_timeline > best.timeline ? t->v->pg.local_timeline : best.timeline;
-    bool async = replicates_async(t, rec);
+    bool accepted = loss_accepted(t), alone = accepted || replicates_async(t, rec);
     if (rec->sealed != 0)
         r.needed = rec->sealed == t->v->self.volume ? 1 : HA_MEMBERS_MAX + 1;
-    if (async)
+    if (alone)
         r.needed = 1;
-    const struct record_member *own = record_find(rec, t->v->self.volume);
-    if (own != NULL && own->in_v && position_counts(rec, own, t->v->pg.position)) {
+    if (own_copy_counts(t, rec)) {
         r.answering = 1;
         r.reports = 1;
         r.own = true;
@@ -82,8 +129,9 @@ struct tally election_tally(const struct turn *t, const struct record *rec, uint
         }
     }
     r.sufficient = r.reports >= r.needed;
-    if (async && t->now - t->m->elected_ms < t->v->set.retry_ms && r.reports < r.answering)
-        r.sufficient = false; /* a short while for those who answer */
+    int64_t patience = accepted ? t->lease_ms : t->v->set.retry_ms;
+    if (alone && t->now - t->m->elected_ms < patience && r.reports < r.answering)
+        r.sufficient = false; /* a while for those who answer */
     return r;
 }
 
@@ -205,9 +253,7 @@ static bool electable(const struct turn *t, const struct record *rec, bool succe
 bool election_may_acquire(struct turn *t)
 {
     const struct view *v = t->v;
-    const struct intent *in = &v->intent;
-    bool asked = in->kind == INTENT_FAILOVER && in->id != 0 && !v->intent_expired &&
-                 in->epoch == t->lease->epoch && name_eq(&in->target, &v->self.id.name);
+    bool asked = ordered_to(t, &v->self.id.name), accepted = loss_accepted(t);
     if (!v->lv.known || !t->lease->exists || t->mine || t->behind ||
         v->self.data != DATA_OK || v->pg.process != PG_RUNNING || v->pg.in_recovery != TRI_YES ||
         v->pg.accounted != TRI_YES || promise_binds(t) || v->self.terminate > 0)
@@ -223,10 +269,9 @@ bool election_may_acquire(struct turn *t)
     if (copy != NULL && /* ONE_WAY: rec is one */
         record_cmp(copy, rec) > 0)
         rec = copy;
-    const struct record_member *own = record_find(rec, v->self.volume);
-    if (own == NULL || !own->in_v || !position_counts(rec, own, v->pg.position))
+    if (!own_copy_counts(t, rec) || (accepted && a_voter_holds_more(t, rec)))
         return false;
-    if (rec->sealed != 0 && rec->sealed != v->self.volume)
+    if (rec->sealed != 0 && rec->sealed != v->self.volume && !accepted)
         return false;
     bool successor;
     int64_t since = open_since(t, &successor);
@@ -239,7 +284,7 @@ bool election_may_acquire(struct turn *t)
         return false;
     struct tally tally = election_tally(t, rec, 0);
     uint8_t needed = restored || !t->lease->has_record ? record_votes(rec) : tally.needed;
-    if (!successor && !returning_writer(t) && tally.answering < needed)
+    if (!successor && !accepted && !returning_writer(t) && tally.answering < needed)
         return false;
     /* Compare-and-swap only on a version that a linearizable read has shown after the count ended. */
     t->need_get = v->lv.got_ms < since;

@@ -258,10 +258,10 @@ static uint64_t election_facts(struct turn *t)
         f |= FACT(FETCH);
     if (m->refused_max >= t->lease->epoch)
         f |= FACT(REFUSED);
-    if (m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 && tally.own &&
+    if (m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 && tally.own && !loss_accepted(t) &&
         position_cmp(t->v->pg.position, m->bypass_end) >= 0)
         f |= FACT(BYPASS);
-    if (t->now - m->elected_ms > 2 * t->lease_ms || promise_binds(t))
+    if (t->now - m->elected_ms > 2 * t->lease_ms || promise_binds(t) || loss_accepted_for(t) != NULL)
         f |= FACT(OVERDUE);
     return f;
 }

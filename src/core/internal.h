@@ -52,6 +52,11 @@ struct tally {
     uint64_t refused;    /* highest durable epoch that refuses ours */
 };
 struct tally election_tally(const struct turn *t, const struct record *rec, uint64_t epoch);
+/* An operator has ordered this member to go on with its own copy although too few report: the order is
+ * for this epoch, or the Lease was acquired by it. It replaces reports, never the wait for the Lease. */
+bool loss_accepted(const struct turn *t);
+/* The answering member that such an order names, NULL without one. */
+const struct peer *loss_accepted_for(const struct turn *t);
 /* Asked for and in force: while the record still asks for confirmations, its rules hold. */
 bool replicates_async(const struct turn *t, const struct record *rec);
 bool election_counted(const struct turn *t);

@@ -104,10 +104,9 @@ static bool plan_renew(struct turn *t, struct lease *l)
     return due;
 }
 
-static uint64_t max3(uint64_t a, uint64_t b, uint64_t c)
+static uint64_t max2(uint64_t a, uint64_t b)
 {
-    uint64_t m = a > b ? a : b;
-    return m > c ? m : c;
+    return a > b ? a : b;
 }
 
 static void begin_list(struct turn *t, struct record *r, uint64_t epoch)
@@ -123,7 +122,7 @@ static void begin_list(struct turn *t, struct record *r, uint64_t epoch)
 static bool plan_acquire(struct turn *t, struct lease *l)
 {
     const struct view *v = t->v;
-    uint64_t epoch = 1 + max3(t->lease->epoch, v->st.epoch, v->self.durable_epoch);
+    uint64_t epoch = 1 + max2(max2(t->lease->epoch, v->st.epoch), v->self.durable_epoch);
     const struct record *copy = highest_copy(t);
     bool boot = (t->out->facts & FACT(CLUSTER_NEW)) != 0;
     for (uint8_t i = 0; i < v->n_peers; i++) /* a Lease made anew may have forgotten epochs */
@@ -148,6 +147,7 @@ static bool plan_acquire(struct turn *t, struct lease *l)
         t->m->bypass_epoch = epoch;
         t->m->bypass_end = rel->end;
     }
+    t->m->accepted_epoch = loss_accepted(t) ? epoch : 0;
     hold(t, l);
     l->has_record = true;
     l->epoch = epoch;
@@ -193,11 +193,28 @@ static void void_foreign(const struct turn *t, struct record *r)
     }
 }
 
+/* What is here is all there is from now on: it has a vote, its end is the end, and a seal of a volume that
+ * is given up is its own. */
+static void accept_own_copy(const struct turn *t, struct record *r)
+{
+    for (uint8_t i = 0; i < r->n; i++) {
+        if (r->m[i].volume != t->v->self.volume)
+            continue;
+        r->m[i].in_v = true;
+        r->m[i].flushed = (struct position){t->v->pg.position.timeline,
+                                            whole_records(t, t->v->pg.position.lsn)};
+    }
+    if (r->sealed != 0)
+        r->sealed = t->v->self.volume;
+}
+
 static bool plan_writer(struct turn *t, struct lease *l)
 {
     struct tally tally = election_tally(t, t->rec, t->lease->epoch);
     hold(t, l);
     void_foreign(t, &l->record);
+    if (loss_accepted(t))
+        accept_own_copy(t, &l->record);
     note_own_end(t, &l->record);
     uint32_t used = tally.timeline > l->record.timeline ? tally.timeline : l->record.timeline;
     l->record.writer = t->v->self.volume;
@@ -212,7 +229,7 @@ static bool plan_writer(struct turn *t, struct lease *l)
 static bool plan_adopt(struct turn *t, struct lease *l)
 {
     const struct record *copy = t->disputed ? t->rec : highest_copy(t);
-    uint64_t epoch = max3(t->lease->epoch, t->v->self.durable_epoch, 0);
+    uint64_t epoch = max2(t->lease->epoch, t->v->self.durable_epoch);
     if (copy != NULL && /* ONE_WAY: a writer has its own */
         (t->disputed || !l->has_record || /* ONE_WAY: that of the Lease is no higher */
          record_cmp(copy, &l->record) >= 0)) {
@@ -243,8 +260,9 @@ static bool plan_release(struct turn *t, struct lease *l)
                         : 0; /* ONE_WAY: released only when that is safe */
     else if (t->writer_me) /* crashed, or fenced while others can elect: somebody else is first */
         successor = best_standby(t, &anybody, &why);
-    else if (!t->writer_me && /* ONE_WAY: seen to above */
-             (t->out->facts & FACT(SUFFICIENT)) != 0)
+    else if (loss_accepted_for(t) != NULL)
+        successor = loss_accepted_for(t)->state.volume;
+    else if ((t->out->facts & FACT(SUFFICIENT)) != 0)
         successor = election_tally(t, t->rec, t->lease->epoch).best;
     l->holder = (struct identity){0};
     l->exists = true;

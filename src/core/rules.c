@@ -176,7 +176,7 @@ const struct rule core_rules[] = {
     {"elect-foreign", F(LEASE_MINE), F(WRITER_OTHER) | F(WRITER_DISPUTED), 0, EFF_PEERS, WRITE_RELEASE,
      "the Lease is ours, but its epoch has another writer, or names one that was never made writer"},
     {"elect-overdue", F(LEASE_MINE) | F(OVERDUE), 0, F(WRITER_ME), EFF_PEERS | EFF_ALARM,
-     WRITE_RELEASE, "no sufficient reports for two lease durations"},
+     WRITE_RELEASE, "no sufficient reports for two lease durations, or an order names another member"},
     /* An acquisition goes above every epoch that it hears of, so this needs a Lease and a ConfigMap that
      * forgot one, and a voter that did not answer then and does now. */
     {"elect-again", F(LEASE_MINE) | F(REFUSED), 0, F(WRITER_ME) | F(BUSY), EFF_PEERS,

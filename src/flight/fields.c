@@ -72,7 +72,7 @@ static const struct field peer_request_fields[] = {
 static const struct field intent_fields[] = {
     ONE(struct intent, id), ONE(struct intent, kind), ONE(struct intent, epoch),
     ONE(struct intent, created_s), ONE(struct intent, expires_s), NAME(intent, target),
-    ONE(struct intent, force), TEXT(intent, created_by),
+    ONE(struct intent, force), ONE(struct intent, accept_loss), TEXT(intent, created_by),
 };
 
 static const struct field intent_result_fields[] = {
@@ -176,12 +176,13 @@ static const struct field memo_fields[] = {
     ONE(struct memo, proven), ONE(struct memo, last_turn_ms), ONE(struct memo, count_from_ms),
     ONE(struct memo, promise_epoch), ONE(struct memo, promise_until_ms), NAME(memo, promised_to),
     ONE(struct memo, acquired_epoch), ONE(struct memo, named_epoch), ONE(struct memo, bypass_epoch),
-    SUB(memo, bypass_end, position), ONE(struct memo, refused_max), ONE(struct memo, elected_ms),
-    ONE(struct memo, elected_epoch), ONE(struct memo, unsat_since_ms), SUBS(memo, gone, gone),
-    ONE(struct memo, handover_intent), ONE(struct memo, handover_target),
-    ONE(struct memo, handover_epoch), ONE(struct memo, handover_ms), ONE(struct memo, stop_ms),
-    ONE(struct memo, rolled_back), ONE(struct memo, preflight_intent),
-    ONE(struct memo, preflight_ms), ONE(struct memo, dead_intent), ONE(struct memo, restart_intent),
+    SUB(memo, bypass_end, position), ONE(struct memo, accepted_epoch),
+    ONE(struct memo, refused_max), ONE(struct memo, elected_ms), ONE(struct memo, elected_epoch),
+    ONE(struct memo, unsat_since_ms), SUBS(memo, gone, gone), ONE(struct memo, handover_intent),
+    ONE(struct memo, handover_target), ONE(struct memo, handover_epoch),
+    ONE(struct memo, handover_ms), ONE(struct memo, stop_ms), ONE(struct memo, rolled_back),
+    ONE(struct memo, preflight_intent), ONE(struct memo, preflight_ms),
+    ONE(struct memo, dead_intent), ONE(struct memo, restart_intent),
     ONE(struct memo, reinit_intent), ONE(struct memo, reinit_volume), ONE(struct memo, reinit_ms),
     ONE(struct memo, diverged_ms), ONE(struct memo, lineage_epoch), ONE(struct memo, pg_fault_ms),
     ONE(struct memo, rereads), ONE(struct memo, reread_at_ms), ONE(struct memo, settings_low_ms),

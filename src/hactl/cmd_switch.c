@@ -8,6 +8,7 @@
 #include "hactl/api.h"
 #include "hactl/cluster.h"
 #include "hactl/commands.h"
+#include "hactl/loss.h"
 #include "hactl/operation.h"
 #include "hactl/render.h"
 #include "hactl/session.h"
@@ -79,6 +80,49 @@ static int check_switchover(struct session *s, const struct cluster_view *v,
     return EXIT_DONE;
 }
 
+static void lack_text(char *dst, size_t size, const struct loss *l, const struct member_view *target)
+{
+    char bytes[32];
+
+    if (l->bytes)
+        (void)str_format(dst, size, "at least %s of WAL that %s lacks are known",
+                         bytes_text(bytes, sizeof(bytes), (int64_t)l->bytes), target->name);
+    else
+        (void)str_format(dst, size, "no WAL %sthat %s lacks is known",
+                         l->older ? "but that of a later timeline " : "", target->name);
+}
+
+static int check_loss(struct session *s, const struct cluster_view *v, const struct member_view *target)
+{
+    bool accept = args_has(&s->args, OPT_ACCEPT_LOSS), force = args_has(&s->args, OPT_FORCE);
+    const struct member_view *p = cluster_primary(v);
+    char lack[160], hint[300];
+    struct loss l;
+
+    if (p && p->source == SOURCE_LIVE && accept)
+        return session_fail(s, EXIT_REFUSED, "Without it nothing is lost: `hactl switchover --to POD`.",
+                            "failover refused: %s is primary and answers, no data has to be given up", p->name);
+    if (p && p->source == SOURCE_LIVE)
+        return EXIT_DONE;
+    loss_look(v, target, &l);
+    if (!l.known)
+        return EXIT_DONE;
+    lack_text(lack, sizeof(lack), &l, target);
+    if (l.more && (accept || !force)) {
+        (void)str_format(hint, sizeof(hint), "Name that one: `hactl failover --to %s`.", l.more->name);
+        return session_fail(s, EXIT_REFUSED, hint, "failover refused: %s answers and has more than %s: %s",
+                            l.more->name, target->name, lack);
+    }
+    if (l.answer >= l.needed || accept || force)
+        return EXIT_DONE;
+    (void)str_format(hint, sizeof(hint), "Bring one of them back with its volume. If they are lost for good, "
+                     "--accept-data-loss goes on with what %s has.", target->name);
+    return session_fail(s, EXIT_REFUSED, hint,
+                        "failover refused: %d of %d voters report and %d have to; missing: %s; what they "
+                        "confirmed last may be on none of the others (%s)",
+                        l.answer, l.voters, l.needed, l.absent, lack);
+}
+
 static int check_failover(struct session *s, const struct cluster_view *v,
                           const struct member_view *target)
 {
@@ -90,20 +134,28 @@ static int check_failover(struct session *s, const struct cluster_view *v,
     if (!target->pod)
         return session_fail(s, EXIT_REFUSED, "Choose another member.",
                             "failover refused: %s has no pod", target->name);
-    return EXIT_DONE;
+    return check_loss(s, v, target);
 }
 
 static bool confirm(struct session *s, const struct cluster_view *v,
                     const struct member_view *target, enum intent_kind kind)
 {
     const struct member_view *p = cluster_primary(v);
-    char question[256];
+    char question[512], lack[160], loss[400] = "";
+    struct loss l;
 
     if (args_has(&s->args, OPT_FORCE))
         return true;
-    if (!str_format(question, sizeof(question), "%s from %s to %s?",
+    if (args_has(&s->args, OPT_ACCEPT_LOSS)) {
+        loss_look(v, target, &l);
+        lack_text(lack, sizeof(lack), &l, target);
+        (void)str_format(loss, sizeof(loss), " and give up what only %s may have (%s)",
+                         l.known && l.absent[0] ? l.absent : "others",
+                         l.known ? lack : "nobody answers from here");
+    }
+    if (!str_format(question, sizeof(question), "%s from %s to %s%s?",
                     kind == INTENT_SWITCHOVER ? "Switch over" : "Fail over",
-                    p ? p->name : "nobody", target ? target->name : "the best replica"))
+                    p ? p->name : "nobody", target ? target->name : "the best replica", loss))
         return false;
     return session_confirm(s, question);
 }
@@ -160,6 +212,7 @@ static int run_switch(struct session *s, enum intent_kind kind)
     if (to)
         str_copy(in.target.s, sizeof(in.target.s), to);
     in.force = args_has(&s->args, OPT_FORCE);
+    in.accept_loss = args_has(&s->args, OPT_ACCEPT_LOSS);
     if ((rc = operation_give(s, &in)) != EXIT_DONE)
         return rc;
     rc = operation_follow(s, &in, FOLLOW_FINAL, &result);

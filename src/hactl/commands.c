@@ -30,6 +30,8 @@ static const struct opt_def opts[OPT_COUNT] = {
     [OPT_FORCE] = {"force", 0, ARG_NONE, NULL, NULL,
                    "do not ask, and skip soft refusals such as lag; never a safety rule", false},
     [OPT_DRY_RUN] = {"dry-run", 0, ARG_NONE, NULL, NULL, "check and say what would be done", false},
+    [OPT_ACCEPT_LOSS] = {"accept-data-loss", 0, ARG_NONE, NULL, NULL,
+                         "go on with what the target has, though voters that may have more are lost", false},
     [OPT_WAIT] = {"wait", 0, ARG_NONE, NULL, NULL, "wait until it is done", false},
     [OPT_SET] = {"set", 's', ARG_TEXT, "KEY=VALUE", NULL,
                  "set one key (dotted path); KEY= alone removes it; may be repeated", true},
@@ -97,8 +99,12 @@ static const struct command commands[] = {
      .help = "make a member primary when the primary is gone",
      .text = "For a cluster without a primary that answers; where there is one, this is a "
              "switchover that does not insist on its help. The target is promoted only with "
-             "sufficient reports of the other members: no option promotes without them.",
-     .opts = {OPT_TO, OPT_FORCE, OPT_DRY_RUN},
+             "sufficient reports of the other members. Where too few of them are left, the order is "
+             "refused and says what the target lacks as far as that is known; --accept-data-loss "
+             "then goes on with the target's copy. It replaces the reports and nothing else: the "
+             "Lease of the old primary is waited for, and a voter that answers and has more goes "
+             "first.",
+     .opts = {OPT_TO, OPT_FORCE, OPT_DRY_RUN, OPT_ACCEPT_LOSS},
      .run = cmd_failover},
     {.name = "pause",
      .operands = "",

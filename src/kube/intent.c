@@ -52,6 +52,7 @@ static const struct field intent_fields[] = {
     FIELD(intent, expires_s, "expires", F_I64, true, 0, STAMP_MAX),
     FIELD(intent, target, "target", F_NAME, false, 0, 0),
     FIELD(intent, force, "force", F_BOOL, false, 0, 0),
+    FIELD(intent, accept_loss, "accept_data_loss", F_BOOL, false, 0, 0),
     FIELD(intent, created_by, "by", F_TEXT, false, 0, 0),
 };
 

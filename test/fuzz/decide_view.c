@@ -419,6 +419,7 @@ static void change_intent(struct view *v, struct input *in)
     v->intent.epoch = any_epoch(in);
     v->intent.target = any_name(in);
     v->intent.force = input_flag(in);
+    v->intent.accept_loss = input_flag(in);
     (void)input_flag(in); /* keeps the corpus meaning what it meant */
     v->intent_expired = input_flag(in);
 }
@@ -435,7 +436,11 @@ static void change_memo(struct view *v, struct memo *m, struct input *in)
     case 6: m->promise_until_ms = any_future(in, v); break;
     case 7: m->promised_to = any_name(in); break;
     case 8: m->acquired_epoch = any_epoch(in); m->named_epoch = any_epoch(in); break;
-    case 9: m->bypass_epoch = any_epoch(in); m->bypass_end = any_position(in); break;
+    case 9:
+        m->bypass_epoch = any_epoch(in);
+        m->bypass_end = any_position(in);
+        m->accepted_epoch = any_epoch(in);
+        break;
     case 10: m->refused_max = any_epoch(in); break;
     case 11: m->unsat_since_ms = any_past(in, v); break;
     case 12:

@@ -155,7 +155,7 @@ static bool may_lose(const struct member *m)
     return m->data == DATA_OK;
 }
 
-static void give_intent(enum intent_kind kind, const struct member *target)
+void give_intent(enum intent_kind kind, const struct member *target)
 {
     W.intent = (struct intent){.id = random_id() | 2, .kind = kind, .epoch = W.lease.epoch,
                                .force = chance(30)};
@@ -408,6 +408,7 @@ static void fault_operator(struct member *m, enum fault_kind k)
         break;
     case F_FAILOVER:
         give_intent(INTENT_FAILOVER, other);
+        W.intent.accept_loss = W.intent.id % 8 == 2; /* a quarter: bit 1 is always set */
         break;
     case F_RESTART:
         give_intent(INTENT_RESTART, m);

@@ -24,6 +24,10 @@ static void apply(struct member *m, struct put *p)
         W.lease = p->want;
         W.lease.exists = true;
         W.rv++;
+        if (p->kind == WRITE_WRITER && p->accepted) {
+            give_up_what_lacks(m);
+            W.given_up_epoch = W.lease.epoch;
+        }
         poke_all();
     }
 }
@@ -172,6 +176,7 @@ void api_write(struct member *m, const struct lease_write *w)
     m->wholder = identity_eq(&w->want.holder, &m->id);
     m->outcome = OUTCOME_PENDING;
     m->put = (struct put){.active = true, .want = w->want, .kind = w->kind, .rv = m->seen_rv};
+    m->put.accepted = loss_was_accepted(m, w->want.epoch);
     struct put *p = &m->put;
     p->deadline_ms = W.now + m->set.request_ms;
     p->arrive_ms = W.now + (chance(W.late_puts) ? between(100, 10000) : between(1, 10));

@@ -197,6 +197,8 @@ static void stream_run(struct member *m)
 /* Where replication is made asynchronous for a while, what was told in that while may be lost. */
 static void keep(const struct member *m, uint32_t entry)
 {
+    if (m->reign_epoch < W.given_up_epoch)
+        return; /* told late what an operator has given up since */
     bool promised = W.lease.record.w > 0 || W.lease.record.sealed == m->volume;
     if (!W.modes || (promised && m->set.mode != REPL_ASYNC))
         W.kept[entry] = true;

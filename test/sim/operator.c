@@ -25,6 +25,22 @@ bool operators_case(void)
     return false;
 }
 
+/* The record is there and fewer of its voters than have to report can ever do so again. */
+bool too_few_are_left(void)
+{
+    const struct record *r = last_record();
+    uint8_t left = 0;
+    if (r == NULL || r != &W.lease.record)
+        return false;
+    for (uint8_t i = 0; i < r->n; i++) {
+        const struct member *m = by_volume(r->m[i].volume);
+        if (r->m[i].in_v && m != NULL && m->data == DATA_OK && !m->damaged &&
+            position_cmp(pos_of(m), r->m[i].flushed) >= 0)
+            left++;
+    }
+    return left < record_needed(r);
+}
+
 bool operator_told(void)
 {
     for (int i = 0; i < W.n; i++)
@@ -43,18 +59,43 @@ static struct member *with_most_data(void)
     return best;
 }
 
-/* Nothing is promised about what the volume that is kept does not hold. */
-static void forget_others(const struct member *kept)
+void order_failover(void)
+{
+    const struct member *target = with_most_data();
+    if (target == NULL)
+        return;
+    give_intent(INTENT_FAILOVER, target);
+    W.intent.accept_loss = true;
+    W.intent_until_ms = W.now + 30000;
+    W.state_seq++;
+    TRACE(target, "ORDER: failover to it, loss of data accepted");
+}
+
+bool loss_was_accepted(const struct member *m, uint64_t epoch)
+{
+    const struct intent *in = &W.intent;
+    bool acquired = m->ver.memo.accepted_epoch == epoch && epoch != 0;
+    return acquired || (in->kind == INTENT_FAILOVER && in->accept_loss && in->epoch == epoch &&
+                        name_eq(&in->target, &m->id.name));
+}
+
+void give_up_what_lacks(const struct member *m)
 {
     static bool here[ENTRY_MAX];
     memset(here, 0, sizeof here);
-    for (uint64_t i = 0; i < kept->len; i++)
-        here[kept->log[i]] = true;
+    for (uint64_t i = 0; i < m->len; i++)
+        here[m->log[i]] = true;
     for (uint32_t e = 1; e <= W.next_entry; e++)
         W.kept[e] = W.kept[e] && here[e];
+}
+
+/* Nothing is promised about what the volume that is kept does not hold. */
+static void forget_others(const struct member *kept)
+{
+    give_up_what_lacks(kept);
     for (uint32_t tl = kept->tl + 1; tl < OWNED_MAX; tl++)
         W.timeline_owner[tl] = 0;
-    W.last_ack_epoch = 0;
+    W.last_ack_epoch = W.given_up_epoch = 0;
 }
 
 void last_resort(void)

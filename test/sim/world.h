@@ -23,6 +23,7 @@
 
 struct put { /* one lease write on its way */
     bool active, applied, lost_reply, lost_request;
+    bool accepted; /* by an order that accepts the loss of data */
     int64_t arrive_ms, reply_ms, deadline_ms;
     struct lease want;
     enum write_kind kind;
@@ -225,6 +226,7 @@ struct world {
     bool kept[ENTRY_MAX];
     uint64_t acks;
     int last_acker;
+    uint64_t given_up_epoch; /* what writers of older epochs had acknowledged may be lost */
     uint64_t last_ack_epoch;
     uint64_t timeline_owner[OWNED_MAX];
     uint64_t promotions, initdbs;
@@ -371,7 +373,12 @@ void peers_ask(struct member *m);
 void tally_turn(const struct decided *before, const struct verdict *d);
 void tally_fault(enum fault_kind k);
 
+/* operator.c */
+bool loss_was_accepted(const struct member *m, uint64_t epoch); /* by an order for it, in force or begun */
+void give_up_what_lacks(const struct member *m); /* nothing is promised any more about what m does not hold */
+
 /* faults.c */
+void give_intent(enum intent_kind kind, const struct member *target);
 void character(void); /* what is special in this episode */
 void settings_default(int n, enum repl_mode mode, uint8_t k, bool strict);
 void plain_character(void);

@@ -1,0 +1,70 @@
+/* Reports that a failover would get, counted as the members count them: promise 5. */
+#include "hactl/loss.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/record.h"
+
+static bool ahead(int64_t timeline, uint64_t lsn, const struct member_view *m)
+{
+    return timeline > m->timeline || (timeline == m->timeline && lsn > m->lsn);
+}
+
+static bool has_volume(const struct member_view *m, const struct record_member *line)
+{
+    char volume[24];
+
+    snprintf(volume, sizeof(volume), "%016llx", (unsigned long long)line->volume);
+    return str_eq(m->volume, volume);
+}
+
+/* Below what was recorded of it a volume was rolled back: what it says is no report. */
+static bool reports(const struct member_view *m, const struct record_member *line)
+{
+    return m && m->source == SOURCE_LIVE && m->lsn && has_volume(m, line) &&
+           !ahead(line->flushed.timeline, line->flushed.lsn, m);
+}
+
+static void note_absent(struct loss *l, const struct record_member *line, const struct member_view *m)
+{
+    size_t used = strlen(l->absent);
+    bool replaced = m && m->source == SOURCE_LIVE && !has_volume(m, line);
+
+    snprintf(l->absent + used, sizeof(l->absent) - used, "%s%s%s", used ? " " : "", line->name.s,
+             replaced ? "(replaced)" : "");
+}
+
+static void note_wal(struct loss *l, const struct member_view *target, int64_t timeline, uint64_t lsn)
+{
+    if (!ahead(timeline, lsn, target))
+        return;
+    l->older = l->older || timeline > target->timeline;
+    if (lsn > target->lsn && lsn - target->lsn > l->bytes)
+        l->bytes = lsn - target->lsn;
+}
+
+void loss_look(const struct cluster_view *v, const struct member_view *target, struct loss *ret)
+{
+    *ret = (struct loss){.known = v->any_live && v->has_record && target->lsn};
+    if (!ret->known)
+        return;
+    ret->needed = record_needed(&v->record);
+    for (uint8_t i = 0; i < v->record.n; i++) {
+        const struct record_member *line = &v->record.m[i];
+        const struct member_view *m = cluster_find(v, line->name.s);
+        if (!line->in_v)
+            continue;
+        ret->voters++;
+        note_wal(ret, target, line->flushed.timeline, line->flushed.lsn);
+        if (!reports(m, line)) {
+            note_absent(ret, line, m);
+            continue;
+        }
+        ret->answer++;
+        note_wal(ret, target, m->timeline, m->lsn);
+        if (ahead(m->timeline, m->lsn, ret->more ? ret->more : target))
+            ret->more = m;
+    }
+}
