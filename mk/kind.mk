@@ -8,8 +8,8 @@ KIND_NEEDS    := kind kubectl
 NODE_NEEDS    := kind kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl \
                  kubelet etcd coredns nodeagent
 
-.PHONY: kind-node-image kind-up kind-load kind-deploy kind-overlays kind-scenarios kind-chaos kind-report \
-        kind-test kind-short kind-down
+.PHONY: kind-node-image kind-up kind-load kind-dockerfile kind-deploy kind-overlays kind-scenarios \
+        kind-chaos kind-report kind-test kind-short kind-down
 
 # What KUBEBUILDER_ASSETS has is taken from there; one recipe for all that is missing or, of the programs
 # whose sources are here, out of date.
@@ -41,6 +41,10 @@ KIND_PYTEST = env PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTEST)
 # Inside the cluster's network, as its clients.
 KIND_INSIDE = test/kind/inside $(KIND_PYTEST)
 
+kind-dockerfile: need-python ## kind: build the Dockerfile on a base from Debian packages, and run that image alone
+	$(Q)test/kind/dockerfile
+	$(Q)env PGHA_IMAGE=pghad:dockerfile $(KIND_PYTEST) test/kind/test_image.py
+
 kind-deploy: $(PROGRAMS) need-python ## kind: the image alone; the overlay comes up, is reached and operated; K=WORD selects
 	$(Q)$(KIND_PYTEST) $(if $(K),-k '$(K)') $(X) test/kind/test_image.py test/kind/test_deploy.py
 
@@ -63,8 +67,8 @@ kind-report: need-python ## the table of all kept results, or of RESULTS=FILES: 
 	$(Q)mkdir -p build
 	$(Q)$(PYTHON) test/kind/kind_report.py $(or $(RESULTS),$(sort $(wildcard test/kind/results/*.jsonl))) build/kind-report.md
 
-kind-test: ## all tests on that cluster: kind-deploy, kind-overlays, kind-scenarios, kind-chaos
-	$(Q)rc=0; for t in kind-deploy kind-overlays kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc
+kind-test: ## all tests on that cluster: kind-dockerfile, kind-deploy, kind-overlays, kind-scenarios, kind-chaos
+	$(Q)rc=0; for t in kind-dockerfile kind-deploy kind-overlays kind-scenarios kind-chaos; do $(ANEW) $$t || rc=1; done; exit $$rc
 
 kind-short: ## from nothing to a deployment and five faults on kind, and down again; times of the phases
 	$(Q)MAKE='$(MAKE)' test/kind/short

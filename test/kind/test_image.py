@@ -20,6 +20,9 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def image():
+    """PGHA_IMAGE: another one that docker has, as that of the Dockerfile."""
+    if "PGHA_IMAGE" in os.environ:
+        return os.environ["PGHA_IMAGE"]
     run(["docker", "load", "-i", ARCHIVE])
     return "pghad:dev"
 
