@@ -5,6 +5,8 @@ A row of the results (build/kind-chaos.jsonl, one JSON object per line) has
     fault, n, lease_s          what, the how manieth in this run, how long others wait for a holder
     load                       of the machine, last minute; its figures beyond its processors mean little
     gap_ms, silent_ms          longest silence of acknowledgements; sum of those over 100 ms
+    gap_at_ms                  from the fault to the begin of that longest silence
+    steps                      of a random sequence: [name, ms since its begin, ms until it was over]
     proxy_ms                   how much of the gap came after the last change of the endpoints
     own_ms, phases_ms          what the cluster's history says of the same: no write for so long, and why
     container_ms               until kubelet has started the killed container again
@@ -96,6 +98,7 @@ class Episode:
         silences = h.silences(self.at)
         begin, back = max(silences, key=lambda s: s[1] - s[0], default=(0, 0))
         row["gap_ms"] = round((back - begin) / 1000, 1)
+        row["gap_at_ms"] = (begin - self.at) // 1000
         row["silent_ms"] = round(sum(b - a for a, b in silences if b - a > SILENT_US) / 1000, 1)
         published = [a for a, _, now in c.endpoints.between(begin, back) if now and a > begin]
         if published:

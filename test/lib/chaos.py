@@ -89,6 +89,7 @@ class Chaos:
         fault = self.rng.choice(self.choices())
         self.c.mark("fault", fault.__name__)
         fault()
+        return fault.__name__
 
     def run(self, steps=STEPS):
         """All steps, under load that the caller has started; then every member runs."""

@@ -17,6 +17,13 @@ class KindChaos(Chaos):
         super().__init__(episode.c, episode.c.net, seed)
         self.episode = episode
 
+    def step(self):
+        began = wait.boot_us()
+        fault = super().step()
+        self.episode.row.setdefault("steps", []).append(
+            [fault, (began - self.episode.at) // 1000, (wait.boot_us() - began) // 1000])
+        return fault
+
     def delete_pod(self):
         m = self.rng.choice(self.c.members)
         options = ["--grace-period=0", "--force"] if self.rng.random() < 0.5 else []
