@@ -172,7 +172,7 @@ struct status {
     uint64_t write_lsn;                  /* primary: current position */
     uint64_t received_lsn, replayed_lsn; /* replica */
     int64_t receive_lag_bytes, replay_lag_bytes; /* -1 = not known */
-    int64_t replayed_at_us;
+    int64_t replayed_at_us; /* 1970, replica: commit of the last transaction replayed; 0 = none */
     bool replay_paused;
     bool streaming; /* replica: the walreceiver streams */
     /* replica: was in V since it started, or needs not be there; before that it is not Ready */

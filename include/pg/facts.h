@@ -55,6 +55,7 @@ struct pg_facts {
     uint64_t received_lsn;  /* standby: flushed by walreceivers of this server run, 0 = none */
     uint32_t received_timeline; /* as the walreceiver names it; remembered after it has gone */
     uint64_t replayed_lsn;
+    int64_t replayed_at_us; /* 1970: commit of the last transaction replayed, 0 = none since the start */
     uint32_t replay_timeline; /* that replay reads; 0 = the startup process does not tell */
     bool replay_paused;
     /* The greater of received and replayed, primary: flushed; the timeline is that of the last

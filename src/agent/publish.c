@@ -286,6 +286,7 @@ static void fill_wal(struct agent *a, struct status *s)
     s->replayed_lsn = v->pg.in_recovery == TRI_YES ? f->replayed_lsn : 0;
     s->receive_lag_bytes = v->pg.in_recovery == TRI_NO ? 0 : lag(writer_lsn(a), s->received_lsn);
     s->replay_lag_bytes = v->pg.in_recovery == TRI_NO ? 0 : lag(writer_lsn(a), s->replayed_lsn);
+    s->replayed_at_us = v->pg.in_recovery == TRI_YES && f->valid ? f->replayed_at_us : 0;
     s->replay_paused = f->valid && f->replay_paused;
     s->streaming = v->pg.streaming;
     s->slots_n = 0;

@@ -59,7 +59,8 @@
     " max(a.pid) FILTER (WHERE a.backend_type = 'checkpointer'),"                                  \
     " max(a.pid) FILTER (WHERE a.backend_type = 'startup'),"                                       \
     " coalesce(current_setting('pghad_gate.active', true), 'off') = 'on',"                         \
-    " (SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database)"
+    " (SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database),"                         \
+    " " EPOCH_US("pg_last_xact_replay_timestamp()")
 
 #define FROM                                                                                       \
     " FROM pg_control_checkpoint() c CROSS JOIN pg_control_recovery() r"                           \
@@ -101,6 +102,7 @@ enum column {
     C_STARTUP,
     C_GATE,
     C_DAMAGED,
+    C_REPLAYED_AT,
 };
 
 struct pg_probe {
@@ -288,7 +290,7 @@ static bool read_full(struct pg_conn *c, struct pg_facts *f)
     if (!pg_facts_parse_slots(f, pg_conn_value(c, 0, C_SLOTS), NULL) ||
         !read_needs(c, f) || !read_int(c, C_XACT, &f->longest_xact_ms) || !read_int(c, C_CLIENTS, &clients) ||
         !read_int(c, C_CHECKPOINTER, &checkpointer) || !read_int(c, C_STARTUP, &startup) ||
-        !read_int(c, C_DAMAGED, &f->damaged))
+        !read_int(c, C_DAMAGED, &f->damaged) || !read_int(c, C_REPLAYED_AT, &f->replayed_at_us))
         return false;
     f->clients = (uint32_t)clients;
     f->checkpointer_pid = (int32_t)checkpointer;

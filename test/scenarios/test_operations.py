@@ -1,9 +1,11 @@
 """What operators and Kubernetes order: hactl and SIGTERM."""
+import datetime
 import json
 import re
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -526,6 +528,18 @@ def pod_patches(cluster):
 def annotation(cluster, m):
     pod = cluster.kube.admin.get("pods", cluster.ns, m.name)
     return json.loads(pod["metadata"]["annotations"]["pghad.io/status"])
+
+
+def test_a_replica_tells_the_age_of_what_it_shows(cluster):
+    def age_s(m):
+        told = m.status()["xlog"]["replayed_timestamp"]
+        return told and time.time() - datetime.datetime.fromisoformat(told).timestamp()
+
+    with cluster.load():
+        s = cluster.standby()
+        wait.until(lambda: (age := age_s(s)) is not None and -1 < age < 3, 20, "rows of the last seconds")
+    wait.until(lambda: age_s(s) > 3, 20, "the age of the last row grows")
+    assert "replayed_timestamp" not in cluster.primary().status()["xlog"]
 
 
 def test_annotation_is_written_on_change_only(cluster):
