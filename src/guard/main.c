@@ -62,19 +62,25 @@ static bool runs_in_foreground(const char *arg)
            str_starts(arg, "--print-") || str_eq(arg, "--replay") || str_starts(arg, "--record-text");
 }
 
+static bool take_path(const char *s, const char *what, char *dst, size_t size, struct err *e)
+{
+    if (s[0] != '/')
+        return err_set(e, ERR_INVALID, "%s must be an absolute path: %.200s", what, s);
+    return str_copy(dst, size, s) ||
+           err_set(e, ERR_INVALID, "%s is too long: a path of %zu characters, %zu are possible", what,
+                   strlen(s), size - 1);
+}
+
 static bool take_paths(char *data_dir, size_t size, struct err *e)
 {
     const char *data = env_or("PGHA_POSTGRES_DATA_DIR", env_or("PGDATA", "/var/lib/postgresql/data"));
-    if (data[0] != '/' || !str_copy(data_dir, size, data))
-        return err_set(e, ERR_INVALID, "the data directory must be an absolute path: %s", data);
+    if (!take_path(data, "the data directory (PGDATA)", data_dir, size, e))
+        return false;
     for (size_t n = strlen(data_dir); n > 1 && data_dir[n - 1] == '/'; n--)
         data_dir[n - 1] = '\0';
     const char *state = getenv("PGHA_STATE_DIR");
-    if (state && state[0]) {
-        if (state[0] != '/' || !str_copy(config.state_dir, sizeof(config.state_dir), state))
-            return err_set(e, ERR_INVALID, "PGHA_STATE_DIR must be an absolute path: %s", state);
-        return true;
-    }
+    if (state && state[0])
+        return take_path(state, "PGHA_STATE_DIR", config.state_dir, sizeof(config.state_dir), e);
     const char *slash = strrchr(data_dir, '/');
     return str_format(config.state_dir, sizeof(config.state_dir), "%.*s/pghad",
                       (int)(slash - data_dir), data_dir) ||

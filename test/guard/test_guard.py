@@ -450,7 +450,8 @@ def test_root__user_that_will_not_do__refused(guard, user):
 @pytest.mark.parametrize("setting, value, says", [
     ("PGHA_GRACE_MS", "soon", "PGHA_GRACE_MS: want 0 to"),
     ("PGHA_GRACE_MS", "-1", "PGHA_GRACE_MS: want 0 to"),
-    ("PGDATA", "data", "the data directory must be an absolute path: data"),
+    ("PGDATA", "data", "the data directory (PGDATA) must be an absolute path: data"),
+    ("PGDATA", "/" + "x" * 5000, "the data directory (PGDATA) is too long: a path of 5001 characters, 4095 are"),
     ("PGHA_STATE_DIR", "state", "PGHA_STATE_DIR must be an absolute path: state"),
     ("PGHA_AGENT", "/nowhere/agent", "PGHA_AGENT /nowhere/agent: "),
     ("PGHA_AGENT", "/" + 5000 * "a", "PGHA_AGENT is too long"),
