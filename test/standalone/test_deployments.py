@@ -5,6 +5,7 @@ from the files of the overlays, without kustomize.
 """
 import os
 import re
+import shutil
 import subprocess
 
 import psycopg2
@@ -70,7 +71,9 @@ class Server:
         for file, text in APP.items():
             with open(os.path.join(credentials, file), "w") as f:
                 f.write(text)
-        container.run("--config", os.path.join(self.dir, "pghad.yaml"),
+        # The server's user may not read below root's home.
+        settings = shutil.copy(os.path.join(self.dir, "pghad.yaml"), base)
+        container.run("--config", settings,
                       APP_CREDENTIALS=credentials, **env)
         wait.until(self.answers, 60, "the server to answer", every=0.05)
 
