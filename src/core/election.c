@@ -56,7 +56,8 @@ static bool ordered_to(const struct turn *t, const struct ha_name *target)
 
 bool loss_accepted(const struct turn *t)
 {
-    if (t->writer_me)
+    /* Without the record of the Lease nobody knows which epoch the order would end: left to the last resort. */
+    if (t->writer_me || !t->lease->has_record || t->stale)
         return false;
     bool acquired = t->mine && t->m->accepted_epoch != 0 && t->m->accepted_epoch == t->lease->epoch;
     return acquired || (t->v->intent.accept_loss && ordered_to(t, &t->v->self.id.name));

@@ -93,6 +93,21 @@ static void acquire__by_order__waits_for_the_lease(void **state)
     assert_string_not_equal(rule(&s), "acquire");
 }
 
+static void acquire__by_order__not_where_the_lease_lost_its_record(void **state)
+{
+    (void)state;
+    struct scene s;
+    alone(&s);
+    order(&s, 1);
+    s.v.lv.changed_ms = NOW - 20000;
+    assert_string_equal(rule(&s), "acquire");
+    s.v.lv.lease.has_record = false; /* deleted and made anew, or stripped */
+    assert_string_not_equal(rule(&s), "acquire");
+    s.v.lv.lease.has_record = true;
+    s.v.lv.lease.record.rev--; /* put back from a backup */
+    assert_string_not_equal(rule(&s), "acquire");
+}
+
 static void acquire__by_order__a_voter_that_answers_has_more__not(void **state)
 {
     (void)state;
@@ -207,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(acquire__too_few_voters__only_by_order),
         cmocka_unit_test(acquire__by_order__waits_for_the_lease),
+        cmocka_unit_test(acquire__by_order__not_where_the_lease_lost_its_record),
         cmocka_unit_test(acquire__by_order__a_voter_that_answers_has_more__not),
         cmocka_unit_test(acquire__by_order__with_less_than_recorded_or_without_a_vote),
         cmocka_unit_test(writer__by_order__what_is_here_is_all_there_is),
