@@ -48,6 +48,8 @@ bool api_lease_write(struct api *a, const struct lease_write *w, int64_t now);
  * wins. Confirmed by api_label(). */
 void api_set_label(struct api *a, enum ha_role role, int64_t now);
 enum ha_role api_label(const struct api *a);
+/* Whom the Services for writers lead to, where they have no selector (kube/endpoint.h). The last wish wins. */
+void api_set_endpoint(struct api *a, enum endpoint want, int64_t now);
 /* One patch for each new text: the caller gives one only when it is worth a request. */
 #define API_ANNOTATION_MAX 2048
 void api_set_annotation(struct api *a, const char *json, int64_t now);

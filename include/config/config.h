@@ -18,6 +18,7 @@
 #include "core/view.h"
 
 #define CONFIG_FILE "/etc/pghad/pghad.yaml"
+#define CONFIG_SERVICES_MAX 4
 #define CONFIG_TEXT_MAX (256 * 1024) /* bytes of YAML from one source */
 
 /* Error of clocks and scheduling that the lease inequality allows for (DESIGN 3): rate of clocks, and
@@ -54,6 +55,7 @@ struct config {
         char *ns; /* option cluster.namespace */
         int64_t members; /* expected number of members */
         char *role_label, *role_primary, *role_replica;
+        struct config_list services; /* for writers; at least one */
         char *selector; /* label selector of the pods of this cluster */
     } cluster;
     struct {

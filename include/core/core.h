@@ -119,6 +119,15 @@ enum fact_bit {
 };
 #define FACT(name) (1ull << FACT_BIT_##name)
 
+/* Whom the address for writers shall lead to; written with a compare-and-swap, so that at most one member
+ * is named at any time. */
+enum endpoint {
+    ENDPOINT_KEEP,     /* whoever it is */
+    ENDPOINT_MINE,     /* this member */
+    ENDPOINT_NOT_MINE, /* nobody, where it is still this member */
+    ENDPOINT_NOT_GONE, /* nobody, where it is a pod that does not exist any more: its address may be reused */
+};
+
 enum label { LABEL_NONE, LABEL_PRIMARY, LABEL_REPLICA };
 
 /* One row of the policy: first match wins. */
@@ -203,6 +212,7 @@ struct verdict {
     uint64_t target;       /* volume */
     int64_t promise_ms;    /* answer to in.promise: > 0 granted for this long, 0 refused */
     uint64_t refused_epoch;/* answer to in.vote: durable epoch that forbids it, 0 = none */
+    enum endpoint endpoint;
     bool serving;          /* primary whose right is live and that admits clients */
     bool failsafe;         /* the right lives by promises */
     bool alarm;

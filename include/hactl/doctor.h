@@ -61,10 +61,10 @@ struct doctor_set {
 /* What the members' account must be allowed: the rules of k8s/base/rbac.yaml. */
 struct doctor_need {
     const char *verb, *group, *resource;
-    enum { NEED_ANY, NEED_LEASE, NEED_STATE } name; /* none, the cluster's, its -state */
-    bool optional; /* the database runs without it */
+    enum { NEED_ANY, NEED_LEASE, NEED_STATE, NEED_SERVICE } name; /* none, the cluster's, its -state, first for writers */
+    const char *without; /* what follows, where the database runs without it; else NULL */
 };
-#define DOCTOR_NEEDS 15
+#define DOCTOR_NEEDS 19
 extern const struct doctor_need doctor_needs[DOCTOR_NEEDS];
 
 enum doctor_how { HOW_NONE, HOW_REVIEW, HOW_ROLES, HOW_SOME_ROLES };
@@ -77,7 +77,7 @@ struct doctor_clock {
 
 struct doctor_facts {
     char cluster[64], ns[64];
-    struct doctor_object state, statefulsets, services, pdbs, autoscalers, pods, nodes;
+    struct doctor_object state, statefulsets, services, slices, pdbs, autoscalers, pods, nodes;
     struct doctor_object bindings, roles, cluster_bindings;
     struct json_object *cluster_roles; /* owned; name -> object, those that bindings name */
     struct json_object *secrets; /* owned; name -> array of keys, null = absent, false = denied */
@@ -122,7 +122,7 @@ bool doctor_clock_read(struct json_object *status, int64_t sent_us, int64_t done
                        struct doctor_clock *ret);
 
 typedef void doctor_check(const struct doctor_facts *f, struct doctor_report *r);
-doctor_check doctor_statefulset, doctor_settings, doctor_access, doctor_services, doctor_probes,
+doctor_check doctor_statefulset, doctor_settings, doctor_access, doctor_services, doctor_slices, doctor_probes,
     doctor_grace, doctor_budget, doctor_image, doctor_one_lease, doctor_autoscaler,
     doctor_placement, doctor_secrets, doctor_latency, doctor_clocks, doctor_mesh;
 /* All of them, in the order in which people should mend. */
@@ -133,6 +133,8 @@ const char *doctor_status_text(enum doctor_status s);
 
 /* --- for the checks --- */
 
+/* Of a list, by metadata.name; NULL = none. Borrowed. */
+struct json_object *doctor_named(struct json_object *list, const char *name);
 /* The row to be filled; the last one is used again when the report is full. */
 struct doctor_row *doctor_add(struct doctor_report *r, enum doctor_status s, const char *check,
                               const char *fmt, ...) __attribute__((format(printf, 4, 5)));

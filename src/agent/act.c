@@ -157,6 +157,7 @@ static void act_labels(struct agent *a, int64_t now)
         api_set_label(a->api, ROLE_REPLICA, now);
     if ((e & EFF_STRIP) != 0)
         api_strip(a->api, now);
+    api_set_endpoint(a->api, a->verdict.endpoint, now);
 }
 
 static void act_exit(struct agent *a)

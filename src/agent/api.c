@@ -59,6 +59,7 @@ struct api *api_new(struct http_client *c, struct loop *l, const struct config *
     struct loop_source transport = http_client_source(c), src = kube_source(a->kube);
     loop_add(l, &transport);
     loop_add(l, &src);
+    api_endpoints_init(a);
     a->lease = kube_watch_lease(a->kube, api_cluster(a), lease_idle_ms(a));
     a->pods = kube_watch_pods(a->kube, cfg->cluster.selector, cfg->cluster.role_label,
                               PODS_IDLE_MS);
@@ -73,6 +74,7 @@ void api_free(struct api *a)
     kube_call_free(a->get);
     kube_call_free(a->write);
     kube_call_free(a->patch);
+    api_endpoints_done(a);
     kube_call_free(a->sync);
     kube_call_free(a->result_call);
     kube_call_free(a->history_call);
@@ -141,6 +143,7 @@ void api_poll(struct api *a, int64_t now)
     api_poll_pods(a);
     api_poll_state(a);
     api_poll_strip(a);
+    api_drive_endpoints(a, now);
     api_drive_patch(a, now);
     api_drive_state(a, now);
     api_drive_history(a, now);

@@ -4,16 +4,31 @@
 
 #include "agent/api.h"
 #include "kube/client.h"
+#include "kube/endpoint.h"
 #include "kube/intent.h"
 #include "kube/watch.h"
 
 #define API_REQUEST_MS 3000     /* of everything but the Lease */
 #define API_PATCH_RETRY_MS 1000 /* after a patch that failed */
+#define API_READERS_LATER_MS 1000 /* before a replica says that it is one */
 
 struct strip_of { /* a pod whose label we remove */
     struct ha_name name;
     struct kube_call *call;
     int64_t next_ms;
+};
+
+struct endpoint_of { /* a Service for writers, and where it leads */
+    const char *name; /* in cfg */
+    struct kube_service service;
+    struct kube_slice slice;
+    bool service_known, slice_known; /* as read since the wish changed */
+    struct kube_call *service_call, *call;
+    bool writing; /* the call is a write of the slice */
+    int64_t next_ms;
+    bool settled;   /* since the wish changed: as it shall be, or refused */
+    unsigned races; /* writes lost to another one since the last look */
+    char foreign[254]; /* slice of somebody else, complained about */
 };
 
 struct api {
@@ -41,6 +56,7 @@ struct api {
     uint64_t renew_failures;
 
     enum ha_role want_role, have_role;
+    int64_t role_since_ms; /* of the wish */
     bool role_wanted, role_known;
     char annotation[API_ANNOTATION_MAX], annotation_done[API_ANNOTATION_MAX];
     struct kube_call *patch;
@@ -48,6 +64,11 @@ struct api {
     int64_t patch_next_ms, annotation_next_ms;
     struct strip_of strip[HA_MEMBERS_MAX];
     size_t n_strip;
+
+    enum endpoint endpoint_want;
+    int64_t endpoint_since_ms;
+    struct endpoint_of endpoint[CONFIG_SERVICES_MAX];
+    size_t n_endpoints;
 
     struct kube_call *sync;
     int64_t sync_next_ms;
@@ -85,6 +106,10 @@ void api_poll_pods(struct api *a);
 void api_poll_strip(struct api *a);
 void api_drive_patch(struct api *a, int64_t now);
 void api_poll_state(struct api *a);
+void api_endpoints_init(struct api *a);
+void api_endpoints_done(struct api *a);
+void api_drive_endpoints(struct api *a, int64_t now);
+bool api_endpoints_settled(const struct api *a, int64_t now);
 void api_drive_state(struct api *a, int64_t now);
 void api_drive_history(struct api *a, int64_t now);
 

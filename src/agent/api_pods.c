@@ -47,7 +47,7 @@ bool api_pods_known(const struct api *a)
 void api_set_label(struct api *a, enum ha_role role, int64_t now)
 {
     if (!a->role_wanted || a->want_role != role)
-        a->patch_next_ms = now;
+        a->patch_next_ms = a->role_since_ms = now;
     a->want_role = role;
     a->role_wanted = true;
 }
@@ -61,6 +61,15 @@ void api_set_annotation(struct api *a, const char *json, int64_t now)
 {
     (void)now;
     (void)str_copy(a->annotation, sizeof a->annotation, json);
+}
+
+/* Labels change the Service for readers, and kube-proxy takes one change in a second: that of the Service for
+ * writers shall be it. */
+static bool waits_for_writers(const struct api *a, int64_t now)
+{
+    if (a->want_role == ROLE_PRIMARY)
+        return !api_endpoints_settled(a, now);
+    return a->want_role == ROLE_REPLICA && now - a->role_since_ms < API_READERS_LATER_MS;
 }
 
 void api_drive_patch(struct api *a, int64_t now)
@@ -85,6 +94,8 @@ void api_drive_patch(struct api *a, int64_t now)
     bool role = a->role_wanted && (!a->role_known || a->have_role != a->want_role);
     bool note = strcmp(a->annotation, a->annotation_done) != 0 && now >= a->annotation_next_ms;
     if (!a->role_wanted || now < a->patch_next_ms || (!role && !note))
+        return;
+    if (role && waits_for_writers(a, now))
         return;
     const char *value = a->want_role == ROLE_PRIMARY   ? a->cfg->cluster.role_primary
                         : a->want_role == ROLE_REPLICA ? a->cfg->cluster.role_replica

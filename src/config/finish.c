@@ -70,6 +70,12 @@ static bool derive_names(struct config *c, bool check_only, struct err *e)
         if (!option_parse(o, c, name, e))
             return err_wrap(e, "cluster.name (from the name of the pod)");
     }
+    if (c->cluster.services.n == 0 && c->cluster.name[0]) {
+        char service[HA_NAME_SIZE + 4];
+        must(str_format(service, sizeof(service), "%s-rw", c->cluster.name));
+        if (!option_list_add(option_find("cluster.services"), c, service, e))
+            return err_wrap(e, "cluster.services (from cluster.name)");
+    }
     if (!c->cluster.selector[0] && c->cluster.name[0]) {
         char selector[128];
         must(str_format(selector, sizeof(selector), "app.kubernetes.io/instance=%s",

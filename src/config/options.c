@@ -47,6 +47,11 @@ static bool is_label(const char *key, const char *v)
     return n == 0 || (n <= 63 && all_of(v, "-", false) && v[0] != '-' && v[n - 1] != '-');
 }
 
+static bool is_service(const char *key, const char *v)
+{
+    return v[0] != '\0' && is_label(key, v);
+}
+
 static bool is_label_part(const char *v)
 {
     size_t n = strlen(v);
@@ -152,6 +157,10 @@ const struct option option_table[] = {
      "a Kubernetes label value", is_label_value, "Value of the role label on the primary."},
     {"cluster.role_replica", OPT_STRING, 0, AT(cluster.role_replica), 1, 63, "replica", NULL, NULL,
      "a Kubernetes label value", is_label_value, "Value of the role label on replicas."},
+    {"cluster.services", OPT_LIST, 0, AT(cluster.services), 0, CONFIG_SERVICES_MAX, "[]", NULL, NULL,
+     "names of Services", is_service,
+     "Services that clients write through. Where one has no selector, the primary keeps its "
+     "EndpointSlice. Empty: <cluster.name>-rw."},
     {"cluster.selector", OPT_STRING, 0, AT(cluster.selector), 0, 512, "", NULL, NULL,
      "a Kubernetes label selector", NULL,
      "Which pods belong to the cluster. Empty: app.kubernetes.io/instance=<cluster.name>."},

@@ -132,6 +132,10 @@ static void fill(struct turn *t, const struct rule *r)
     if ((r->effects & EFF_FOLLOW) != 0 && t->v->pg.open != TRI_YES &&
         (!t->v->pg.streaming || out->provisional))
         out->effects &= ~(uint32_t)EFF_OPEN;
+    /* Readers are led to it when it admits them. A deposed primary that said so earlier would change the
+     * Service for readers just before the one for writers, and kube-proxy takes one change in a second. */
+    if (t->v->pg.open != TRI_YES)
+        out->effects &= ~(uint32_t)EFF_LABEL_REPLICA;
     /* The label goes only when the checkpoint is done: until then we serve. */
     if ((r->effects & (EFF_CHECKPOINT | EFF_UNLABEL)) == (EFF_CHECKPOINT | EFF_UNLABEL) &&
         t->v->pg.checkpoint_ms < t->m->handover_ms)
@@ -142,6 +146,7 @@ static void fill(struct turn *t, const struct rule *r)
     if ((r->effects & EFF_CHECKPOINT) != 0 && (r->effects & EFF_UNLABEL) != 0 &&
         t->v->pg.checkpoint_ms >= t->m->handover_ms)
         out->effects &= ~(uint32_t)EFF_CHECKPOINT;
+    out->endpoint = endpoint_wanted(t);
     uint64_t needed = FACT(PG_PRIMARY) | FACT(ADMITTED) | FACT(RIGHT) | FACT(WRITER_ME);
     out->serving = (out->facts & needed) == needed && (r->effects & EFF_FENCE) == 0;
     if (out->failsafe)

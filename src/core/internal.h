@@ -97,6 +97,9 @@ void handover_track(struct turn *t);
 bool handover_safe(const struct turn *t);
 bool crash_handover(const struct turn *t, bool *pending);
 
+/* endpoint.c: from the effects in *out */
+enum endpoint endpoint_wanted(const struct turn *t);
+
 /* lease.c: the content of lease writes and when they are due */
 void lease_plan(struct turn *t, enum write_kind kind);
 bool lease_busy(const struct turn *t);

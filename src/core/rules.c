@@ -80,7 +80,7 @@ const struct rule core_rules[] = {
      F(LEASE_EMPTY) | F(LEASE_OTHER) | F(LEASE_RELEASED), F(BUSY) | F(WRITABLE), EFF_PEERS,
      WRITE_ACQUIRE,
      "every expected member has answered and this one goes first"},
-    {"boot-wait", F(CLUSTER_NEW), 0, F(LEASE_MINE) | F(VOTE), EFF_PEERS | EFF_LABEL_REPLICA,
+    {"boot-wait", F(CLUSTER_NEW), 0, F(LEASE_MINE) | F(VOTE), EFF_PEERS,
      WRITE_NONE, "the cluster has no state yet and it is not for this member to make it"},
 
     /* --- planned hand-over -------------------------------------------------------------------- */

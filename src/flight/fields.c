@@ -201,9 +201,10 @@ static const struct field verdict_fields[] = {
     ONE(struct verdict, upstream), ONE(struct verdict, provisional), NAME(verdict, upstream_name),
     SUB(verdict, ssn, ssn), ONE(struct verdict, timeline), ONE(struct verdict, target),
     ONE(struct verdict, promise_ms), ONE(struct verdict, refused_epoch),
-    ONE(struct verdict, serving), ONE(struct verdict, failsafe), ONE(struct verdict, alarm),
-    ONE(struct verdict, slots_settled), SUB(verdict, result, intent_result),
-    TEXT(verdict, waits_for), ONE(struct verdict, wake_at_ms), SUB(verdict, memo, memo),
+    ONE(struct verdict, endpoint), ONE(struct verdict, serving), ONE(struct verdict, failsafe),
+    ONE(struct verdict, alarm), ONE(struct verdict, slots_settled),
+    SUB(verdict, result, intent_result), TEXT(verdict, waits_for), ONE(struct verdict, wake_at_ms),
+    SUB(verdict, memo, memo),
 };
 
 static const struct field turn_fields[] = {

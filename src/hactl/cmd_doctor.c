@@ -300,6 +300,7 @@ static void read_facts(struct session *s, struct doctor_facts *f)
     if (f->statefulsets.read == DOCTOR_FAILED)
         return; /* no API server: every other read would wait as well */
     get_in_namespace(s, f, &f->services, "api/v1", "services");
+    get_in_namespace(s, f, &f->slices, "apis/discovery.k8s.io/v1", "endpointslices");
     get_in_namespace(s, f, &f->pdbs, "apis/policy/v1", "poddisruptionbudgets");
     get_in_namespace(s, f, &f->autoscalers, "apis/autoscaling/v2", "horizontalpodautoscalers");
     if (str_format(rest, sizeof(rest), "pods?labelSelector=app.kubernetes.io%%2Finstance%%3D%s",

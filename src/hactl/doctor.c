@@ -316,7 +316,7 @@ void doctor_choose_own(struct doctor_facts *f)
 
 void doctor_facts_done(struct doctor_facts *f)
 {
-    struct doctor_object *all[] = {&f->state, &f->statefulsets, &f->services, &f->pdbs,
+    struct doctor_object *all[] = {&f->state, &f->statefulsets, &f->services, &f->slices, &f->pdbs,
                                    &f->autoscalers, &f->pods, &f->nodes, &f->bindings, &f->roles,
                                    &f->cluster_bindings};
 
@@ -335,7 +335,7 @@ void doctor_run(const struct doctor_facts *f, struct doctor_report *r)
 {
     static doctor_check *const checks[] = {
         doctor_statefulset, doctor_settings, doctor_one_lease, doctor_access,   doctor_secrets,
-        doctor_probes,      doctor_grace,    doctor_services,  doctor_budget,   doctor_autoscaler,
+        doctor_probes,      doctor_grace,    doctor_services,  doctor_slices,  doctor_budget,   doctor_autoscaler,
         doctor_placement,   doctor_image,    doctor_mesh,      doctor_latency,  doctor_clocks,
     };
 

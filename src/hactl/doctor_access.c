@@ -7,23 +7,29 @@
 #include "hactl/jget.h"
 
 #define LEASES "coordination.k8s.io", "leases"
+#define SLICES "discovery.k8s.io", "endpointslices"
+#define NOT_LED "a Service for writers without a selector leads nowhere"
 
 const struct doctor_need doctor_needs[DOCTOR_NEEDS] = {
-    {"get", LEASES, NEED_LEASE, false},
-    {"list", LEASES, NEED_LEASE, false},
-    {"watch", LEASES, NEED_LEASE, false},
-    {"update", LEASES, NEED_LEASE, false},
-    {"create", LEASES, NEED_ANY, false},
-    {"list", "", "pods", NEED_ANY, false},
-    {"watch", "", "pods", NEED_ANY, false},
-    {"patch", "", "pods", NEED_ANY, false},
-    {"get", "", "configmaps", NEED_STATE, false},
-    {"list", "", "configmaps", NEED_STATE, false},
-    {"watch", "", "configmaps", NEED_STATE, false},
-    {"update", "", "configmaps", NEED_STATE, false},
-    {"patch", "", "configmaps", NEED_STATE, false},
-    {"create", "", "configmaps", NEED_ANY, false},
-    {"create", "events.k8s.io", "events", NEED_ANY, true},
+    {"get", LEASES, NEED_LEASE, NULL},
+    {"list", LEASES, NEED_LEASE, NULL},
+    {"watch", LEASES, NEED_LEASE, NULL},
+    {"update", LEASES, NEED_LEASE, NULL},
+    {"create", LEASES, NEED_ANY, NULL},
+    {"list", "", "pods", NEED_ANY, NULL},
+    {"watch", "", "pods", NEED_ANY, NULL},
+    {"patch", "", "pods", NEED_ANY, NULL},
+    {"get", "", "configmaps", NEED_STATE, NULL},
+    {"list", "", "configmaps", NEED_STATE, NULL},
+    {"watch", "", "configmaps", NEED_STATE, NULL},
+    {"update", "", "configmaps", NEED_STATE, NULL},
+    {"patch", "", "configmaps", NEED_STATE, NULL},
+    {"create", "", "configmaps", NEED_ANY, NULL},
+    {"get", "", "services", NEED_SERVICE, NOT_LED},
+    {"list", SLICES, NEED_ANY, NOT_LED},
+    {"update", SLICES, NEED_SERVICE, NOT_LED},
+    {"create", SLICES, NEED_ANY, NOT_LED},
+    {"create", "events.k8s.io", "events", NEED_ANY, "what happens is not told in Events"},
 };
 
 const char *doctor_account(const struct doctor_facts *f)
@@ -38,8 +44,15 @@ const char *doctor_account(const struct doctor_facts *f)
 void doctor_need_name(const struct doctor_facts *f, const struct doctor_need *n, char *dst,
                       size_t size)
 {
-    if (n->name == NEED_ANY ||
-        !str_format(dst, size, "%s%s", f->cluster, n->name == NEED_STATE ? "-state" : ""))
+    static const char *const suffixes[] = {"", "", "-state", "-rw"};
+    const struct config_list *services = f->own && f->own->cfg_ok ? &f->own->cfg.cluster.services : NULL;
+    bool ok;
+
+    if (n->name == NEED_SERVICE && services && services->n > 0)
+        ok = str_copy(dst, size, services->v[0]);
+    else
+        ok = n->name != NEED_ANY && str_format(dst, size, "%s%s", f->cluster, suffixes[n->name]);
+    if (!ok)
         dst[0] = '\0';
 }
 
@@ -158,12 +171,11 @@ static void say_missing(const struct doctor_facts *f, size_t k, struct doctor_re
     char name[80];
 
     doctor_need_name(f, n, name, sizeof(name));
-    row = doctor_add(r, sure && !n->optional ? DOCTOR_ERROR : DOCTOR_WARNING, "access",
+    row = doctor_add(r, sure && !n->without ? DOCTOR_ERROR : DOCTOR_WARNING, "access",
                      "%s may not %s %s%s%s%s", doctor_account(f), n->verb, n->resource,
                      *name ? "/" : "", name,
                      sure ? "" : " by what can be read of the Roles");
-    doctor_why(row, n->optional ? "what happens is not told in Events"
-                                : "members cannot hold the lock, tell their role or take orders");
+    doctor_why(row, n->without ? n->without : "members cannot hold the lock, tell their role or take orders");
     doctor_remedy(row, "Role: apiGroups [\"%s\"], resources [%s], verbs [%s]%s%s%s", n->group,
                   n->resource, n->verb, *name ? ", resourceNames [" : "", name, *name ? "]" : "");
 }

@@ -1,168 +1,9 @@
-/* Checks of what stands around the StatefulSet: Services, budgets, autoscalers, nodes. */
+/* Checks of what stands around the StatefulSet: budgets, autoscalers, nodes. */
 #include <string.h>
 
 #include "base/str.h"
 #include "hactl/doctor.h"
 #include "hactl/jget.h"
-
-static struct json_object *find_named(struct json_object *list, const char *name)
-{
-    for (size_t i = 0; i < doctor_items(list); i++) {
-        struct json_object *o = doctor_item(list, i);
-        if (str_eq(jtext(jget(o, "metadata", "name", NULL)), name))
-            return o;
-    }
-    return NULL;
-}
-
-/* --- Services --- */
-
-/* The selector without the role label selects the pods of the template. */
-static bool selects_members(const struct doctor_set *s, struct json_object *selector,
-                            const char *role_label)
-{
-    size_t n = 0;
-
-    if (!json_object_is_type(selector, json_type_object))
-        return false;
-    const struct json_object_iterator end = json_object_iter_end(selector);
-    for (struct json_object_iterator it = json_object_iter_begin(selector);
-         !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
-        const char *key = json_object_iter_peek_name(&it);
-        struct json_object *have = jget(doctor_template_labels(s), key, NULL);
-        if (str_eq(key, role_label))
-            continue;
-        if (!have || !str_eq(jtext(have), jtext(json_object_iter_peek_value(&it))))
-            return false;
-        n++;
-    }
-    return n > 0;
-}
-
-static bool leads_to_postgres(const struct doctor_set *s, struct json_object *svc)
-{
-    struct json_object *ports = jget(svc, "spec", "ports", NULL);
-    int64_t want = s->cfg_ok ? s->cfg.postgres.port : 5432;
-
-    for (size_t i = 0; i < doctor_length(ports); i++) {
-        struct json_object *p = json_object_array_get_idx(ports, i);
-        struct json_object *target = jget(p, "targetPort", NULL);
-        if (doctor_port(s, target ? target : jget(p, "port", NULL)) == want)
-            return true;
-    }
-    return false;
-}
-
-struct service_rule {
-    const char *suffix;
-    const char *role; /* "" = any */
-    const char *why;
-};
-
-static bool judge_service(const struct doctor_facts *f, struct json_object *svc, const char *name,
-                          const struct service_rule *rule, struct doctor_report *r)
-{
-    const struct doctor_set *s = f->own;
-    const char *label = s->cfg_ok ? s->cfg.cluster.role_label : "role";
-    struct json_object *selector = jget(svc, "spec", "selector", NULL);
-    struct json_object *role = jget(selector, label, NULL);
-    struct doctor_row *row;
-
-    if (!selects_members(s, selector, label)) {
-        row = doctor_add(r, DOCTOR_ERROR, "services", "%s does not select the pods of %s", name,
-                         s->name);
-        doctor_why(row, "clients find nobody, or somebody else");
-        doctor_remedy(row, "spec.selector: the labels of spec.template.metadata.labels%s%s%s%s",
-                      *rule->role ? " and " : "", *rule->role ? label : "", *rule->role ? ": " : "",
-                      rule->role);
-        return false;
-    }
-    if (!str_eq(jtext(role), rule->role)) {
-        row = doctor_add(r, DOCTOR_ERROR, "services", "%s selects %s=%s", name, label,
-                         role ? jtext(role) : "(any)");
-        doctor_why(row, rule->why);
-        if (*rule->role)
-            doctor_remedy(row, "spec.selector of %s: %s: %s", name, label, rule->role);
-        else
-            doctor_remedy(row, "spec.selector of %s: without %s", name, label);
-        return false;
-    }
-    if (!leads_to_postgres(s, svc)) {
-        row = doctor_add(r, DOCTOR_ERROR, "services", "no port of %s leads to PostgreSQL's", name);
-        doctor_why(row, "connections are refused");
-        doctor_remedy(row, "spec.ports: {port: 5432, targetPort: %lld}",
-                      (long long)(s->cfg_ok ? s->cfg.postgres.port : 5432));
-        return false;
-    }
-    return true;
-}
-
-static bool judge_headless(const struct doctor_facts *f, struct doctor_report *r)
-{
-    const char *name = jtext(jget(f->own->o, "spec", "serviceName", NULL));
-    struct json_object *svc = find_named(f->services.o, name);
-    struct doctor_row *row;
-
-    if (!svc) {
-        row = doctor_add(r, DOCTOR_WARNING, "services", "spec.serviceName \"%s\" does not exist",
-                         name);
-        doctor_why(row, "pods have no names in the DNS");
-        doctor_remedy(row, "add a headless Service of that name (clusterIP: None)");
-        return false;
-    }
-    if (!str_eq(jtext(jget(svc, "spec", "clusterIP", NULL)), "None") ||
-        !jbool(jget(svc, "spec", "publishNotReadyAddresses", NULL), false) ||
-        !selects_members(f->own, jget(svc, "spec", "selector", NULL), "")) {
-        row = doctor_add(r, DOCTOR_ERROR, "services",
-                         "%s is not headless with unready addresses of all members", name);
-        doctor_why(row, "a replica clones from members that are not ready yet");
-        doctor_remedy(row, "clusterIP: None, publishNotReadyAddresses: true, selector without a "
-                           "role");
-        return false;
-    }
-    return true;
-}
-
-void doctor_services(const struct doctor_facts *f, struct doctor_report *r)
-{
-    const struct doctor_set *s = f->own;
-    struct doctor_row *row;
-    bool good = true;
-
-    if (!s || !doctor_readable(f, r, "services", &f->services, "services"))
-        return;
-    const struct service_rule rules[] = {
-        {"-rw", s->cfg_ok ? s->cfg.cluster.role_primary : "primary",
-         "writes go to a replica and fail, or to several members"},
-        {"-ro", s->cfg_ok ? s->cfg.cluster.role_replica : "replica",
-         "reads go to the primary, or nowhere"},
-        {"-r", "", "reads miss a part of the members"},
-    };
-    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
-        char name[80];
-        if (!str_format(name, sizeof(name), "%s%s", f->cluster, rules[i].suffix))
-            return;
-        struct json_object *svc = find_named(f->services.o, name);
-        if (!svc) {
-            row = doctor_add(r, DOCTOR_WARNING, "services", "Service %s does not exist", name);
-            doctor_why(row, "clients have no stable name for this role");
-            doctor_remedy(row, "add it as in k8s/base/services.yaml");
-            good = false;
-            continue;
-        }
-        good = judge_service(f, svc, name, &rules[i], r) && good;
-        if (i == 0 && !jbool(jget(svc, "spec", "publishNotReadyAddresses", NULL), false)) {
-            row = doctor_add(r, DOCTOR_WARNING, "services", "%s waits for readiness", name);
-            doctor_why(row, "kubelet's next probe adds seconds to every change of the primary");
-            doctor_remedy(row, "spec.publishNotReadyAddresses: true; the role label alone decides");
-            good = false;
-        }
-    }
-    good = judge_headless(f, r) && good;
-    if (good)
-        doctor_add(r, DOCTOR_OK, "services", "%s-rw, -ro, -r and %s select the right members",
-                   f->cluster, jtext(jget(s->o, "spec", "serviceName", NULL)));
-}
 
 /* --- PodDisruptionBudget --- */
 
@@ -273,7 +114,7 @@ void doctor_autoscaler(const struct doctor_facts *f, struct doctor_report *r)
 static const char *zone_of(struct json_object *nodes, const char *node)
 {
     return jtext(
-        jget(find_named(nodes, node), "metadata", "labels", "topology.kubernetes.io/zone", NULL));
+        jget(doctor_named(nodes, node), "metadata", "labels", "topology.kubernetes.io/zone", NULL));
 }
 
 struct spread {

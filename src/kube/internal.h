@@ -93,6 +93,15 @@ bool kube_pods_decode(struct json_object *list, const char *role_label, struct k
 
 bool kube_configmap_decode(struct json_object *o, struct kube_configmap *ret, struct err *e);
 
+/* ---- Service and EndpointSlice (endpoint.c) ---- */
+
+struct kube_service;
+struct kube_slice;
+/* port: as for kube_call_service(). *ret stays as it is unless true is returned. */
+bool kube_service_decode(struct json_object *o, int64_t port, struct kube_service *ret, struct err *e);
+/* A slice, or a list of those of that Service; *ret as above. */
+bool kube_slice_decode(struct json_object *o, const char *service, struct kube_slice *ret, struct err *e);
+
 /* ---- Events (event.c), watches (watch.c) ---- */
 
 void kube_events_step(struct kube *k, int64_t now_ms);

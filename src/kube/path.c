@@ -36,7 +36,7 @@ void kube_path(struct buf *b, const struct kube *k, const char *group, const cha
 static const char *resource_of(const char *path, const char **rest)
 {
     static const char *const known[] = {
-        "leases", "pods", "configmaps", "events", "selfsubjectaccessreviews",
+        "leases", "pods", "configmaps", "events", "services", "endpointslices", "selfsubjectaccessreviews",
     };
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

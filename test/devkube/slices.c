@@ -192,6 +192,7 @@ static bool service_selects(const struct json_object *service)
     return json_object_is_type(sel, json_type_object) && json_object_object_length(sel) > 0;
 }
 
+/* A Service whose selector is taken away keeps the slice that was made for it, as with the real one. */
 static bool is_orphan(struct store *st, const struct json_object *slice, const char *ns)
 {
     const struct resource *services = store_find_resource("", "v1", "services");
@@ -200,7 +201,7 @@ static bool is_orphan(struct store *st, const struct json_object *slice, const c
     const struct json_object *of = jx_get(labels, "kubernetes.io/service-name");
     if (!jx_value(of) || !str_eq(jx_value(by), MANAGER))
         return false;
-    return !service_selects(store_get(st, services, ns, jx_value(of)));
+    return store_get(st, services, ns, jx_value(of)) == NULL;
 }
 
 static void drop_orphans(struct store *st, const struct resource *slices, const char *ns)

@@ -94,6 +94,26 @@ def test_refusals_count_but_in_their_time(window, beyond, excused):
     assert p.excused == excused
 
 
+def test_what_a_scenario_added_counts_for_no_rule_of_the_manifest():
+    more = [rbac.Rule("update", "", "configmaps", ["pg-other"], None)]
+    p = rbac.Proof({rbac.user("db", "blue"): rbac.Account(rbac.MEMBERS, "blue", more)}, [],
+                   {rbac.MEMBERS[0]: ROLE, rbac.VIEWER[0]: ""})
+    for name in ("pg-other", "blue-other", ""):
+        p.add(request("update", {**CONFIGMAP, "name": name}, user="blue"))
+    assert len(p.verdict(whole=False)) == 2 and p.granted == 1 and not p.count
+
+
+def test_a_list_by_label_has_no_name():
+    slices = {"group": "discovery.k8s.io", "resource": "endpointslices"}
+    p = rbac.Proof(ACCOUNTS, [])
+    for verb, name in (("list", ""), ("create", "pg-rw"), ("create", ""), ("update", "pg-rw")):
+        p.add(request(verb, slices, name=name))
+    assert p.verdict(whole=False) == []
+    for verb, name in (("update", "pg-ro"), ("update", ""), ("get", "pg-rw"), ("delete", "pg-rw")):
+        p.add(request(verb, slices, name=name))
+    assert len(p.verdict(whole=False)) == 4
+
+
 def test_a_request_that_was_allowed_beyond_the_role_is_never_excused():
     p = proof(request("get"), request("delete"), windows=[rbac.Window(0, 1000, beyond=True)])
     assert len(p.verdict(whole=True)) == 1

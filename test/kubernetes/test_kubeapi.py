@@ -124,43 +124,101 @@ def test_one_of_many_wins(kube, ns):
     assert kube.admin.get("leases", ns, "pg")["spec"]["holderIdentity"] == f"pg-{winners[0]}"
 
 
+def expect(kube, ns, service, *ips):
+    wait.until(lambda: kube.endpoints_of(ns, service) == list(ips), 10, f"{service} to lead to {ips}",
+               every=0.01)
+
+
+def by_label(name):
+    """A Service for writers that follows the label, as one may still have."""
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
+        "publishNotReadyAddresses": True, "ports": [{"name": "postgres", "port": 5432, "targetPort": 5432}],
+        "selector": {**kubebase.Kube.labels("pg"), "role": "primary"}}}
+
+
+def slice_of(service, ip=None, name=None, **meta):
+    """An EndpointSlice as the members write it; ip None: it leads nowhere."""
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": name or service, "labels": {"kubernetes.io/service-name": service}, **meta},
+            "endpoints": [{"addresses": [ip], "conditions": {"ready": True}}] if ip else [],
+            "ports": [{"name": "postgres", "protocol": "TCP", "port": 5432}]}
+
+
 def test_services_follow_labels_and_readiness(kube, ns):
     a = kube.add_pod(ns, "pg", "pg-0", "10.1.0.1")
     kube.add_pod(ns, "pg", "pg-1", "10.1.0.2", ready=False)
-
-    def expect(service, *ips):
-        wait.until(lambda: kube.endpoints_of(ns, service) == list(ips), 10,
-                   f"{service} to lead to {ips}", every=0.01)
+    kube.admin.create("services", ns, by_label("by-label"))
 
     def label(pod, role):
         kube.client(a.token).patch("pods", ns, pod, {"metadata": {"labels": {"role": role}}})
 
-    expect("pg-pods", "10.1.0.1", "10.1.0.2")
-    expect("pg-r", "10.1.0.1")
-    assert kube.endpoints_of(ns, "pg-rw") == []
+    expect(kube, ns, "pg-pods", "10.1.0.1", "10.1.0.2")
+    expect(kube, ns, "pg-r", "10.1.0.1")
+    assert kube.endpoints_of(ns, "by-label") == []
     label("pg-0", "primary")
     label("pg-1", "replica")
-    expect("pg-rw", "10.1.0.1")
-    expect("pg-ro")
+    expect(kube, ns, "by-label", "10.1.0.1")
+    expect(kube, ns, "pg-ro")
     kube.set_ready(kubeapi.Pod(ns, "pg", "pg-1", None, "10.1.0.2", "node-pg-1", None), True)
-    expect("pg-ro", "10.1.0.2")
+    expect(kube, ns, "pg-ro", "10.1.0.2")
     kube.set_ready(a, False)
-    expect("pg-r", "10.1.0.2")
-    assert kube.endpoints_of(ns, "pg-rw") == ["10.1.0.1"], "the label alone decides for pg-rw"
-    expect("pg-pods", "10.1.0.1", "10.1.0.2")
+    expect(kube, ns, "pg-r", "10.1.0.2")
+    assert kube.endpoints_of(ns, "by-label") == ["10.1.0.1"], "the label alone decides"
+    expect(kube, ns, "pg-pods", "10.1.0.1", "10.1.0.2")
     label("pg-0", None)
     kube.set_ready(a, True)
-    expect("pg-r", "10.1.0.1", "10.1.0.2")
-    assert kube.endpoints_of(ns, "pg-rw") == []
+    expect(kube, ns, "pg-r", "10.1.0.1", "10.1.0.2")
+    expect(kube, ns, "by-label")
+    assert kube.admin.list("endpointslices", ns, selector="kubernetes.io/service-name=pg-rw") == [], \
+        "pg-rw has no selector: no label leads it anywhere"
     kube.delete_pod(a)
-    expect("pg-pods", "10.1.0.2")
+    expect(kube, ns, "pg-pods", "10.1.0.2")
+
+
+def test_a_service_without_selector_leads_where_its_slice_says(kube, ns):
+    pod = kube.add_pod(ns, "pg", "pg-0", "10.1.0.1", labels={"role": "primary"})
+    kube.add_pod(ns, "pg", "pg-1", "10.1.0.2")
+    c = kube.client(pod.token)
+    expect(kube, ns, "pg-r", "10.1.0.1", "10.1.0.2")
+    assert c.list("endpointslices", ns, selector="kubernetes.io/service-name=pg-rw") == []
+    made = c.create("endpointslices", ns, slice_of("pg-rw", "10.1.0.2"))
+    assert kube.endpoints_of(ns, "pg-rw") == ["10.1.0.2"], "whatever the label says"
+    seen = queue.Queue()
+    with contextlib.closing(kube.follow_endpoints(ns, "pg-rw", seen.put)):
+        assert seen.get(timeout=10) == ["10.1.0.2"]
+        at = made["metadata"]["resourceVersion"]
+        fresh = c.put("endpointslices", ns, slice_of("pg-rw", "10.1.0.1", resourceVersion=at))
+        assert seen.get(timeout=10) == ["10.1.0.1"]
+        # Who has not seen that write does not undo it.
+        assert refused(409, c.put, "endpointslices", ns,
+                       slice_of("pg-rw", "10.1.0.2", resourceVersion=at))["reason"] == "Conflict"
+        assert refused(409, c.create, "endpointslices", ns,
+                       slice_of("pg-rw", "10.1.0.2"))["reason"] == "AlreadyExists"
+        assert kube.endpoints_of(ns, "pg-rw") == ["10.1.0.1"]
+        c.put("endpointslices", ns, slice_of("pg-rw", resourceVersion=fresh["metadata"]["resourceVersion"]))
+        assert seen.get(timeout=10) == []
+
+
+def test_a_slice_outlives_the_selector_it_was_made_for(kube, ns):
+    """Nobody takes it away, and the Service leads there for ever."""
+    kube.add_pod(ns, "pg", "pg-0", "10.1.0.1", labels={"role": "primary"})
+    kube.admin.create("services", ns, by_label("by-label"))
+    expect(kube, ns, "by-label", "10.1.0.1")
+    kube.admin.patch("services", ns, "by-label", {"spec": {"selector": None}})
+    # A controller that has acted on what came later has seen this, too.
+    kube.admin.create("services", ns, by_label("later"))
+    expect(kube, ns, "later", "10.1.0.1")
+    kube.admin.patch("pods", ns, "pg-0", {"metadata": {"labels": {"role": None}}})
+    expect(kube, ns, "later")
+    assert kube.endpoints_of(ns, "by-label") == ["10.1.0.1"]
 
 
 def test_time_from_label_to_endpoint(kube, ns):
-    """Measured: how long routing lags behind the label."""
+    """Measured: how long routing by a label lags behind it."""
     kube.add_pod(ns, "pg", "pg-0", "10.1.0.1")
+    kube.admin.create("services", ns, by_label("by-label"))
     seen = queue.Queue()
-    follower = kube.follow_endpoints(ns, "pg-rw", lambda ips: seen.put((wait.boot_us(), ips)))
+    follower = kube.follow_endpoints(ns, "by-label", lambda ips: seen.put((wait.boot_us(), ips)))
     took = []
     with contextlib.closing(follower):
         assert seen.get(timeout=10)[1] == []
@@ -173,6 +231,26 @@ def test_time_from_label_to_endpoint(kube, ns):
             assert ips == (["10.1.0.1"] if on else [])
             took.append((at - sent) / 1000)
     say(kube, f"label PATCH to endpoint change seen by a client: {spread(took)}")
+
+
+def test_time_from_write_to_endpoint(kube, ns):
+    """Measured: the same without a selector."""
+    c = kube.client(kube.add_pod(ns, "pg", "pg-0", "10.1.0.1").token, keep_alive=True)
+    obj = c.create("endpointslices", ns, slice_of("pg-rw"))
+    seen = queue.Queue()
+    follower = kube.follow_endpoints(ns, "pg-rw", lambda ips: seen.put((wait.boot_us(), ips)))
+    took = []
+    with contextlib.closing(c), contextlib.closing(follower):
+        assert seen.get(timeout=10)[1] == []
+        for i in range(20):
+            ip = f"10.1.0.{1 + i % 2}"
+            sent = wait.boot_us()
+            obj = c.put("endpointslices", ns, slice_of(
+                "pg-rw", ip, resourceVersion=obj["metadata"]["resourceVersion"]))
+            at, ips = seen.get(timeout=10)
+            assert ips == [ip]
+            took.append((at - sent) / 1000)
+    say(kube, f"EndpointSlice PUT to endpoint change seen by a client: {spread(took)}")
 
 
 def test_time_of_lease_renewal(kube, ns):
@@ -360,6 +438,10 @@ def test_role_allows_what_members_do(real, ns):
     c.patch("configmaps", ns, "pg-state", {"data": {"x": "y"}})
     with c.watch("configmaps", ns, name="pg-state", idle_s=10) as w:
         assert next(iter(w))[1]["data"] == {"system_id": "1", "x": "y"}
+    assert c.get("services", ns, "pg-rw")["spec"].get("selector") is None
+    where = c.create("endpointslices", ns, slice_of("pg-rw", "10.1.0.1"))
+    c.put("endpointslices", ns, where)
+    assert len(c.list("endpointslices", ns, selector="kubernetes.io/service-name=pg-rw")) == 1
     now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
     c.create("events", ns, {
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"generateName": "pg-"},
@@ -378,8 +460,11 @@ FORBIDDEN = [
     ("PUT", "configmaps", "other"), ("DELETE", "configmaps", "pg-state"),
     ("POST", "pods", None), ("DELETE", "pods", "pg-0"), ("PUT", "pods", "pg-0"),
     ("GET", "nodes", None), ("GET", "namespaces", None), ("GET", "events", None),
-    ("GET", "services", None), ("GET", "endpointslices", None), ("POST", "rolebindings", None),
-    ("GET", "statefulsets", None),
+    ("GET", "services", None), ("GET", "services", "pg-ro"), ("PUT", "services", "pg-rw"),
+    ("PATCH", "services", "pg-rw"), ("GET", "endpointslices", "pg-rw"), ("PUT", "endpointslices", "other"),
+    ("PATCH", "endpointslices", "pg-rw"), ("DELETE", "endpointslices", "pg-rw"),
+    ("DELETE", "endpointslices", "other"), ("DELETE", "endpointslices", None),
+    ("POST", "rolebindings", None), ("GET", "statefulsets", None),
 ]
 
 
@@ -390,6 +475,7 @@ def test_role_allows_no_more(real, ns):
     real.admin.create("leases", ns, lease())
     real.admin.create("leases", ns, lease("other"))
     real.admin.create("configmaps", ns, state_map(ns))
+    slices = [real.admin.create("endpointslices", ns, slice_of("pg-rw", name=name)) for name in ("pg-rw", "other")]
     for method, kind, name in FORBIDDEN:
         body = {} if method in ("POST", "PUT", "PATCH") else None
         kinds = "application/merge-patch+json" if method == "PATCH" else "application/json"
@@ -398,6 +484,8 @@ def test_role_allows_no_more(real, ns):
     a = c.call("PATCH", c.path("pods", ns, "pg-0", "status"), {}, "application/merge-patch+json")
     assert a.code == 403, "a member must not declare itself ready"
     assert len(real.admin.list("leases", ns)) == 2
+    for made in slices:
+        assert real.admin.get("endpointslices", ns, made["metadata"]["name"]) == made
 
 
 @only_real

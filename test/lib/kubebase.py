@@ -305,6 +305,9 @@ class Kube:
     def _settle(self, namespace, cluster):
         """Returns when the rights of the cluster's ServiceAccount are in force."""
 
+    def allow_service(self, namespace, cluster, service):
+        """Gives the members of the cluster the right to lead one more Service."""
+
     def uninstall(self, namespace, wait_s=None):
         """Removes the objects of the namespace, then the namespace itself, which takes seconds:
         wait_s waits for that."""

@@ -381,6 +381,15 @@ class RealKube(Kube):
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
             "spec": {"expirationSeconds": 3600}}, name=name, sub="token")["status"]["token"]
 
+    def allow_service(self, namespace, cluster, service):
+        role = self.admin.get("roles", namespace, cluster)
+        more = [{"apiGroups": [group], "resources": [resource], "resourceNames": [service], "verbs": [verb]}
+                for verb, group, resource in (("get", "", "services"),
+                                              ("update", "discovery.k8s.io", "endpointslices"))]
+        self.accounts[rbac.user(namespace, cluster)].more += [
+            rbac.Rule(r["verbs"][0], r["apiGroups"][0], r["resources"][0], [service], None) for r in more]
+        self._put_rules(namespace, cluster, role["rules"] + more, [(r, r["verbs"][0]) for r in more], True)
+
     @contextlib.contextmanager
     def without(self, namespace, cluster, *taken):
         """The Role of the members lacks (verb, resource) while it lasts."""

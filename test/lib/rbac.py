@@ -41,11 +41,12 @@ class Rule:
         self.names, self.reason = names, reason
 
     def covers(self, request, cluster):
+        """cluster None: its names are not those of a manifest."""
         if (self.verb, self.group, self.resource) != (request["verb"], request["group"],
                                                       request["resource"]):
             return False
-        return not self.names or (self.verb not in NAMELESS and
-                                  request["name"] in rename(self.names, "pg", cluster))
+        names = rename(self.names, "pg", cluster) if cluster else self.names
+        return not names or (self.verb not in NAMELESS and request["name"] in names)
 
     def object(self):
         return f"{self.resource}.{self.group}" if self.group else self.resource
@@ -90,10 +91,11 @@ def parse(text):
 
 
 class Account:
-    """A ServiceAccount of a test: whose Role it has, of which cluster."""
+    """A ServiceAccount of a test: whose Role it has, of which cluster. more: Rules that a test added
+    to that Role, as the administrator of such a cluster does; names as they are there."""
 
-    def __init__(self, role, cluster):
-        self.role, self.cluster = role, cluster
+    def __init__(self, role, cluster, more=()):
+        self.role, self.cluster, self.more = role, cluster, list(more)
 
 
 class Window:
@@ -131,7 +133,7 @@ class Proof:
                 self.roles[path, name] = rules
         self.count = collections.Counter()  # by Rule
         self.faults = collections.Counter()  # by text
-        self.excused = self.free = 0
+        self.excused = self.free = self.granted = 0
 
     def add(self, request):
         user = request["user"]
@@ -142,17 +144,20 @@ class Proof:
             self.faults[f"no Role is known for {_tell(request)}"] += 1
             return
         request = {**request, "account_ns": user.split(":")[2]}
-        rule = None
+        rule, granted = None, False
         if request["namespace"] == request["account_ns"]:
             rule = next((r for r in self.roles[account.role]
                          if r.covers(request, account.cluster)), None)
+            granted = any(r.covers(request, None) for r in account.more)
         if request["code"] == 403:
-            if any(w.excuses(request, rule is not None) for w in self.windows):
+            if any(w.excuses(request, rule is not None or granted) for w in self.windows):
                 self.excused += 1
             else:
                 self.faults[f"forbidden: {_tell(request)}"] += 1
         elif rule is not None:
             self.count[rule] += 1
+        elif granted:
+            self.granted += 1
         elif request["resource"].startswith("/") or \
                 (request["verb"], request["group"], request["resource"]) in EVERYBODY:
             self.free += 1
@@ -185,5 +190,7 @@ class Proof:
         for r in rows:
             yield "  ".join([*(c.ljust(w) for c, w in zip(r, width)), r[4]])
         yield f"refused as a scenario or an outage meant it: {self.excused}"
+        if self.granted:
+            yield f"by rules that a scenario added to its Role: {self.granted}"
         if self.free:
             yield f"what every account may ask: {self.free}"

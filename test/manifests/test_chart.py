@@ -71,6 +71,7 @@ def test_names_labels_and_retention_can_be_chosen(kubectl, namespace):
         "--set", "persistentVolumeClaimRetentionPolicy.whenDeleted=Delete",
         "--set", "storage.className=fast,image.repository=example/pghad,image.tag=2",
         "--set", "settings.postgres.parameters.work_mem=8MB", "--set", "networkPolicy.enabled=true",
+        "--set", "settings.cluster.services={shop-db-rw,shop}",
         namespace=namespace)
     assert not [d["metadata"]["name"] for d in docs
                 if not d["metadata"]["name"].startswith("shop-db")]
@@ -78,13 +79,15 @@ def test_names_labels_and_retention_can_be_chosen(kubectl, namespace):
     sts = one(docs, "StatefulSet")["spec"]
     assert sts["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
     assert sts["template"]["spec"]["containers"][0]["image"] == "example/pghad:2"
-    assert one(docs, "Service", "shop-db-rw")["spec"]["selector"]["db-role"] == "leader"
+    assert one(docs, "Service", "shop-db-ro")["spec"]["selector"]["db-role"] == "replica"
+    assert "selector" not in one(docs, "Service", "shop-db-rw")["spec"]
     settings = yaml.safe_load(one(docs, "ConfigMap")["data"]["pghad.yaml"])
     assert settings == {"cluster": {"members": 3, "role_label": "db-role",
-                                    "role_primary": "leader"},
+                                    "role_primary": "leader", "services": ["shop-db-rw", "shop"]},
                         "postgres": {"parameters": {"work_mem": "8MB"}}}
     rules = one(docs, "Role", "shop-db")["rules"]
-    assert {n for r in rules for n in r.get("resourceNames", ())} == {"shop-db", "shop-db-state"}
+    assert {n for r in rules for n in r.get("resourceNames", ())} == {
+        "shop-db", "shop-db-state", "shop-db-rw", "shop"}
     assert "pg-" not in yaml.safe_dump(docs).replace("pghad", "").replace("app-", "")
     kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-",
             stdin=yaml.safe_dump_all(docs))

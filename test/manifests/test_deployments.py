@@ -142,7 +142,7 @@ def test_settings(deployment):
     want, docs = deployment
     file = yaml.safe_load(one(docs, "ConfigMap", f"{want.name}-config")["data"]["pghad.yaml"])
     env = given_by_secrets(docs)
-    assert file["cluster"] == {"members": want.replicas}
+    assert file["cluster"]["members"] == want.replicas
     superuser = file["postgres"].get("superuser", env.get("POSTGRES_USER", "postgres"))
     assert superuser == want.superuser
     assert file.get("bootstrap", {}).get("database", env.get("POSTGRES_DB", "")) == want.database
@@ -182,6 +182,11 @@ def test_the_host_name_of_the_clients_is_the_primary(deployment):
     spec = one(docs, "Service", want.alias)["spec"]
     other = one(docs, "Service", f"{want.name}-rw")["spec"]
     assert spec == other and [p["port"] for p in spec["ports"]] == [5432]
+    file = yaml.safe_load(one(docs, "ConfigMap", f"{want.name}-config")["data"]["pghad.yaml"])
+    assert file["cluster"]["services"] == [f"{want.name}-rw", want.alias]
+    rights = {(v, resource) for d in docs if d["kind"] == "Role" for r in d["rules"] for v in r["verbs"]
+              for resource in r["resources"] if want.alias in r.get("resourceNames", ())}
+    assert {("get", "services"), ("update", "endpointslices")} <= rights
 
 
 def test_scripts_of_the_first_start_are_mounted(deployment):

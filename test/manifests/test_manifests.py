@@ -148,13 +148,21 @@ def _follows(selector, labels):
     return all(labels.get(k) == v for k, v in selector.items())
 
 
+def led_by_the_primary(docs):
+    cluster = one(docs, "StatefulSet")["metadata"]["name"]
+    settings = yaml.safe_load(one(docs, "ConfigMap", f"{cluster}-config")["data"]["pghad.yaml"])
+    return settings["cluster"].get("services", [f"{cluster}-rw"])
+
+
 def test_selectors_lead_to_the_pods(docs):
     sts = one(docs, "StatefulSet")
     labels = sts["spec"]["template"]["metadata"]["labels"]
     assert _follows(sts["spec"]["selector"]["matchLabels"], labels)
     assert _follows(one(docs, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"], labels)
     cluster = sts["metadata"]["name"]
-    role = {"rw": {"role": "primary"}, "ro": {"role": "replica"}, "r": {}, "pods": {}}
+    for name in led_by_the_primary(docs):
+        assert "selector" not in one(docs, "Service", name)["spec"]
+    role = {"ro": {"role": "replica"}, "r": {}, "pods": {}}
     for suffix, extra in role.items():
         name = f"{cluster}-{suffix}"
         selector = one(docs, "Service", name)["spec"]["selector"]
@@ -182,7 +190,7 @@ def test_one_name_throughout(docs):
                 and m["name"] not in [f"{cluster}-{s}" for s in OWN_SUFFIXES]]
     names = {n for d in docs if d["kind"] == "Role" for r in d["rules"]
              for n in r.get("resourceNames", ())}
-    assert names == {cluster, f"{cluster}-state"}
+    assert names == {cluster, f"{cluster}-state", *led_by_the_primary(docs)}
     assert one(docs, "RoleBinding")["roleRef"]["name"] == spec["serviceAccountName"] == cluster
     sources = next(v for v in spec["volumes"] if v["name"] == "config")["projected"]["sources"]
     assert one(docs, "ConfigMap", sources[0]["configMap"]["name"])["data"].keys() == {"pghad.yaml"}

@@ -30,6 +30,7 @@ UNITS = {
     "test_core_writer": (["core", "base"], []),
     "test_core_edges": (["core", "base"], []),
     "test_core_order": (["core", "base"], []),
+    "test_core_endpoint": (["core", "base"], []),
     "test_peer_versions": (["codec", "base"], ["-ljson-c"]),
 }
 BASE = ["page", "clock", "fd", "must", "str", "err", "log", "buf", "jw"]

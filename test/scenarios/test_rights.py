@@ -39,7 +39,9 @@ def restart_api(cluster):
 READS = [("list", "leases"), ("watch", "leases"), ("list", "pods"), ("watch", "pods"),
          ("list", "configmaps"), ("watch", "configmaps")]
 EVERYTHING = [*READS, ("get", "leases"), ("update", "leases"), ("create", "leases"),
-              ("patch", "pods"), ("patch", "configmaps"), ("create", "configmaps")]
+              ("patch", "pods"), ("patch", "configmaps"), ("create", "configmaps"),
+              ("get", "services"), ("list", "endpointslices"), ("create", "endpointslices"),
+              ("update", "endpointslices")]
 
 
 def expect_told(cluster, verb, resource, members=1):
@@ -106,6 +108,21 @@ def test_labels_cannot_be_set(cluster, kube):
             assert cluster.labelled_primary() != [cluster.primary().name]
         p = expect_healed(cluster, before)
         assert cluster.labelled_primary() == [p.name]
+    cluster.verify()
+
+
+@pytest.mark.parametrize("verb", ["list", "update"])
+def test_the_service_cannot_be_led(cluster, kube, verb):
+    """No reason not to promote either."""
+    service = f"{cluster.name}-rw"
+    with cluster.load() as load:
+        old = cluster.primary()
+        with kube.without(cluster.ns, cluster.name, (verb, "endpointslices")):
+            before = fail_over(cluster, load)
+            expect_told(cluster, verb, "endpointslices")
+            assert kube.endpoints_of(cluster.ns, service) == [old.ip]
+        p = expect_healed(cluster, before)
+        wait.until(lambda: kube.endpoints_of(cluster.ns, service) == [p.ip], 20, "the Service to follow")
     cluster.verify()
 
 

@@ -45,6 +45,11 @@ static const char services_text[] =
     "{'metadata':{'name':'pg-r'},'spec':{'selector':" LABELS "," PORTS "}},"
     "{'metadata':{'name':'pg-pods'},'spec':{'clusterIP':'None','publishNotReadyAddresses':true,"
     "'selector':" LABELS "," PORTS "}}]}";
+static const char slices_text[] =
+    "{'items':[{'metadata':{'name':'pg-rw-a1','labels':{'kubernetes.io/service-name':'pg-rw',"
+    "'endpointslice.kubernetes.io/managed-by':'endpointslice-controller.k8s.io'}},"
+    "'endpoints':[{'targetRef':{'name':'pg-1'}}]},"
+    "{'metadata':{'name':'pg-rw-x7','labels':{'kubernetes.io/service-name':'pg-rw'}},'endpoints':[]}]}";
 static const char pdbs_text[] =
     "{'items':[{'metadata':{'name':'pg'},'spec':{'maxUnavailable':1,'selector':{"
     "'matchLabels':" LABELS "}}}]}";
@@ -65,6 +70,10 @@ static const char roles_text[] =
     "{'apiGroups':[''],'resources':['configmaps'],'resourceNames':['pg-state'],"
     "'verbs':['get','list','watch','update','patch']},"
     "{'apiGroups':[''],'resources':['configmaps'],'verbs':['create']},"
+    "{'apiGroups':[''],'resources':['services'],'resourceNames':['pg-rw'],'verbs':['get']},"
+    "{'apiGroups':['discovery.k8s.io'],'resources':['endpointslices'],'resourceNames':['pg-rw'],"
+    "'verbs':['update']},"
+    "{'apiGroups':['discovery.k8s.io'],'resources':['endpointslices'],'verbs':['list','create']},"
     "{'apiGroups':['events.k8s.io'],'resources':['events'],'verbs':['create']}]}]}";
 static const char bindings_text[] =
     "{'items':[{'roleRef':{'kind':'Role','name':'pg'},'subjects':[{'kind':'ServiceAccount',"
@@ -113,6 +122,7 @@ static int begin(void **state)
     facts.state = read_as(state_text);
     facts.statefulsets = read_as(sets_text);
     facts.services = read_as(services_text);
+    facts.slices = read_as(slices_text);
     facts.pdbs = read_as(pdbs_text);
     facts.autoscalers = read_as("{'items':[]}");
     facts.pods = read_as(pods_text);
@@ -386,6 +396,8 @@ static void services__select_by_role(void **state)
     drop(s, "/items/0/spec/selector", "tier");
     drop(s, "/items/0/spec", "publishNotReadyAddresses");
     expect(doctor_services, DOCTOR_WARNING, "pg-rw waits for readiness", "publishNotReadyAddresses");
+    drop(s, "/items/0/spec", "selector"); /* its members lead it */
+    expect(doctor_services, DOCTOR_OK, "pg-rw, -ro, -r and pg-pods", "");
     put(s, "/items/0/spec/publishNotReadyAddresses", "true");
     put(s, "/items/1/spec/selector/role", "'primary'");
     expect(doctor_services, DOCTOR_ERROR, "pg-ro selects role=primary", "role: replica");
@@ -407,6 +419,49 @@ static void services__select_by_role(void **state)
     put(s, "/items/3/metadata/name", "'pg-pods'");
     put(s, "/items/1/metadata/name", "'renamed'");
     expect(doctor_services, DOCTOR_WARNING, "Service pg-ro does not exist", "services.yaml");
+}
+
+static void services__further_ones_for_writers(void **state)
+{
+    (void)state;
+    doctor_find_sets(&facts);
+    facts.set[0].file = read_as("{'data':{'pghad.yaml':'cluster:\\n  services: [pg-rw, pg-ro, shop]\\n'}}");
+    doctor_take_settings(&facts, &facts.set[0]);
+    doctor_choose_own(&facts);
+    report.n = 0;
+    doctor_services(&facts, &report);
+    assert_int_equal(report.n, 3);
+    assert_string_equal(report.row[0].what, "pg-ro selects role=replica");
+    assert_string_equal(report.row[1].what, "pg-ro waits for readiness");
+    assert_string_equal(report.row[2].what, "Service shop does not exist");
+}
+
+static void slices__lead_to_the_primary_alone(void **state)
+{
+    struct doctor_object *s = &facts.slices;
+
+    (void)state;
+    settle();
+    report.n = 0;
+    doctor_slices(&facts, &report);
+    assert_int_equal(report.n, 0); /* with a selector it is not theirs */
+    put(s, "/items/0/metadata/name", "'pg-rw'");
+    drop(s, "/items/0/metadata/labels", "endpointslice.kubernetes.io/managed-by");
+    expect(doctor_slices, DOCTOR_ERROR, "the EndpointSlice pg-rw leads pg-rw as well", "endpointslices/pg-rw");
+    drop(&facts.services, "/items/0/spec", "selector");
+    expect(doctor_slices, DOCTOR_OK, "pg-rw leads to the primary alone", "");
+    put(&facts.pods, "/items/1/metadata/labels", "{'role':'primary'}");
+    expect(doctor_slices, DOCTOR_OK, "pg-rw leads to the primary alone", "");
+    put(s, "/items/0/endpoints/0/targetRef/name", "'pg-0'");
+    expect(doctor_slices, DOCTOR_WARNING, "pg-rw leads to pg-0, the primary is pg-1", "endpoint-failed of pg-1");
+    put(s, "/items/0/endpoints", "[]");
+    expect(doctor_slices, DOCTOR_WARNING, "pg-rw leads nowhere, the primary is pg-1", "resourceNames [pg-rw]");
+    put(s, "/items/1/endpoints", "[{'addresses':['10.0.0.9']}]");
+    expect(doctor_slices, DOCTOR_ERROR, "the EndpointSlice pg-rw-x7 leads pg-rw as well",
+           "endpoints/pg-rw endpointslices/pg-rw-x7");
+    json_object_put(s->o);
+    *s = (struct doctor_object){.read = DOCTOR_DENIED};
+    expect(doctor_slices, DOCTOR_UNKNOWN, "your account may not read endpointslices", "can-i list");
 }
 
 static void services__role_label_of_the_settings(void **state)
@@ -520,8 +575,8 @@ static void access__bindings_that_count(void **state)
     doctor_access_from_roles(&facts);
     report.n = 0;
     doctor_access(&facts, &report);
-    assert_int_equal(doctor_count(&report, DOCTOR_ERROR), DOCTOR_NEEDS - 1);
-    assert_int_equal(doctor_count(&report, DOCTOR_WARNING), 1); /* Events are optional */
+    assert_int_equal(doctor_count(&report, DOCTOR_ERROR), DOCTOR_NEEDS - 5);
+    assert_int_equal(doctor_count(&report, DOCTOR_WARNING), 5); /* Services without selector, Events */
     put(&facts.bindings, "/items/0/subjects", "[{'kind':'Group','name':'system:serviceaccounts:db'}]");
     doctor_access_from_roles(&facts);
     expect(doctor_access, DOCTOR_OK, "", "");
@@ -669,6 +724,7 @@ static bool serve(int fd, const char *method, const char *path, const char *body
         {"/api/v1/namespaces/db/configmaps/pg-config", file_text, false},
         {"/apis/apps/v1/namespaces/db/statefulsets", sets_text, false},
         {"/api/v1/namespaces/db/services", services_text, false},
+        {"/apis/discovery.k8s.io/v1/namespaces/db/endpointslices", slices_text, false},
         {"/apis/autoscaling/v2/namespaces/db/horizontalpodautoscalers", "{'items':[]}", false},
         {"/api/v1/namespaces/db/pods?labelSelector=app.kubernetes.io%2Finstance%3Dpg", pods_text, true},
         {"/api/v1/nodes", nodes_text, false},
@@ -807,6 +863,8 @@ int main(void)
         CHECK(probes__another_rest_port),
         CHECK(secrets__exist_with_keys),
         CHECK(services__select_by_role),
+        CHECK(services__further_ones_for_writers),
+        CHECK(slices__lead_to_the_primary_alone),
         CHECK(services__role_label_of_the_settings),
         CHECK(budget__lets_drain),
         CHECK(autoscaler__none),

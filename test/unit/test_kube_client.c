@@ -17,6 +17,7 @@
 #include "fake_http.h"
 #include "http/client.h"
 #include "kube/client.h"
+#include "kube/endpoint.h"
 #include "kube/config.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -419,6 +420,143 @@ static void configmap__compare_and_swap(void **state)
     kube_configmap_done(&m);
 }
 
+#define SERVICE(selector)                                                                          \
+    "{\"kind\":\"Service\",\"metadata\":{\"name\":\"demo-rw\",\"uid\":\"s1\"},\"spec\":{" selector               \
+    "\"ports\":[{\"name\":\"postgres\",\"port\":5432,\"targetPort\":\"pg\"},{\"port\":80,\"targetPort\":8080}]}}"
+#define SLICE(rv, endpoints)                                                                       \
+    "{\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"demo-rw\",\"resourceVersion\":\"" rv                   \
+    "\"},\"addressType\":\"IPv4\",\"endpoints\":" endpoints "}"
+#define OTHER(name, endpoints) "{\"metadata\":{\"name\":\"" name "\"},\"endpoints\":" endpoints "}"
+#define SLICES(items) "{\"kind\":\"EndpointSliceList\",\"items\":[" items "]}"
+
+static bool get_service(struct fixture *f, struct kube_service *s)
+{
+    struct err e;
+    struct kube_call *c = kube_service_get(f->kube, "demo-rw", in_ms(5000));
+
+    wait_for(f, c);
+    bool ok = kube_call_service(c, 5433, s, &e);
+    kube_call_free(c);
+    return ok;
+}
+
+static void service__selector_and_ports(void **state)
+{
+    struct fixture *f = *state;
+    struct kube_service s = {0};
+
+    f->body = SERVICE("\"selector\":{\"role\":\"primary\"},");
+    assert_true(get_service(f, &s));
+    assert_true(s.exists && s.has_selector);
+    assert_non_null(strstr(f->line, "/api/v1/namespaces/db/services/demo-rw"));
+    f->body = SERVICE("\"selector\":{},");
+    assert_true(get_service(f, &s));
+    assert_true(s.exists && !s.has_selector);
+    f->body = SERVICE("");
+    assert_true(get_service(f, &s));
+    assert_false(s.has_selector);
+    assert_string_equal(json_object_to_json_string_ext(s.ports, JSON_C_TO_STRING_PLAIN),
+                        "[{\"name\":\"postgres\",\"protocol\":\"TCP\",\"port\":5433},"
+                        "{\"name\":\"\",\"protocol\":\"TCP\",\"port\":8080}]");
+    f->body = "{\"kind\":\"Service\",\"metadata\":{\"name\":\"demo-rw\"}}";
+    assert_false(get_service(f, &s));
+    assert_true(s.exists); /* what was known stays */
+    f->status = 404;
+    assert_true(get_service(f, &s));
+    assert_false(s.exists);
+    kube_service_done(&s);
+}
+
+static bool get_slice(struct fixture *f, struct kube_slice *s)
+{
+    struct err e;
+    struct kube_call *c = kube_slice_list(f->kube, "demo-rw", in_ms(5000));
+
+    wait_for(f, c);
+    bool ok = kube_call_slice(c, "demo-rw", s, &e);
+    kube_call_free(c);
+    return ok;
+}
+
+static void put_slice(struct fixture *f, const struct kube_service *s, const struct kube_slice *last,
+                      const struct kube_endpoint *to)
+{
+    struct kube_call *c = kube_slice_put(f->kube, s, last, to, in_ms(5000));
+
+    wait_for(f, c);
+    kube_call_free(c);
+}
+
+static void slice__made_and_replaced_by_compare_and_swap(void **state)
+{
+    struct fixture *f = *state;
+    struct kube_service s = {0};
+    struct kube_slice last = {0};
+    struct kube_endpoint to = {.pod = {"demo-1"}, .uid = "u1", .ip = "10.0.0.7", .node = "n1"};
+
+    f->body = SERVICE("");
+    assert_true(get_service(f, &s));
+    put_slice(f, &s, &last, &to);
+    assert_non_null(strstr(f->line, "POST /apis/discovery.k8s.io/v1/namespaces/db/endpointslices?"));
+    assert_null(strstr(f->got, "resourceVersion"));
+    assert_non_null(strstr(f->got, "\"labels\":{\"kubernetes.io/service-name\":\"demo-rw\""));
+    assert_non_null(strstr(f->got, "\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"name\":\"demo-rw\",\"uid\":\"s1\"}]"));
+    assert_non_null(strstr(f->got, "\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"10.0.0.7\"]"));
+    assert_non_null(strstr(f->got, "\"name\":\"demo-1\",\"uid\":\"u1\""));
+    f->body = SLICE("9", "[{\"addresses\":[\"10.0.0.5\"],\"targetRef\":{\"name\":\"demo-0\",\"uid\":\"u0\"}}]");
+    assert_true(get_slice(f, &last));
+    assert_int_equal(last.n, 1);
+    assert_string_equal(last.to.uid, "u0");
+    assert_string_equal(last.to.ip, "10.0.0.5");
+    put_slice(f, &s, &last, &(struct kube_endpoint){0});
+    assert_non_null(strstr(f->line, "PUT /apis/discovery.k8s.io/v1/namespaces/db/endpointslices/demo-rw?"));
+    assert_non_null(strstr(f->got, "\"resourceVersion\":\"9\""));
+    assert_non_null(strstr(f->got, "\"endpoints\":[]"));
+    strcpy(to.ip, "fd00::7");
+    put_slice(f, &s, &(struct kube_slice){0}, &to);
+    assert_non_null(strstr(f->got, "\"addressType\":\"IPv6\""));
+    kube_service_done(&s);
+}
+
+static void slice__absent_empty_or_damaged(void **state)
+{
+    struct fixture *f = *state;
+    struct kube_slice s = {.n = 7};
+
+    f->body = SLICES(SLICE("3", "null"));
+    assert_true(get_slice(f, &s));
+    assert_non_null(strstr(f->line, "/endpointslices?labelSelector=kubernetes.io/service-name%3Ddemo-rw"));
+    assert_true(s.exists && s.n == 0);
+    f->body = SLICES(SLICE("4", "[{\"addresses\":[\"10.0.0.5\"]}]")); /* by hand: of no pod */
+    assert_true(get_slice(f, &s));
+    assert_true(s.n == 1 && s.to.uid[0] == '\0');
+    f->body = SLICES("{\"metadata\":{\"name\":\"demo-rw\"}}");
+    assert_false(get_slice(f, &s));
+    f->body = "{\"kind\":\"PodList\"}";
+    assert_false(get_slice(f, &s));
+    assert_string_equal(s.rv, "4");
+    f->body = SLICES("");
+    assert_true(get_slice(f, &s));
+    assert_false(s.exists);
+}
+
+static void slice__of_somebody_else(void **state)
+{
+    struct fixture *f = *state;
+    struct kube_slice s = {0};
+
+    f->body = SLICES(OTHER("demo-rw-x7", "[]") "," SLICE("4", "[]"));
+    assert_true(get_slice(f, &s));
+    assert_true(s.exists && s.foreign[0] == '\0'); /* it leads nowhere */
+    f->body = SLICES(OTHER("demo-rw-x7", "[{\"addresses\":[\"10.0.0.9\"]}]") "," SLICE("4", "[]"));
+    assert_true(get_slice(f, &s));
+    assert_string_equal(s.foreign, "demo-rw-x7");
+    assert_string_equal(s.rv, "4");
+    f->body = SLICES(OTHER("demo-rw-x7", "[{}]"));
+    assert_true(get_slice(f, &s));
+    assert_true(!s.exists && s.foreign[0]);
+}
+
 static void events__queue__bounded_and_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -606,6 +744,10 @@ int main(void)
         T(lease__requests__paths_and_bodies),
         T(pods__list_and_patch),
         T(configmap__compare_and_swap),
+        T(service__selector_and_ports),
+        T(slice__made_and_replaced_by_compare_and_swap),
+        T(slice__absent_empty_or_damaged),
+        T(slice__of_somebody_else),
         T(events__queue__bounded_and_in_order),
         T(events__forbidden__kept),
         T(rights__refused_until_an_answer_shows_them),

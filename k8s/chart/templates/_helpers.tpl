@@ -28,3 +28,9 @@ app.kubernetes.io/instance: {{ include "pghad.name" . }}
 {{- end -}}
 {{- toYaml (mustMergeOverwrite (dict "cluster" $cluster) (deepCopy .Values.settings)) -}}
 {{- end }}
+
+{{- /* Services that the primary leads: names for the Role. */ -}}
+{{- define "pghad.writers" -}}
+{{- $usual := list (printf "%s-rw" (include "pghad.name" .)) -}}
+{{- toJson (dig "cluster" "services" $usual .Values.settings) -}}
+{{- end }}
