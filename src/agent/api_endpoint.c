@@ -131,8 +131,6 @@ static void poll_slice(struct api *a, struct endpoint_of *x, int64_t now)
         log_event(LOG_INFO, "endpoint", x->slice.n > 0 ? "the Service for writers leads here" :
                   "the Service for writers leads nowhere", LOG_S("service", x->name),
                   LOG_S("address", x->slice.to.ip));
-    } else {
-        name_foreign(a, x, now);
     }
     kube_call_free(x->call);
     x->call = NULL;
@@ -196,7 +194,12 @@ static void drive(struct api *a, struct endpoint_of *x, int64_t now)
         return;
     if (!x->service_known || !x->slice_known) {
         look(a, x, now);
-    } else if (x->service.exists && !x->service.has_selector && change_due(a, x, &to)) {
+        return;
+    }
+    bool ours = x->service.exists && !x->service.has_selector;
+    if (ours)
+        name_foreign(a, x, now);
+    if (ours && change_due(a, x, &to)) {
         x->writing = true;
         x->call = kube_slice_put(a->kube, &x->service, &x->slice, &to, now + API_REQUEST_MS);
     } else {

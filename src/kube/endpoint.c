@@ -207,12 +207,14 @@ bool kube_slice_decode(struct json_object *o, const char *service, struct kube_s
     struct kube_slice s = {0};
     bool ok = false;
 
-    if (str_eq(kind, "EndpointSliceList"))
-        ok = decode_slices(o, service, &s, e);
-    else if (str_eq(kind, "EndpointSlice"))
+    if (str_eq(kind, "EndpointSlice")) {
+        memcpy(s.foreign, ret->foreign, sizeof(s.foreign)); /* of which it does not speak */
         ok = decode_slice(o, &s, e);
-    else
+    } else if (str_eq(kind, "EndpointSliceList")) {
+        ok = decode_slices(o, service, &s, e);
+    } else {
         err_set(e, ERR_CORRUPT, "neither an EndpointSlice nor a list of them");
+    }
     if (ok)
         *ret = s;
     return ok;

@@ -109,7 +109,8 @@ def test_a_service_with_a_selector_is_left_alone(fresh):
     assert new is not p
     assert set(slices_of(c, "pg-rw").values()) == {CONTROLLER}
     assert c.kube.admin.find(SLICES, c.ns, "pg-rw") is None
-    assert [m.name for m in c.members if m.log_lines("endpoint") or m.log_lines("endpoint-failed")] == []
+    assert [m.name for m in c.members for event in ("endpoint", "endpoint-failed", "endpoint-foreign")
+            if m.log_lines(event)] == []
 
 
 def test_a_slice_of_somebody_else_is_named_and_stays(cluster):

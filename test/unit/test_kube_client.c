@@ -555,6 +555,9 @@ static void slice__of_somebody_else(void **state)
     f->body = SLICES(OTHER("demo-rw-x7", "[{}]"));
     assert_true(get_slice(f, &s));
     assert_true(!s.exists && s.foreign[0]);
+    f->body = SLICE("5", "[]"); /* the answer to a write */
+    assert_true(get_slice(f, &s));
+    assert_string_equal(s.foreign, "demo-rw-x7");
 }
 
 static void events__queue__bounded_and_in_order(void **state)
