@@ -8,8 +8,11 @@ endif
 SANDBOX := PGHA_BUILD=$(abspath $(B)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/lib/sandbox.py
 PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 
+# Of the scenarios on the real API server, in make test.
+PARTS := 1 2
+
 .PHONY: check check-demo test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
-        scenarios-real-core e2e demo run-demo build-demo build-test \
+        $(PARTS:%=scenarios-real-%) scenarios-real-proof scenarios-devkube-core scenarios-real-core e2e demo run-demo build-demo build-test \
         bench-quick bench-resources install need-python
 
 # For targets that install what is missing: only a make that starts afterwards sees the libraries.
@@ -62,6 +65,17 @@ scenarios-real-core: $(SYSTEM) kube-bins need-python ## the kernel of the scenar
 scenarios-real: $(SYSTEM) kube-bins kubectl-bin need-python ## the same scenarios on a real kube-apiserver
 	$(Q)$(SCENARIOS) --kube real
 
+# The same in parts side by side, and the proof of them together.
+$(PARTS:%=scenarios-real-%): scenarios-real-%: $(SYSTEM) kube-bins kubectl-bin need-python
+	$(Q)$(SCENARIOS) --kube real --part $*/$(words $(PARTS))
+
+scenarios-real-proof: need-python
+	$(Q)$(PYTHON) test/lib/rbac.py $(PARTS:%=build/rbac/part-%-of-$(words $(PARTS)).json)
+
+# What is no matter of the API server, and the kernel: all others run on the real one.
+scenarios-devkube-core: $(SYSTEM) need-python ## what runs on the embedded API server alone, and the kernel of the scenarios
+	$(Q)$(SCENARIOS) --kube devkube --kernel '$(REAL_CORE)'
+
 e2e: scenarios-real ## all scenarios on a real kube-apiserver, and the proof that the Roles are minimal
 
 integration: ## everything with real processes: guard, devkube, harness, scenarios on both API servers
@@ -87,8 +101,9 @@ run-test: build-test need-python
 	    harness=test-harness \
 	    standalone=test-standalone \
 	    demo=check-demo \
-	    manifests=test-manifests \
-	    scenarios-devkube=scenarios-devkube,scenarios-real=scenarios-real
+	    scenarios-devkube=scenarios-devkube-core,manifests=test-manifests \
+	    scenarios-real-1=scenarios-real-1,scenarios-real-2=scenarios-real-2 \
+	    rights=scenarios-real-proof
 
 demo: ## three members, four faults, write gaps; KEEP=1 leaves it running; installs what is missing
 	$(Q)tools/deps demo

@@ -38,6 +38,21 @@ def proof(*requests, windows=(), role=ROLE):
     return p
 
 
+def test_parts_are_proved_together(tmp_path, monkeypatch, capsys):
+    """One part alone has not used all; a part that is missing proves nothing."""
+    a, b = str(tmp_path / "a.json"), str(tmp_path / "b.json")
+    whole = rbac.Proof({}, [])
+    keys = list(whole._rules())
+    for path, mine in (a, keys[::2]), (b, keys[1::2]):
+        part = rbac.Proof({}, [])
+        used = {key for key, r in mine if not r.reason}
+        part.count.update({r: 1 for key, r in part._rules() if key in used})
+        part.save(path)
+    assert rbac.main([a, b]) == 0 and capsys.readouterr().out.endswith("1 passed, 0 failed\n")
+    assert rbac.main([a]) == 1 and "nothing used" in capsys.readouterr().out
+    assert rbac.main([a, b, str(tmp_path / "c.json")]) == 1 and "c.json is missing" in capsys.readouterr().out
+
+
 def test_used_or_with_a_reason_is_proved():
     assert proof(request("get")).verdict(whole=True) == []
 

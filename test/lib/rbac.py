@@ -6,10 +6,15 @@ verb that nothing used, unless a comment at the rule says why it is there, and a
 that is used after all:
 
     # unused by the tests: VERB[, VERB]: REASON
+
+Where the scenarios run in parts, each part leaves what it used in a file, and
+`python3 test/lib/rbac.py FILE...` makes the proof of all of them.
 """
 import collections
+import json
 import os
 import re
+import sys
 
 import yaml
 
@@ -164,6 +169,24 @@ class Proof:
         else:
             self.faults[f"beyond the Role {account.role[1]}: {_tell(request)}"] += 1
 
+    def save(self, path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump({key: self.count[r] for key, r in self._rules()}, f)
+
+    def take(self, path):
+        """Adds what another proof saved."""
+        with open(path, encoding="utf-8") as f:
+            found = json.load(f)
+        for key, r in self._rules():
+            self.count[r] += found.pop(key, 0)
+        self.faults.update({f"{path}: no Role has {key}": 1 for key in found})
+
+    def _rules(self):
+        for (path, name), rules in self.roles.items():
+            for r in rules:
+                yield f"{path} {name} {r}", r
+
     def unused(self):
         """Faults of verbs without a request, and of reasons that are none any more."""
         for (path, name), rules in self.roles.items():
@@ -194,3 +217,22 @@ class Proof:
             yield f"by rules that a scenario added to its Role: {self.granted}"
         if self.free:
             yield f"what every account may ask: {self.free}"
+
+
+def main(paths):
+    """The proof of what was saved; ends as a layer of the tests does."""
+    proof = Proof({}, [])
+    missing = [p for p in paths if not os.path.exists(p)]
+    for p in paths:
+        if p not in missing:
+            proof.take(p)
+    print("\n".join(proof.table()))
+    faults = [f"{p} is missing: that part did not come to its end" for p in missing] or proof.verdict(whole=True)
+    for fault in faults:
+        print(f"failed: RBAC proof: {fault}")
+    print(f"{0 if faults else 1} passed, {len(faults)} failed")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

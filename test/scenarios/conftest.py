@@ -35,6 +35,9 @@ def pytest_addoption(parser):
     parser.addoption("--kube", default="devkube", choices=(*kubeapi.BACKENDS, "kind"),
                      help="API server to run against")
     parser.addoption("--seldom", action="store_true", help="one scenario for each fault made less than five times")
+    parser.addoption("--kernel", default="", metavar="'A or B'",
+                     help="what needs the embedded API server, or none in particular, and what has such a name")
+    parser.addoption("--part", default="", metavar="K/N", help="the K-th of N parts of about the same size")
     parser.addoption("--long", action="store_true", help="with the scenarios that are marked long")
 
 
@@ -71,6 +74,29 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [i for i in items if not i.get_closest_marker("long")]
     if config.option.seldom:
         items[:] = seldom.select(items)
+    if config.option.kernel:
+        words = config.option.kernel.split(" or ")
+        items[:] = [i for i in items if i.get_closest_marker("local") or "api_fault" in i.fixturenames or
+                    any(w in i.name for w in words)]
+    if config.option.part and not _named(config):
+        items[:] = _part(items, *map(int, config.option.part.split("/")))
+
+
+def _named(config):
+    """Whether the tests were given one by one."""
+    return any("::" in a or a.endswith(".py") for a in config.args)
+
+
+def _part(items, k, n):
+    """Whole files, since scenarios of one file share a cluster."""
+    files = {}
+    for i in items:
+        files.setdefault(i.path, []).append(i)
+    parts = [[] for _ in range(n)]
+    for path in sorted(files, key=lambda p: (-len(files[p]), p)):
+        min(parts, key=len).extend(files[path])
+    chosen = set(parts[k - 1])
+    return [i for i in items if i in chosen]
 
 
 def pytest_report_header(config):
@@ -151,20 +177,34 @@ def _partial(config):
     """Whether less than all scenarios were selected, so that unused verbs say nothing."""
     o = config.option
     return bool(o.keyword or o.markexpr or o.deselect or o.ignore or "PGHA_CHAOS" in os.environ or
-                any("::" in a or a.endswith(".py") for a in config.args))
+                _named(config))
+
+
+def _saved(config):
+    """Where a part leaves what it used of the Roles; None: this run is no whole part."""
+    part = config.option.part
+    if not part or _partial(config) or config.option.kube != "real":
+        return None
+    return os.path.join(ROOT, "build", "rbac", f"part-{part.replace('/', '-of-')}.json")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def rights(request, kube):
     """The RBAC proof: after the last scenario all that was asked of the API server is compared with
     the Roles in k8s/base."""
+    saved = _saved(request.config)
+    if saved and os.path.exists(saved):
+        os.unlink(saved)
     yield
     if kube.backend != "real":
         return
-    partial = _partial(request.config)
+    partial = _partial(request.config) or saved is not None
     proof = kube.proof()
     lines = list(proof.table())
-    if partial:
+    if saved:
+        proof.save(saved)
+        lines.append("a part of the scenarios: unused verbs are looked for in all parts together")
+    elif partial:
         lines.append("not all scenarios were selected: unused verbs were not looked at, only "
                      "requests that were forbidden or beyond the Roles")
     request.config.stash[PROOF] = lines
