@@ -34,21 +34,6 @@ static void look_again(struct endpoint_of *x, int64_t at)
     x->races = 0;
 }
 
-void api_set_endpoint(struct api *a, enum endpoint want, int64_t now)
-{
-    if (a->endpoint_want == want)
-        return;
-    a->endpoint_want = want;
-    a->endpoint_since_ms = now;
-    /* A pod that is gone is commonly followed by an election: its address stays for that long, so that the
-     * next primary's is the only change. */
-    int64_t at = want == ENDPOINT_NOT_GONE ? now + WATCH_EVERY_MS : now;
-    for (size_t i = 0; i < a->n_endpoints; i++) {
-        look_again(&a->endpoint[i], at);
-        a->endpoint[i].settled = false;
-    }
-}
-
 bool api_endpoints_settled(const struct api *a, int64_t now)
 {
     bool all = true;
@@ -212,4 +197,20 @@ void api_drive_endpoints(struct api *a, int64_t now)
 {
     for (size_t i = 0; i < a->n_endpoints; i++)
         drive(a, &a->endpoint[i], now);
+}
+
+void api_set_endpoint(struct api *a, enum endpoint want, int64_t now)
+{
+    if (a->endpoint_want == want)
+        return;
+    a->endpoint_want = want;
+    a->endpoint_since_ms = now;
+    /* A pod that is gone is commonly followed by an election: its address stays for that long, so that the
+     * next primary's is the only change. */
+    int64_t at = want == ENDPOINT_NOT_GONE ? now + WATCH_EVERY_MS : now;
+    for (size_t i = 0; i < a->n_endpoints; i++) {
+        look_again(&a->endpoint[i], at);
+        a->endpoint[i].settled = false;
+    }
+    api_drive_endpoints(a, now); /* the next turn may be some 100 ms away, and clients wait */
 }
