@@ -52,6 +52,9 @@ def pytest_configure(config):
     if "PGHA_SANDBOX" not in os.environ:
         pytest.exit("run through test/lib/sandbox.py or test/kind/inside (make integration, kind-test)",
                     returncode=4)
+    saved = _saved(config)
+    if saved and os.path.exists(saved):
+        os.unlink(saved)  # of an earlier run: a part that does not come to its end leaves none
     if not config.option.basetemp:
         config.option.basetemp = os.path.join(os.environ["PGHA_SANDBOX"], "pytest")
 
@@ -193,8 +196,6 @@ def rights(request, kube):
     """The RBAC proof: after the last scenario all that was asked of the API server is compared with
     the Roles in k8s/base."""
     saved = _saved(request.config)
-    if saved and os.path.exists(saved):
-        os.unlink(saved)
     yield
     if kube.backend != "real":
         return

@@ -60,6 +60,27 @@ def test_one_change_for_one_change_of_the_primary(cluster, how):
     cluster.verify()
 
 
+def test_the_service_for_writers_changes_first(cluster):
+    """A change of another Service just before it would cost a second of kube-proxy."""
+    rw, ro = f"{cluster.name}-rw", f"{cluster.name}-ro"
+    old = cluster.primary()
+    wait.until(lambda: leads_to(cluster, rw) == [old.ip] and len(leads_to(cluster, ro)) == 2, 30, "all to be led")
+    last, order = {}, []
+    with cluster.kube.admin.watch(SLICES, cluster.ns, idle_s=30) as events:
+        cluster.switchover()
+        new = cluster.wait_healthy()
+        for _, s in events:
+            service = s["metadata"]["labels"]["kubernetes.io/service-name"]
+            now = sorted(a for e in s.get("endpoints") or () for a in e["addresses"])
+            if last.setdefault(service, now) != now:
+                order.append(service)
+            last[service] = now
+            if last.get(rw) == [new.ip] and old.ip in last.get(ro, ()):
+                break
+    assert new is not old
+    assert order[0] == rw and ro in order, order
+
+
 def test_a_slice_that_is_deleted_comes_back(cluster):
     p = cluster.primary()
     wait.until(lambda: leads_to(cluster) == [p.ip], 20, "the Service to lead to the primary")
