@@ -40,6 +40,12 @@ static inline struct record three(void)
     return r;
 }
 
+struct scene { /* one member's turn */
+    struct view v;
+    struct memo m;
+    struct verdict d;
+};
+
 /* Member i of three whose primary pg-0 serves in epoch 5; its last renewal was sent 500 ms ago. */
 static inline void healthy(struct view *v, struct memo *m, int i)
 {
@@ -97,6 +103,19 @@ static inline void healthy(struct view *v, struct memo *m, int i)
                                        .position = {4, 200}, .durable_epoch = 5,
                                        .streams_from = j == 0 ? 0 : A};
     }
+}
+
+static inline void at(struct scene *s, int i)
+{
+    memset(&s->d, 0, sizeof s->d);
+    healthy(&s->v, &s->m, i);
+}
+
+/* Takes the turn; the rule that fired. */
+static inline const char *rule(struct scene *s)
+{
+    decide(&s->v, &s->m, &s->d);
+    return core_rules[s->d.rule].id;
 }
 
 #endif

@@ -22,6 +22,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -226,12 +227,23 @@ def _connect(init_pid):
 
 
 def _make_uplink(init_pid, path, run_dir):
-    """Host side of the veth pair; it disappears with the sandbox's network namespace."""
+    """The index of the host side of the veth pair; None where there is none."""
     info = {"pid": init_pid, "dir": run_dir, "subnet": None, "interface": None}
+    index = None
     if os.geteuid() == 0:
         info["subnet"], info["interface"] = _connect(init_pid)
+        index = socket.if_nametoindex(info["interface"])
     with open(path, "w") as f:
         json.dump(info, f)
+    return index
+
+
+def _remove_uplink(index):
+    """The kernel does it, too, but where a connection was open up to a minute after the namespace's end.
+
+    By index: the name may be another sandbox's by now.
+    """
+    subprocess.run(["ip", "link", "del", f"if{index}"], stderr=subprocess.DEVNULL)
 
 
 def run(argv, disk=False, uplink=None, env=None):
@@ -276,17 +288,20 @@ def run(argv, disk=False, uplink=None, env=None):
         stop(None, None)
     os.close(ready_r)
     os.close(pid_w)
+    index = None
     try:
         line = os.read(pid_r, 32)
         if line:
             if uplink:
-                _make_uplink(int(line), uplink, run_dir)
+                index = _make_uplink(int(line), uplink, run_dir)
             os.write(ready_w, b"g")
         os.close(ready_w)
         _, status = os.waitpid(keeper, 0)
     finally:
         keeper = None
         signal.alarm(0)
+        if index:
+            _remove_uplink(index)
         shutil.rmtree(run_dir, ignore_errors=True)
         os.close(lock)
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

@@ -9,28 +9,10 @@
 
 #include "healthy.h"
 
-struct scene {
-    struct view v;
-    struct memo m;
-    struct verdict d;
-};
-
-static const char *rule(struct scene *s)
-{
-    decide(&s->v, &s->m, &s->d);
-    return core_rules[s->d.rule].id;
-}
-
 static bool fact(struct scene *s, uint64_t f)
 {
     (void)rule(s);
     return (s->d.facts & f) != 0;
-}
-
-static void at(struct scene *s, int i)
-{
-    memset(s, 0, sizeof *s);
-    healthy(&s->v, &s->m, i);
 }
 
 /* pg-1 holds the Lease of epoch 5, which has no writer yet, and is frozen. */

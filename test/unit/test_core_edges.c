@@ -9,18 +9,6 @@
 
 #include "healthy.h"
 
-struct scene {
-    struct view v;
-    struct memo m;
-    struct verdict d;
-};
-
-static const char *rule(struct scene *s)
-{
-    decide(&s->v, &s->m, &s->d);
-    return core_rules[s->d.rule].id;
-}
-
 /* Member pg-1 of three standbys with data whose Lease and ConfigMap are gone. */
 static void adopting(struct scene *s)
 {

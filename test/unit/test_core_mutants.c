@@ -11,24 +11,6 @@
 #include "base/page.h"
 #include "healthy.h"
 
-struct scene {
-    struct view v;
-    struct memo m;
-    struct verdict d;
-};
-
-static void at(struct scene *s, int i)
-{
-    memset(&s->d, 0, sizeof s->d);
-    healthy(&s->v, &s->m, i);
-}
-
-static const char *rule(struct scene *s)
-{
-    decide(&s->v, &s->m, &s->d);
-    return core_rules[s->d.rule].id;
-}
-
 /* pg-0 is silent and its Lease as old as the count asks; pg-1 has read it since. */
 static void expired(struct scene *s)
 {

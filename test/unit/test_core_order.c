@@ -8,18 +8,6 @@
 
 #include "healthy.h"
 
-struct scene {
-    struct view v;
-    struct memo m;
-    struct verdict d;
-};
-
-static const char *rule(struct scene *s)
-{
-    decide(&s->v, &s->m, &s->d);
-    return core_rules[s->d.rule].id;
-}
-
 static void order(struct scene *s, int target)
 {
     s->v.intent = (struct intent){.kind = INTENT_FAILOVER, .id = 77, .accept_loss = true,
@@ -29,8 +17,7 @@ static void order(struct scene *s, int target)
 /* pg-1 alone: pg-0 held the Lease and is silent for so long, and so is pg-2. */
 static void alone(struct scene *s)
 {
-    memset(&s->d, 0, sizeof s->d);
-    healthy(&s->v, &s->m, 1);
+    at(s, 1);
     s->v.lv.changed_ms = NOW - 10000;
     s->v.lv.got_ms = NOW;
     s->v.peer[0].received_ms = s->v.peer[1].received_ms = 0;

@@ -9,22 +9,9 @@
 
 #include "healthy.h"
 
-struct scene {
-    struct view v;
-    struct memo m;
-    struct verdict d;
-};
-
-static const char *rule(struct scene *s)
-{
-    decide(&s->v, &s->m, &s->d);
-    return core_rules[s->d.rule].id;
-}
-
 static void edited(struct scene *s, int i, uint64_t writer)
 {
-    memset(&s->d, 0, sizeof s->d);
-    healthy(&s->v, &s->m, i);
+    at(s, i);
     s->v.lv.lease.record.writer = writer;
 }
 
