@@ -8,7 +8,7 @@ KIND_NEEDS    := kind kubectl
 NODE_NEEDS    := kind kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl \
                  kubelet etcd coredns nodeagent
 
-.PHONY: kind-node-image kind-up kind-load kind-dockerfile kind-deploy kind-overlays kind-scenarios \
+.PHONY: kind-programs kind-node-image kind-up kind-load kind-dockerfile kind-deploy kind-overlays kind-scenarios \
         kind-chaos kind-report kind-test kind-short kind-down
 
 # What KUBEBUILDER_ASSETS has is taken from there; one recipe for all that is missing or, of the programs
@@ -22,6 +22,9 @@ define kind_programs
 	    else missing="$$missing $$n"; fi; \
 	done; [ -z "$$missing" ] || test/kubernetes/build $(KUBE_BIN) $$missing
 endef
+
+kind-programs: ## what the nodes run, built by Go; part of kind-node-image
+	$(call kind_programs,$(NODE_NEEDS))
 
 kind-node-image: ## build the node image for kind without a registry (root; minutes, once)
 	$(call kind_programs,$(NODE_NEEDS))
