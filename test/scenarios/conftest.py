@@ -24,8 +24,11 @@ import results  # noqa: E402
 import seldom  # noqa: E402
 from cluster import PARAMETERS, Cluster  # noqa: E402
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 LOGS = os.path.join(ROOT, "build", "test-logs")
 STORY_LINES = 250
+SCENARIO_S = 12  # of one that nobody has measured
+TOOK = {}  # file: seconds, in this run
 PROOF = pytest.StashKey()  # lines for the end
 collect_ignore = ([] if "PGHA_CHAOS" in os.environ else ["test_random.py"]) + \
                  ([] if "PGHA_OTHER_PG_BIN" in os.environ else ["test_versions.py"])
@@ -37,7 +40,7 @@ def pytest_addoption(parser):
     parser.addoption("--seldom", action="store_true", help="one scenario for each fault made less than five times")
     parser.addoption("--kernel", default="", metavar="'A or B'",
                      help="what needs the embedded API server, or none in particular, and what has such a name")
-    parser.addoption("--part", default="", metavar="K/N", help="the K-th of N parts of about the same size")
+    parser.addoption("--part", default="", metavar="K/N", help="the K-th of N parts that take about the same time")
     parser.addoption("--long", action="store_true", help="with the scenarios that are marked long")
 
 
@@ -90,16 +93,38 @@ def _named(config):
     return any("::" in a or a.endswith(".py") for a in config.args)
 
 
+def _seconds():
+    """{file: seconds that its scenarios took in some run}."""
+    with open(os.path.join(HERE, "seconds.txt")) as f:
+        return {name: float(s) for name, s in map(str.split, f)}
+
+
 def _part(items, k, n):
     """Whole files, since scenarios of one file share a cluster."""
-    files = {}
+    files, seconds = {}, _seconds()
     for i in items:
         files.setdefault(i.path, []).append(i)
+    takes = {p: seconds.get(p.name, SCENARIO_S * len(files[p])) for p in files}
     parts = [[] for _ in range(n)]
-    for path in sorted(files, key=lambda p: (-len(files[p]), p)):
-        min(parts, key=len).extend(files[path])
-    chosen = set(parts[k - 1])
-    return [i for i in items if i in chosen]
+    for path in sorted(files, key=lambda p: (-takes[p], p)):
+        min(parts, key=lambda part: sum(takes[p] for p in part)).append(path)
+    return [i for i in items if i.path in parts[k - 1]]
+
+
+def pytest_runtest_logreport(report):
+    name = os.path.basename(report.location[0])
+    TOOK[name] = TOOK.get(name, 0) + report.duration
+
+
+def pytest_sessionfinish(session):
+    """What a part leaves becomes seconds.txt: cat build/scenario-seconds/*."""
+    part = session.config.option.part
+    if not part or not TOOK or _partial(session.config):
+        return
+    path = os.path.join(ROOT, "build", "scenario-seconds", part.replace("/", "-of-"))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.writelines(f"{name} {seconds:.0f}\n" for name, seconds in sorted(TOOK.items()))
 
 
 def pytest_report_header(config):
