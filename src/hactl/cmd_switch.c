@@ -113,6 +113,11 @@ static int check_loss(struct session *s, const struct cluster_view *v, const str
         return session_fail(s, EXIT_REFUSED, hint, "failover refused: %s answers and has more than %s: %s",
                             l.more->name, target->name, lack);
     }
+    if (l.stranger && accept)
+        return session_fail(s, EXIT_REFUSED, "Name one that answers with the volume it had; `hactl failover` without "
+                            "--accept-data-loss tells which do not.",
+                            "failover refused: %s came back with another volume, of which the Lease knows nothing",
+                            target->name);
     if (l.answer >= l.needed || accept || force)
         return EXIT_DONE;
     (void)str_format(hint, sizeof(hint), "Bring one of them back with its volume. If they are lost for good, "

@@ -27,6 +27,14 @@ static bool reports(const struct member_view *m, const struct record_member *lin
            !ahead(line->flushed.timeline, line->flushed.lsn, m);
 }
 
+static bool in_record(const struct record *r, const struct member_view *m)
+{
+    for (uint8_t i = 0; i < r->n; i++)
+        if (has_volume(m, &r->m[i]))
+            return true;
+    return false;
+}
+
 static void note_absent(struct loss *l, const struct record_member *line, const struct member_view *m)
 {
     size_t used = strlen(l->absent);
@@ -51,6 +59,7 @@ void loss_look(const struct cluster_view *v, const struct member_view *target, s
     if (!ret->known)
         return;
     ret->needed = record_needed(&v->record);
+    ret->stranger = target->source == SOURCE_LIVE && !in_record(&v->record, target);
     for (uint8_t i = 0; i < v->record.n; i++) {
         const struct record_member *line = &v->record.m[i];
         const struct member_view *m = cluster_find(v, line->name.s);

@@ -80,7 +80,8 @@ class KindMember(Member):
     # What a kubelet does.
 
     def start(self):
-        self.node.kubelet("start")
+        # A pod that was just made has no node yet.
+        wait.until(lambda: self.node, START_S, f"{self.name}: a node for the pod").kubelet("start")
         wait.until(self.running, START_S, f"{self.name}: kubelet to start the container")
         return self
 

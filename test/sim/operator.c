@@ -49,11 +49,13 @@ bool operator_told(void)
     return false;
 }
 
+/* hactl refuses a volume that the record does not know. */
 static struct member *with_most_data(void)
 {
+    const struct record *r = last_record();
     struct member *best = NULL;
     for (int i = 0; i < W.n; i++)
-        if (W.m[i].data == DATA_OK && !W.m[i].damaged &&
+        if (W.m[i].data == DATA_OK && !W.m[i].damaged && r != NULL && record_find(r, W.m[i].volume) != NULL &&
             (best == NULL || position_cmp(pos_of(&W.m[i]), pos_of(best)) > 0))
             best = &W.m[i];
     return best;

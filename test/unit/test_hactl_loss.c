@@ -70,6 +70,19 @@ static void loss__silent_replaced_or_rolled_back__no_reports(void **state)
     assert_string_equal(loss.absent, "pg-0 pg-1 pg-2(replaced)");
 }
 
+static void loss__target_with_another_volume__a_stranger(void **state)
+{
+    (void)state;
+    look(2);
+    assert_false(loss.stranger);
+    (void)snprintf(view.m[2].volume, sizeof(view.m[2].volume), "%016x", 0xffu);
+    look(2);
+    assert_true(loss.stranger);
+    view.m[2].source = SOURCE_PUBLISHED; /* what it has now is not known */
+    look(2);
+    assert_false(loss.stranger);
+}
+
 static void loss__a_voter_that_answers_has_more__named(void **state)
 {
     (void)state;
@@ -105,6 +118,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(loss__all_report_and_are_equal__nothing, three),
         cmocka_unit_test_setup(loss__silent_replaced_or_rolled_back__no_reports, three),
+        cmocka_unit_test_setup(loss__target_with_another_volume__a_stranger, three),
         cmocka_unit_test_setup(loss__a_voter_that_answers_has_more__named, three),
         cmocka_unit_test_setup(loss__nobody_answers_or_no_record__not_known, three),
     };
