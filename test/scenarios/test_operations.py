@@ -403,7 +403,7 @@ def new_change(cluster, before, deadline_s=10):
 
 def test_history_tells_each_change(cluster):
     """The gap it records is what a client saw: not shorter, but for what the client needs to notice."""
-    notice_ms, slack_ms = 350, 150  # it connects anew, on a busy machine
+    notice_ms, slack_ms = 200, 150
     with cluster.load() as load:
         before, old, at = history(cluster), cluster.primary(), wait.boot_us()
         verdict = cluster.switchover()

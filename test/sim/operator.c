@@ -49,13 +49,13 @@ bool operator_told(void)
     return false;
 }
 
-/* hactl refuses a volume that the record does not know. */
-static struct member *with_most_data(void)
+/* in: only volumes that this record lists; NULL = any. */
+static struct member *with_most_data(const struct record *in)
 {
-    const struct record *r = last_record();
     struct member *best = NULL;
     for (int i = 0; i < W.n; i++)
-        if (W.m[i].data == DATA_OK && !W.m[i].damaged && r != NULL && record_find(r, W.m[i].volume) != NULL &&
+        if (W.m[i].data == DATA_OK && !W.m[i].damaged &&
+            (in == NULL || record_find(in, W.m[i].volume) != NULL) &&
             (best == NULL || position_cmp(pos_of(&W.m[i]), pos_of(best)) > 0))
             best = &W.m[i];
     return best;
@@ -63,7 +63,7 @@ static struct member *with_most_data(void)
 
 void order_failover(void)
 {
-    const struct member *target = with_most_data();
+    const struct member *target = with_most_data(last_record()); /* hactl refuses others */
     if (target == NULL)
         return;
     give_intent(INTENT_FAILOVER, target);
@@ -102,7 +102,7 @@ static void forget_others(const struct member *kept)
 
 void last_resort(void)
 {
-    struct member *kept = with_most_data();
+    struct member *kept = with_most_data(NULL);
     for (int i = 0; i < W.n; i++) {
         struct member *m = &W.m[i];
         if (m->container_at_ms == INT64_MAX)
