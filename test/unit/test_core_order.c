@@ -204,6 +204,18 @@ static void election_of_the_target__goes_on_by_order(void **state)
     assert_string_equal(rule(&s), "elect-writer");
 }
 
+/* A copy that came back in place of a lost volume: the record says nothing of it. */
+static void acquire__by_order__not_with_a_volume_that_is_not_listed(void **state)
+{
+    (void)state;
+    struct scene s;
+    alone(&s);
+    order(&s, 1);
+    assert_string_equal(rule(&s), "acquire");
+    s.v.self.volume = 0xdd;
+    assert_string_not_equal(rule(&s), "acquire");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +224,7 @@ int main(void)
         cmocka_unit_test(acquire__by_order__not_where_the_lease_lost_its_record),
         cmocka_unit_test(acquire__by_order__a_voter_that_answers_has_more__not),
         cmocka_unit_test(acquire__by_order__with_less_than_recorded_or_without_a_vote),
+        cmocka_unit_test(acquire__by_order__not_with_a_volume_that_is_not_listed),
         cmocka_unit_test(writer__by_order__what_is_here_is_all_there_is),
         cmocka_unit_test(writer__by_order__waits_a_lease_for_those_who_answer),
         cmocka_unit_test(writer__by_order__is_no_successor),
