@@ -144,10 +144,14 @@ class Cluster:
         with open(self.secret["superuser"]) as f:
             self.password = f.read().strip()
 
+    def credentials(self, name):
+        """The directory that a pod of that name has its token from."""
+        return os.path.join(self.dir, "credentials", name)
+
     def _env(self, pod):
         env = {f"PGHA_{k.replace('.', '_').upper()}": str(v) for k, v in self.options.items()}
         return {**env,
-                **self.kube.member_env(pod, os.path.join(self.dir, "credentials", pod.name)),
+                **self.kube.member_env(pod, self.credentials(pod.name)),
                 "POSTGRES_PASSWORD_FILE": self.secret["superuser"],
                 "PGHA_POSTGRES_REPLICATION_PASSWORD_FILE": self.secret["replication"],
                 "PGHA_API_TOKEN_FILE": self.secret["token"]}

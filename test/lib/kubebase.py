@@ -218,12 +218,13 @@ class Kube:
         raise NotImplementedError
 
     def _token(self, pod_namespace, cluster, pod_name, pod_uid, seconds):
+        """pod_uid None: of the ServiceAccount alone, so that it outlives the pod."""
         raise NotImplementedError
 
-    def write_credentials(self, pod, directory, seconds=3600):
+    def write_credentials(self, pod, directory, seconds=3600, bound=True):
         """Writes token, ca.crt and namespace as the kubelet does: a second call rotates the token
-        by one atomic swap of the symbolic link ..data."""
-        pod.token = self._token(pod.namespace, pod.cluster, pod.name, pod.uid, seconds)
+        by one atomic swap of the symbolic link ..data. bound: refused when the pod is gone."""
+        pod.token = self._token(pod.namespace, pod.cluster, pod.name, pod.uid if bound else None, seconds)
         os.makedirs(directory, exist_ok=True)
         data = tempfile.mkdtemp(prefix="..", dir=directory)
         os.chmod(data, 0o755)

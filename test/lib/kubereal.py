@@ -335,10 +335,10 @@ class RealKube(Kube):
         return Client(self.url, self.ca_file, token=token, **options)
 
     def _token(self, pod_namespace, cluster, pod_name, pod_uid, seconds):
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {
-            "expirationSeconds": seconds,
-            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod_name,
-                               "uid": pod_uid}}}
+        spec = {"expirationSeconds": seconds}
+        if pod_uid:
+            spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": pod_name, "uid": pod_uid}
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         token = self.admin.create("serviceaccounts", pod_namespace, request, name=cluster,
                                   sub="token")["status"]["token"]
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",

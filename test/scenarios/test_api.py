@@ -329,7 +329,7 @@ def test_certificate_authority_of_the_api_is_exchanged(cluster, kube):
 
     with cluster.load() as load:
         p, at = cluster.primary(), wait.boot_us()
-        pods = {os.path.join(cluster.dir, "credentials", name): pod for name, pod in cluster.pods.items()}
+        pods = {cluster.credentials(name): pod for name, pod in cluster.pods.items()}
         for _ in kube.exchange_ca(pods):
             before = renewed()
             wait.until(lambda: renewed() != before, 90, "renewals with what the file says now")

@@ -267,23 +267,51 @@ def test_sigterm_of_the_primary_is_a_switchover(cluster):
     cluster.verify()
 
 
-def test_pod_made_anew_before_the_primary_has_ended(cluster):
+def make_pod_anew(cluster, p):
     """As after `kubectl delete --force`: the API knows a new pod, at an address where nobody answers yet,
-    while the old container is still there to hand over. Its standbys must stay with it until it ends."""
+    while the old container is still there."""
     nobody = cluster.net.addr(99)
+    cluster.kube.delete_pod(cluster.pods[p.name])
+    cluster.pods[p.name] = cluster.kube.add_pod(cluster.ns, cluster.name, p.name, nobody, ready=False)
+    wait.until(lambda: all(f"{p.name} {nobody}\n" in m.addresses() for m in cluster.others(p)), 30,
+               "the standbys to know the new address")
+
+
+def test_pod_made_anew_before_the_primary_has_ended(cluster):
+    """The old container can hand over while the API takes its token, here by a token that does not end with the
+    pod. Its standbys must stay with it until it ends."""
     with cluster.load() as load:
         p = cluster.primary()
-        others = cluster.others(p)
+        cluster.kube.write_credentials(cluster.pods[p.name], cluster.credentials(p.name), bound=False)
         at = wait.boot_us()
-        cluster.kube.delete_pod(cluster.pods[p.name])
-        cluster.pods[p.name] = cluster.kube.add_pod(cluster.ns, cluster.name, p.name, nobody, ready=False)
-        wait.until(lambda: all(f"{p.name} {nobody}\n" in m.addresses() for m in others), 30,
-                   "the standbys to know the new address")
-        assert cluster.streaming(p) == {m.ip for m in others}
+        make_pod_anew(cluster, p)
+        assert cluster.streaming(p) == {m.ip for m in cluster.others(p)}
         p.terminate(deadline_s=25)
         load.wait_writes(LEASE_S + 30, at)
         assert cluster.primary() is not p
         assert load.gap_ms(at) < LEASE_S * 1000, "nobody had to wait for the lease"
+        cluster.recreate_pod(p)
+        p.start()
+        cluster.wait_healthy()
+    cluster.verify()
+
+
+@pytest.mark.bound
+def test_old_container_of_a_deleted_pod_is_refused(cluster):
+    """The API refuses its token some seconds after the pod is gone. It serves by the promises of the others, and
+    cannot give the Lease back when it ends."""
+    with cluster.load() as load:
+        p = cluster.primary()
+        before = len(p.log_lines("lease-write-failed"))
+        at = wait.boot_us()
+        make_pod_anew(cluster, p)
+        wait.until(lambda: any(line["status"] == 401 for line in p.log_lines("lease-write-failed")[before:]), 30,
+                   "the API to refuse the token")
+        cluster.stays_writable(p, 3, "writes go on")
+        assert load.gap_ms(at) < 2000
+        p.terminate(deadline_s=25)
+        load.wait_writes(2 * LEASE_S + 15, wait.boot_us())
+        assert cluster.primary() is not p
         cluster.recreate_pod(p)
         p.start()
         cluster.wait_healthy()

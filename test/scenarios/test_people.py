@@ -111,7 +111,7 @@ def test_hactl_in_a_pod_has_the_rights_of_its_member(cluster, kube, tmp_path):
     """As through `kubectl exec`: the account of the pod suffices for every order."""
     m = cluster.standby()
     inside = Person(cluster, kube, tmp_path,
-                    tokenFile=os.path.join(cluster.dir, "credentials", m.name, "token"))
+                    tokenFile=os.path.join(cluster.credentials(m.name), "token"))
     inside.hactl("list")
     inside.hactl("pause", "--wait")
     inside.hactl("resume", "--wait")
