@@ -230,13 +230,16 @@ def replica_node_frozen(e):
 
 @fault("node drained", random=False)
 def node_drained(e):
-    """Its pod waits for the node, which has its volume; meanwhile the budget protects the others."""
+    """Its pod waits for the node, which has its volume; meanwhile the budget protects the others, once both
+    are Ready: who is not may always be evicted."""
     node = e.primary.node
     standby = e.standby()
     try:
         e.c.kubectl("drain", node.name, "--ignore-daemonsets", "--delete-emptydir-data",
                     "--timeout=150s", timeout_s=180)
         e.back()
+        wait.until(lambda: e.c.ready() == sorted(m.name for m in e.c.others(e.primary)), BACK_S,
+                   "both others to be Ready")
         try:
             evict(e.c, standby.name)
             raise AssertionError("the budget let a second member be evicted")
