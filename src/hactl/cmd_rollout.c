@@ -20,6 +20,7 @@
 #define SWITCH_MS 60000
 #define SETTLE_MS 5000 /* at the beginning: what is unwell only for a moment is no reason to refuse */
 #define POLL_MS 200
+#define REFUSED_MS 15000 /* a member that has just come back may not stream this very moment, or lag */
 #define CANNOT_RUN_MS 10000 /* a registry may have hiccups; what lasts longer ends the rollout */
 #define MERGE "application/merge-patch+json"
 #define STRATEGIC "application/strategic-merge-patch+json"
@@ -111,23 +112,39 @@ static bool delete_pod(struct rollout *r, const struct member_view *m, bool rehe
 
 /* --- one stage after the other --- */
 
+/* What is said to people between both is kept, since it may be no end yet. */
+struct hush {
+    FILE *err;
+    char *text; /* NUL-terminated after the end, to be freed */
+    size_t n;
+};
+
+static void hush_begin(struct session *s, struct hush *h)
+{
+    *h = (struct hush){.err = s->err};
+    must((s->err = open_memstream(&h->text, &h->n)) != NULL);
+}
+
+static void hush_end(struct session *s, struct hush *h)
+{
+    fclose(s->err);
+    s->err = h->err;
+}
+
 /* Reads all again. Errors of one reading are no end: API servers are replaced, too. */
 static bool look(struct rollout *r, char *why, size_t size)
 {
     struct session *s = r->s;
-    FILE *err = s->err;
-    char *text = NULL;
-    size_t n = 0;
+    struct hush h;
     struct err e;
 
     s->deadline_ms = clock_boot_ms() + API_REQUEST_MS;
-    must((s->err = open_memstream(&text, &n)) != NULL);
+    hush_begin(s, &h);
     bool ok = cluster_gather(s, &r->v, true) == EXIT_DONE;
-    fclose(s->err);
-    s->err = err;
+    hush_end(s, &h);
     if (!ok)
-        snprintf(why, size, "%.*s", (int)strcspn(text, "\n"), text);
-    free(text);
+        snprintf(why, size, "%.*s", (int)strcspn(h.text, "\n"), h.text);
+    free(h.text);
     if (ok && !read_set(r, r->set.name, &e)) {
         snprintf(why, size, "read the StatefulSet: %s", e.msg);
         ok = false;
@@ -153,55 +170,6 @@ static int replace(struct rollout *r, const struct member_view *m)
     }
     must(str_copy(r->current, sizeof(r->current), m->name));
     return EXIT_DONE;
-}
-
-static int hand_over(struct rollout *r, const struct member_view *to)
-{
-    struct intent in = {.kind = INTENT_SWITCHOVER};
-    struct intent_result result;
-    const struct member_view *from = cluster_primary(&r->v);
-    int64_t begun_ms = clock_boot_ms();
-    int rc;
-
-    must(from && str_copy(in.target.s, sizeof(in.target.s), to->name));
-    if (r->people) {
-        fprintf(r->s->out, "switchover from %s to %s\n", from->name, to->name);
-        fflush(r->s->out);
-    }
-    r->s->deadline_ms = begun_ms + SWITCH_MS;
-    if ((rc = operation_give(r->s, &in)) == EXIT_DONE)
-        rc = operation_follow(r->s, &in, FOLLOW_QUIET, &result);
-    r->stage_ms = clock_boot_ms();
-    if (rc != EXIT_DONE)
-        return rollout_stop(r, "stopped", rc, "the switchover was not done");
-    struct json_object *o = rollout_add_step(r, "switchover", to->name, r->stage_ms - begun_ms);
-    if (result.write_gap_ms >= 0) {
-        must(json_object_object_add(o, "write_gap_ms", json_object_new_int(result.write_gap_ms)) == 0);
-        r->write_gap_ms += result.write_gap_ms;
-    } else {
-        r->write_gap_ms = -1;
-    }
-    if (r->people && result.write_gap_ms >= 0)
-        fprintf(r->s->out, "  %s is primary, no write for %d ms\n", to->name, result.write_gap_ms);
-    return EXIT_DONE;
-}
-
-static void note_back(struct rollout *r)
-{
-    const struct member_view *m = cluster_find(&r->v, r->current);
-    char t[32], why[256];
-
-    if (!m || rollout_outdated(&r->set, m) || rollout_unwell(&r->v, m, why, sizeof(why)))
-        return;
-    int64_t now = clock_boot_ms(), ms = now - r->stage_ms;
-    rollout_add_step(r, "replace", m->name, ms);
-    r->replaced++;
-    r->stage_ms = now;
-    r->current[0] = '\0';
-    if (r->people)
-        fprintf(r->s->out, "  %s %s after %s\n", m->name,
-                m == cluster_primary(&r->v) ? "is primary again" : "streams and votes again",
-                rollout_seconds(t, sizeof(t), ms));
 }
 
 /* An exit code when it lasts too long, -1 to go on. */
@@ -232,6 +200,69 @@ static int wait_more(struct rollout *r, const char *who, const char *why)
     char late[800];
     snprintf(late, sizeof(late), "%s, for %s", text, rollout_seconds(t, sizeof(t), now - r->stage_ms));
     return rollout_stop(r, "stopped", EXIT_FAILED, late);
+}
+
+/* An exit code, -1 to go on. */
+static int hand_over(struct rollout *r, const struct member_view *to)
+{
+    struct intent in = {.kind = INTENT_SWITCHOVER};
+    struct intent_result result = {0};
+    const struct member_view *from = cluster_primary(&r->v);
+    int64_t begun_ms = clock_boot_ms();
+    struct hush h;
+    int rc;
+
+    must(from && str_copy(in.target.s, sizeof(in.target.s), to->name));
+    if (r->people && r->refused_ms == 0) {
+        fprintf(r->s->out, "switchover from %s to %s\n", from->name, to->name);
+        fflush(r->s->out);
+    }
+    r->s->deadline_ms = begun_ms + SWITCH_MS;
+    hush_begin(r->s, &h);
+    if ((rc = operation_give(r->s, &in)) == EXIT_DONE)
+        rc = operation_follow(r->s, &in, FOLLOW_QUIET, &result);
+    hush_end(r->s, &h);
+    bool refused = rc == EXIT_REFUSED && result.state == INTENT_REFUSED;
+    if (refused && r->refused_ms == 0)
+        r->refused_ms = begun_ms;
+    if (refused && clock_boot_ms() - r->refused_ms < REFUSED_MS) {
+        free(h.text);
+        return wait_more(r, "the switchover:", result.message);
+    }
+    fputs(h.text, r->s->err);
+    free(h.text);
+    r->stage_ms = clock_boot_ms();
+    if (rc != EXIT_DONE)
+        return rollout_stop(r, "stopped", rc, "the switchover was not done");
+    r->refused_ms = 0;
+    struct json_object *o = rollout_add_step(r, "switchover", to->name, r->stage_ms - begun_ms);
+    if (result.write_gap_ms >= 0) {
+        must(json_object_object_add(o, "write_gap_ms", json_object_new_int(result.write_gap_ms)) == 0);
+        r->write_gap_ms += result.write_gap_ms;
+    } else {
+        r->write_gap_ms = -1;
+    }
+    if (r->people && result.write_gap_ms >= 0)
+        fprintf(r->s->out, "  %s is primary, no write for %d ms\n", to->name, result.write_gap_ms);
+    return -1;
+}
+
+static void note_back(struct rollout *r)
+{
+    const struct member_view *m = cluster_find(&r->v, r->current);
+    char t[32], why[256];
+
+    if (!m || rollout_outdated(&r->set, m) || rollout_unwell(&r->v, m, why, sizeof(why)))
+        return;
+    int64_t now = clock_boot_ms(), ms = now - r->stage_ms;
+    rollout_add_step(r, "replace", m->name, ms);
+    r->replaced++;
+    r->stage_ms = now;
+    r->current[0] = '\0';
+    if (r->people)
+        fprintf(r->s->out, "  %s %s after %s\n", m->name,
+                m == cluster_primary(&r->v) ? "is primary again" : "streams and votes again",
+                rollout_seconds(t, sizeof(t), ms));
 }
 
 static int complete(struct rollout *r)
@@ -282,8 +313,7 @@ static int advance(struct rollout *r)
         rc = replace(r, r->step.m);
         return rc == EXIT_DONE ? -1 : rc;
     case ROLLOUT_SWITCH:
-        rc = hand_over(r, r->step.m);
-        return rc == EXIT_DONE ? -1 : rc;
+        return hand_over(r, r->step.m);
     case ROLLOUT_WAIT:
         return wait_more(r, r->step.m ? r->step.m->name : "", r->step.text.why);
     case ROLLOUT_STUCK:

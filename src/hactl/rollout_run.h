@@ -20,6 +20,7 @@ struct rollout {
     struct rollout_how how;
     int64_t begun_ms, stage_ms; /* of the whole; of what is waited for now */
     int64_t cannot_run_ms;      /* seen since */
+    int64_t refused_ms;         /* the switchover, for the first time; 0 = not */
     char current[HA_NAME_SIZE]; /* the member that is being replaced, "" = none */
     struct json_object *steps;  /* done, for -o json */
     int replaced;

@@ -92,6 +92,37 @@ def test_image_replicas_first_primary_last(cluster, record_property):
     assert "nothing to do" in r.stdout and len(cluster.deleted) == 3
 
 
+def test_switchover_refused_for_a_moment(cluster):
+    """Both replicas stream again, and the next moment neither has what was written meanwhile."""
+    p = cluster.primary()
+    cluster.hactl("edit-config", "--set", "failover.switchover_max_lag=0", "--force", check=0)
+    with cluster.load() as load:
+        run = rollout(cluster, "restart")
+        said, held = [], []
+        try:
+            for line in run.stdout:
+                said.append(line)
+                if "streams and votes again" in line and len(cluster.deleted) == 2:
+                    held = [m.backend("walreceiver") for m in cluster.others(p)]
+                    for receiver in held:
+                        receiver.signal(signal.SIGSTOP)
+                if "waiting: the switchover" in line:
+                    break
+        finally:
+            for receiver in held:
+                receiver.signal(signal.SIGCONT)
+        out, err = run.communicate(timeout=120)
+        said = "".join(said) + out
+        assert run.returncode == 0, said + err
+        assert "lags too far behind" in said and "rollout done" in said, said
+        load.wait_writes(10)
+    assert cluster.primary() is not p
+    updated(cluster)
+    cluster.hactl("edit-config", "--set", "failover.switchover_max_lag=16MB", "--force", check=0)
+    cluster.wait_healthy()
+    cluster.verify()
+
+
 def test_interrupted_and_resumed(cluster):
     p = cluster.primary()
     expected = by_role(cluster, p)
