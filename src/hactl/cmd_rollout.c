@@ -304,6 +304,8 @@ static int advance(struct rollout *r)
     rollout_next(&r->set, &r->v, &r->how, &r->step);
     if (r->current[0])
         note_back(r);
+    if (r->step.act != ROLLOUT_SWITCH)
+        r->refused_ms = 0; /* the next one is about another state of things */
     switch (r->step.act) {
     case ROLLOUT_COMPLETE:
         return complete(r);

@@ -157,6 +157,7 @@ def test_frozen_backends_are_fenced(cluster, net):
     with cluster.load() as load:
         p = cluster.primary()
         stop_processes(p.client_backends())
+        assert any(b.state == "T" for b in p.postgres_processes()), "there is somebody to fence"
         at = wait.boot_us()
         net.cut_peers(p.name)
         net.cut_api(p.name)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -99,6 +100,8 @@ def test_switchover_refused_for_a_moment(cluster):
     with cluster.load() as load:
         run = rollout(cluster, "restart")
         said, held = [], []
+        deadline = threading.Timer(180, run.kill)
+        deadline.start()
         try:
             for line in run.stdout:
                 said.append(line)
@@ -111,14 +114,15 @@ def test_switchover_refused_for_a_moment(cluster):
         finally:
             for receiver in held:
                 receiver.signal(signal.SIGCONT)
-        out, err = run.communicate(timeout=120)
+            cluster.hactl("edit-config", "--set", "failover.switchover_max_lag=16MB", "--force", check=0)
+            out, err = run.communicate()
+            deadline.cancel()
         said = "".join(said) + out
         assert run.returncode == 0, said + err
         assert "lags too far behind" in said and "rollout done" in said, said
         load.wait_writes(10)
     assert cluster.primary() is not p
     updated(cluster)
-    cluster.hactl("edit-config", "--set", "failover.switchover_max_lag=16MB", "--force", check=0)
     cluster.wait_healthy()
     cluster.verify()
 
