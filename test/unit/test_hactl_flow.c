@@ -322,7 +322,7 @@ static void list__no_primary__degraded(void **state)
     EXPECT("switchover --force", EXIT_REFUSED);
     SAYS(err, "there is no primary to switch over from");
     SAYS(err, "hactl failover --to POD");
-    EXPECT("wait --for primary --timeout 600ms", EXIT_FAILED);
+    EXPECT("wait --for primary --timeout 2s", EXIT_FAILED);
     SAYS(err, "there is no writable primary");
 }
 
@@ -505,7 +505,7 @@ static void pause__set_shown_and_ended(void **state)
     SAYS(out, "every member knows it\n");
     stop(NULL);
     start(SILENT);
-    EXPECT("pause --wait --timeout 600ms", EXIT_FAILED);
+    EXPECT("pause --wait --timeout 2s", EXIT_FAILED);
     SAYS(err, "not yet known to pg-0, pg-1, pg-2");
 }
 
@@ -721,11 +721,11 @@ static void wait__reached(void **state)
     EXPECT("wait --for synced --timeout 5s", EXIT_DONE);
     stop(NULL);
     start(HOLDER_DIED);
-    EXPECT("wait --for primary --timeout 600ms", EXIT_FAILED);
+    EXPECT("wait --for primary --timeout 2s", EXIT_FAILED);
     SAYS(err, "its pod is not ready");
     stop(NULL);
     start(SEALED);
-    EXPECT("wait --for synced --timeout 600ms", EXIT_FAILED);
+    EXPECT("wait --for synced --timeout 2s", EXIT_FAILED);
     SAYS(err, "the primary is sealed: it writes alone");
     EXPECT("list", EXIT_DEGRADED);
     SAYS(out, "degraded: sealed: the primary writes alone");
