@@ -542,7 +542,8 @@ static void watch__error_410__lists_again_at_once(void **state)
 {
     struct fixture *f = *state;
 
-    /* Several times: a pause with jitter could be short by chance. */
+    /* Several times: a pause with jitter (0 to 250 ms) is short by chance, a busy machine slow by chance. */
+    int at_once = 0;
     for (int i = 0; i < 12; i++) {
         f->list = LIST("LeaseList", "10", ITEM("7"));
         struct kube_watch *w = f->watch = kube_watch_lease(f->kube, "demo", 5000);
@@ -551,11 +552,12 @@ static void watch__error_410__lists_again_at_once(void **state)
         int64_t begin = clock_boot_ms();
         fake_chunk(f->stream, EVENT("ERROR", EXPIRED));
         WAIT(f, epoch_of(w) == 49);
-        assert_true(clock_boot_ms() - begin < 120);
+        at_once += clock_boot_ms() - begin < 20;
         WAIT(f, kube_watch_connected(w));
         assert_non_null(strstr(f->last_watch, "resourceVersion=50&"));
         drop(f);
     }
+    assert_true(at_once >= 4);
 }
 
 static void watch__http_410_for_ever__paced(void **state)
