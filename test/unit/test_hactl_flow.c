@@ -415,11 +415,11 @@ static void switchover__nobody_takes_it__withdrawn(void **state)
 {
     (void)state;
     start(SILENT);
-    EXPECT("switchover --to pg-1 --force --timeout 700ms", EXIT_FAILED);
+    EXPECT("switchover --to pg-1 --force --timeout 2s", EXIT_FAILED);
     SAYS(err, "nobody accepted the order");
     SAYS(err, "withdrawn");
     /* gone: a second order is not blocked by the first */
-    EXPECT("reload --timeout 500ms", EXIT_FAILED);
+    EXPECT("reload --timeout 1s", EXIT_FAILED);
     assert_null(strstr(err, "another operation is in progress"));
 }
 
