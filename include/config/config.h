@@ -90,6 +90,7 @@ struct config {
     struct {
         int crash_policy; /* enum crash_policy */
         int collation_change; /* enum config_collation_change */
+        int64_t early_after_ms;     /* of silence of a strict primary; 0 = never before its lease ends */
         int64_t stop_timeout_ms;    /* planned: fast stop until SIGKILL */
         int64_t switchover_max_lag_bytes;
     } failover;

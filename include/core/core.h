@@ -80,6 +80,7 @@ enum effect {
     X(REFUSED, "a member has a durable epoch that is not older than ours")                         \
     X(BYPASS, "named successor that holds all WAL of the releaser, or the releaser itself")        \
     X(MAY_ACQUIRE, "every condition of an acquisition holds")                                      \
+    X(EARLY, "a strict writer is silent to as many voters as can elect")                           \
     X(BLIND_WRITER, "no Lease was read, and the writer of our durable epoch answers as primary")   \
     X(VOTE, "a vote for a newer epoch is asked for and may be given")                              \
     X(CLUSTER_NEW, "the cluster has no state: bootstrap or adoption")                              \
@@ -186,6 +187,7 @@ struct memo {
     int64_t away_ms;          /* the writer's server is neither primary nor standby since then */
     struct record pending;    /* record in the last lease write whose outcome is open */
     bool has_pending;
+    bool loose_told;          /* nobody can believe that this writer's commit gate is strict */
     int64_t failsafe_since_ms;
     uint32_t last_rule;
 };
@@ -215,6 +217,8 @@ struct verdict {
     enum endpoint endpoint;
     bool serving;          /* primary whose right is live and that admits clients */
     bool failsafe;         /* the right lives by promises */
+    bool strict;           /* the commit gate is to be strict: asked for, or still recorded */
+    int64_t writer_silent_ms; /* for peer_state: the recorded writer has not answered for so long */
     bool alarm;
     bool slots_settled;    /* every expected member shows its volume: a member's slot of any other
                             * volume is nobody's */

@@ -60,6 +60,7 @@ struct record {
     uint64_t writer; /* volume that may become writable; 0 = none yet */
     uint64_t writer_epoch;
     uint32_t timeline; /* last timeline number allocated; never used twice */
+    bool strict;       /* the commit gate lets no session of the writer commit without w confirmations */
     uint8_t n;
     struct record_member m[HA_MEMBERS_MAX];
 };
@@ -127,6 +128,7 @@ struct peer_state {
     uint8_t priority;
     int64_t written_ago_ms;   /* it could last acknowledge a write so long ago, at least 1; 0 = unknown */
     enum write_end write_end;
+    int64_t writer_silent_ms; /* the recorded writer has not answered it for so long; 0 = it answers, or is not known */
     struct ha_name rule;      /* id of the rule in force, for people */
 };
 

@@ -21,6 +21,7 @@ struct settings {
     uint8_t k;
     bool strict;
     bool failsafe;
+    int64_t early_ms;   /* a strict writer that is silent for so long is succeeded before its Lease ends; 0 = never */
     int64_t degrade_ms; /* non-strict: W is lowered after this long without enough standbys */
     int64_t leave_ms;   /* a member of V that has not streamed for this long leaves V */
     int64_t stop_ms;    /* planned stop: not done within this long means SIGKILL */
@@ -96,6 +97,7 @@ struct pg {
     bool history_holds;    /* the writer of this epoch was asked: its history holds all of own WAL */
     bool wal_missing;      /* the writer no longer has what we need, or own WAL cannot be read any more */
     struct ssn ssn;        /* as a fresh session sees it */
+    enum tri strict;       /* this server has had a strict commit gate ever since it was started */
     bool ssn_in_force;     /* every walsender uses it (evidence, not the reload) */
     uint64_t ssn_proof_lsn;/* primary's position read after that, 0 = not yet */
     uint8_t n_senders;

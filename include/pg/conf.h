@@ -95,6 +95,9 @@ void pg_conf_set_floor(struct pg_conf *c, const struct pg_control *control);
 const char *const *pg_conf_raised(struct pg_conf *c);
 void pg_conf_set_closed(struct pg_conf *c, bool closed);
 bool pg_conf_closed(const struct pg_conf *c);
+/* Strict commits although the user's settings no longer ask for them: others rely on them until they are told. */
+void pg_conf_keep_strict(struct pg_conf *c, bool keep);
+bool pg_conf_strict(const struct pg_conf *c); /* as the next pg_conf_write has it */
 const struct pg_upstream *pg_conf_upstream(const struct pg_conf *c); /* hostaddr "" = none */
 const struct pg_ssn *pg_conf_ssn(const struct pg_conf *c);
 

@@ -33,6 +33,9 @@ bool act_apply_conf(struct agent *a, bool *changed)
         act_trouble(a, "configuration-unwritten", &e);
         return false;
     }
+    /* Sessions of a standby commit nothing, and end before its promotion. */
+    a->server.strict = pg_conf_strict(a->conf) &&
+                       (a->server.strict || a->server.in_recovery == TRI_YES);
     if (*changed && a->server.pid != 0 && guard_link_signal(a->link, SIGHUP, &e) == 0) {
         act_trouble(a, "reload-unsent", &e);
         return false;
@@ -73,6 +76,14 @@ static void act_gate(struct agent *a, bool closed, int64_t now)
     if (!act_apply_conf(a, &changed))
         return;
     *g = (struct gate){.closed = closed, .written = true, .written_ms = now};
+}
+
+static void act_strict(struct agent *a)
+{
+    bool before = pg_conf_strict(a->conf), changed;
+    pg_conf_keep_strict(a->conf, a->verdict.strict);
+    if (pg_conf_strict(a->conf) != before && settings_known(a))
+        (void)act_apply_conf(a, &changed);
 }
 
 /* To prepare a start blocks for some 30 ms; the release that others wait for goes first. */
@@ -116,6 +127,7 @@ static void act_start(struct agent *a, int64_t now)
     }
     s->start_sent_ms = now;
     s->crashed = false;
+    s->strict = pg_conf_strict(a->conf);
     a->gate = (struct gate){.closed = true, .written = true, .written_ms = now};
     a->sync = (struct sync_setting){0};
     /* The judgement outlives the start: it is about the WAL, not about this life of the server. */
@@ -360,6 +372,7 @@ void act_pg(struct agent *a, int64_t now)
     if ((e & EFF_FENCE) != 0)
         act_kill(a);
     inherit_sync(a);
+    act_strict(a);
     if (a->conf_due && a->server.answered && settings_known(a)) {
         bool changed;
         a->conf_due = !act_apply_conf(a, &changed);

@@ -43,6 +43,7 @@ struct server {
     int64_t next_start_ms; /* back-off after a start that failed */
     int64_t start_sent_ms;
     unsigned failed_starts;
+    bool strict;           /* the commit gate was strict in this life since before it admitted anybody */
     bool armed;            /* guard knows that it may become writable */
     int64_t promoted_ms;
     uint64_t promoted_end_lsn;

@@ -88,7 +88,7 @@ static void server_began(struct agent *a, const struct link_status *g)
     struct server *s = &a->server;
     bool mine = s->start_sent_ms > 0;
     *s = (struct server){.pid = g->postgres_pid, .starts = g->starts, .seen = true,
-                         .last = s->last, .failed_starts = s->failed_starts, .floor = s->floor,
+                         .strict = mine && s->strict, .last = s->last, .failed_starts = s->failed_starts, .floor = s->floor,
                          .walend_failures = s->walend_failures,
                          .wal_unreadable = s->wal_unreadable};
     /* A server that an earlier agent left running may be a primary: its settings are not known. */
@@ -263,6 +263,13 @@ static void view_gate(struct agent *a, struct pg *p, int64_t now)
     p->open = !g->closed && settled ? TRI_YES : TRI_NO;
 }
 
+static enum tri strict_of(const struct server *s, const struct pg_facts *f)
+{
+    if (s->pid == 0 || s->inherited || !f->valid || f->full_ms == 0)
+        return TRI_UNKNOWN;
+    return s->strict && f->gate ? TRI_YES : TRI_NO;
+}
+
 static void view_follow(struct agent *a, const struct pg_facts *f, struct pg *p, int64_t now)
 {
     struct follow *w = &a->follow;
@@ -340,6 +347,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
         view_sync(a, f, p);
     }
     view_gate(a, p, now);
+    p->strict = strict_of(s, f);
     p->promoted_ms = s->promoted_ms;
     p->promoted_end_lsn = s->promoted_end_lsn;
     p->checkpoint_ms = a->checkpoint_ms;

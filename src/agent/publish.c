@@ -41,6 +41,7 @@ void fill_peer_state(const struct agent *a, struct peer_state *s)
         .paused = v->st.paused,
         .priority = a->set.priority,
         .write_end = a->succession.end,
+        .writer_silent_ms = a->verdict.writer_silent_ms,
         .written_ago_ms = succession_written_ago(&a->succession, v->now_ms),
     };
     (void)str_copy(s->rule.s, sizeof s->rule.s, rule_of(a)->id);

@@ -120,6 +120,8 @@ static bool check_lease(const struct config *c, struct err *e)
     return true;
 }
 
+#define EARLY_LEAST_MS 1000
+
 static bool check_rest(const struct config *c, struct err *e)
 {
     if (c->replication.mode != REPL_ASYNC && c->replication.strict &&
@@ -129,6 +131,16 @@ static bool check_rest(const struct config *c, struct err *e)
                        "cluster.members is %lld: no write could ever be acknowledged",
                        (long long)c->replication.k, (long long)c->replication.k,
                        (long long)c->cluster.members);
+    if (c->failover.early_after_ms > 0 && c->failover.early_after_ms < EARLY_LEAST_MS)
+        return err_set(e, ERR_INVALID,
+                       "failover.early_after: %lld ms: an answer or two that are late are no silence; "
+                       "give at least %d ms, or 0s for never",
+                       (long long)c->failover.early_after_ms, EARLY_LEAST_MS);
+    if (c->failover.early_after_ms > 0 &&
+        (c->replication.mode == REPL_ASYNC || !c->replication.strict))
+        return err_set(e, ERR_INVALID,
+                       "failover.early_after: only in strict replication (replication.mode sync or quorum, "
+                       "replication.strict true) can a silent primary have nothing acknowledged any more");
     if (c->replication.leave_after_ms <= c->replication.degrade_after_ms)
         return err_set(e, ERR_INVALID,
                        "replication.leave_after (%lld ms) must be greater than "
@@ -167,6 +179,7 @@ void config_settings(const struct config *c, struct settings *ret)
         .k = (uint8_t)c->replication.k,
         .strict = c->replication.strict,
         .failsafe = c->lease.failsafe,
+        .early_ms = c->failover.early_after_ms,
         .degrade_ms = c->replication.degrade_after_ms,
         .leave_ms = c->replication.leave_after_ms,
         .stop_ms = c->failover.stop_timeout_ms,

@@ -127,6 +127,8 @@ static void fill(struct turn *t, const struct rule *r)
         out->effects &= ~(uint32_t)EFF_SSN;
     out->slots_settled = slots_settled(t);
     out->timeline = t->rec->timeline;
+    out->strict = strict_kept(t);
+    out->writer_silent_ms = writer_silent(t);
     out->target = t->m->handover_target;
     /* A replica admits readers only while it follows; before that it may show unconfirmed rows. */
     if ((r->effects & EFF_FOLLOW) != 0 && t->v->pg.open != TRI_YES &&
@@ -285,6 +287,8 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     if ((r->all & FACT(RESTART)) != 0)
         out->memo.restart_intent = v->intent.id;
     if (out->memo.preflight_intent != 0 && v->now_ms - out->memo.preflight_ms <= FRESH_MS)
+        out->effects |= EFF_PEERS;
+    if (v->set.early_ms > 0 && out->writer_silent_ms > 0 && !t.mine) /* one answer that was lost is not silence */
         out->effects |= EFF_PEERS;
     if (clone_waits_for_answers(&t))
         out->effects |= EFF_PEERS;

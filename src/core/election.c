@@ -215,7 +215,45 @@ static bool returning_writer(const struct turn *t)
            position_cmp(t->v->pg.position, l->release.end) >= 0;
 }
 
-/* When an acquisition may begin: proof of death, or the count. 0 = not now. */
+/* For how long the recorded writer has not answered this member, 0 = it answers, or never did. */
+int64_t writer_silent(const struct turn *t)
+{
+    const struct peer *p = peer_of_volume(t, t->rec->writer);
+    return p == NULL || p->silent_since_ms == 0 ? 0 : t->now - p->silent_since_ms;
+}
+
+/* Before its Lease has run out a writer can be succeeded where it can have nothing acknowledged any more: its
+ * gate lets no session commit without W confirmations, and those who elect cease to confirm (vote), so
+ * that too few others are left. What it has acknowledged until then is in their reports, as in every
+ * election. It may go on to show what it has to readers, until its own deadline. 0 = not now. */
+static int64_t early_since(const struct turn *t)
+{
+    const struct record *r = t->rec;
+    int64_t least = t->v->set.early_ms;
+    if (least <= 0 || !r->strict || r->w == 0 || r->sealed != 0 || t->stale || t->behind || t->disputed ||
+        t->v->set.mode == REPL_ASYNC || r->writer_epoch != t->lease->epoch || writer_silent(t) < least)
+        return 0;
+    uint8_t silent = 0;
+    for (uint8_t i = 0; i < r->n; i++) {
+        const struct peer *p = peer_of_volume(t, r->m[i].volume);
+        bool own = r->m[i].volume == t->v->self.volume;
+        if (!r->m[i].in_v || r->m[i].volume == r->writer)
+            continue;
+        bool knows = p != NULL && peer_fresh(t, p) && p->state.lease_epoch == t->lease->epoch;
+        if (knows && p->state.writer_silent_ms < least)
+            return 0; /* a link is cut, and the writer lives */
+        if (own || knows)
+            silent++;
+    }
+    return silent < record_needed(r) ? 0 : t->now - writer_silent(t) + least;
+}
+
+bool election_early(const struct turn *t)
+{
+    return early_since(t) != 0 && !election_counted(t);
+}
+
+/* When an acquisition may begin: proof of death, a writer that cannot acknowledge, or the count. 0 = not now. */
 static int64_t open_since(struct turn *t, bool *successor)
 {
     const struct lease *l = t->lease;
@@ -231,7 +269,8 @@ static int64_t open_since(struct turn *t, bool *successor)
         return name_empty(&l->release.successor) ? lv->changed_ms
                                                  : lv->changed_ms + 2 * t->v->set.renew_ms;
     }
-    return counted;
+    int64_t early = early_since(t);
+    return early != 0 && early < counted ? early : counted;
 }
 
 bool core_barred(const struct view *v)

@@ -240,7 +240,9 @@ static uint64_t election_facts(struct turn *t)
     uint64_t f = 0;
     if (!t->mine || t->writer_me) {
         m->elected_epoch = 0;
-        return election_may_acquire(t) ? FACT(MAY_ACQUIRE) : 0;
+        if (!election_may_acquire(t))
+            return 0;
+        return FACT(MAY_ACQUIRE) | (t->lease->exists && election_early(t) ? FACT(EARLY) : 0);
     }
     if (m->elected_epoch != t->lease->epoch) {
         m->elected_epoch = t->lease->epoch;

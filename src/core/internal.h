@@ -60,6 +60,9 @@ const struct peer *loss_accepted_for(const struct turn *t);
 /* Asked for and in force: while the record still asks for confirmations, its rules hold. */
 bool replicates_async(const struct turn *t, const struct record *rec);
 bool election_counted(const struct turn *t);
+/* Its Lease has not run out, but nothing that the silent writer does can be acknowledged any more. */
+bool election_early(const struct turn *t);
+int64_t writer_silent(const struct turn *t);
 /* The last holder's own release, which ends the wait for its right. */
 bool lease_released(const struct turn *t);
 bool election_may_acquire(struct turn *t);
@@ -83,6 +86,10 @@ struct change {
 void replication_track(struct turn *t);
 struct change replication_plan(const struct turn *t);
 bool replication_admissible(const struct turn *t);
+/* What a record that makes this member the writer says of its commit gate. */
+bool strict_from_now(const struct turn *t);
+/* Asked for, or still recorded anywhere: others may rely on it. */
+bool strict_kept(struct turn *t);
 uint8_t senders_flushed(const struct turn *t, const struct record *rec, uint64_t lsn);
 /* What may be recorded of a flushed position. PostgreSQL flushes and sends whole pages (1 to 64 kB), so
  * a position on a page boundary may lie within a record. After a crash the end of valid WAL is the end

@@ -97,6 +97,7 @@ static bool plan_renew(struct turn *t, struct lease *l)
                l->record.timeline <= pg->local_timeline &&
                (t->out->facts & (FACT(RESUMABLE) | FACT(WRITABLE))) == FACT(RESUMABLE)) {
         l->record.timeline = pg->local_timeline + 1;
+        l->record.strict = strict_from_now(t);
         l->record.rev++;
         l->record.epoch = t->lease->epoch;
         due = true;
@@ -175,6 +176,7 @@ static bool plan_takeover(struct turn *t, struct lease *l)
         uint32_t least = pg->local_timeline > l->record.timeline ? pg->local_timeline
                                                                   : l->record.timeline;
         l->record.timeline = least + 1;
+        l->record.strict = strict_from_now(t);
         l->record.rev++;
         l->record.epoch = l->epoch;
         note_own_end(t, &l->record);
@@ -221,6 +223,7 @@ static bool plan_writer(struct turn *t, struct lease *l)
     l->record.writer_epoch = l->epoch;
     t->m->named_epoch = l->epoch;
     l->record.timeline = used + 1;
+    l->record.strict = strict_from_now(t);
     l->record.epoch = l->epoch;
     l->record.rev++;
     return true;

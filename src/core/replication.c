@@ -267,6 +267,45 @@ static bool plan_strengthen(const struct turn *t, struct change *c)
     return true;
 }
 
+static bool strict_wanted(const struct turn *t)
+{
+    const struct settings *s = &t->v->set;
+    return s->early_ms > 0 && s->strict && s->mode != REPL_ASYNC;
+}
+
+bool strict_from_now(const struct turn *t)
+{
+    return strict_wanted(t) && t->v->pg.strict == TRI_YES;
+}
+
+/* A new agent takes it for told until a write of its own has succeeded: that of an earlier one may still be
+ * applied. So does a writer whose Lease was lost: it may be put back as it was. */
+bool strict_kept(struct turn *t)
+{
+    struct memo *m = t->m;
+    bool told = (t->lease->exists && t->lease->record.strict) || t->rec->strict ||
+                (m->has_pending && m->pending.strict);
+    if (told || (!t->writer_me && !t->v->pg.maybe_writable))
+        m->loose_told = false;
+    else if (t->writer_me && m->proven && t->rec == &t->lease->record && !lease_busy(t))
+        m->loose_told = true;
+    bool asked = t->v->set.strict && t->v->set.mode != REPL_ASYNC;
+    return asked || (t->v->pg.maybe_writable && !m->loose_told);
+}
+
+/* A gate that is to be loosened is so only after the record has ceased to promise it (strict_kept). */
+static bool plan_strict(const struct turn *t, struct change *c)
+{
+    enum tri gate = t->v->pg.strict;
+    bool next_strict = strict_wanted(t) && (gate == TRI_YES || (gate == TRI_UNKNOWN && t->rec->strict));
+    if (next_strict == t->rec->strict)
+        return false;
+    struct record next = *t->rec;
+    next.strict = next_strict;
+    *c = record_first(t, next);
+    return true;
+}
+
 struct change replication_plan(const struct turn *t)
 {
     struct change c = {.kind = CHANGE_NONE};
@@ -282,7 +321,7 @@ struct change replication_plan(const struct turn *t)
         c.ssn = t->v->pg.ssn;
         return c;
     }
-    if (plan_degrade(t, &c) || plan_growth(t, &c) || plan_strengthen(t, &c) || plan_leave(t, &c))
+    if (plan_strict(t, &c) || plan_degrade(t, &c) || plan_growth(t, &c) || plan_strengthen(t, &c) || plan_leave(t, &c))
         return c;
     return c;
 }

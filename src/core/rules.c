@@ -225,6 +225,8 @@ const struct rule core_rules[] = {
      "every server starts as a closed standby"},
     {"vote", F(VOTE) | F(PG_STANDBY), 0, F(WRITABLE), EFF_DETACH, WRITE_NONE,
      "a candidate of a newer epoch asked: detach, then report"},
+    {"acquire-early", F(MAY_ACQUIRE) | F(EARLY), 0, F(BUSY) | F(WRITABLE), EFF_PEERS, WRITE_ACQUIRE,
+     "the holder is silent, and without the votes that are here it can have no commit acknowledged"},
     {"acquire", F(MAY_ACQUIRE), 0, F(BUSY) | F(WRITABLE), EFF_PEERS, WRITE_ACQUIRE,
      "nobody holds the Lease, or its holder is provably gone, and this member goes first"},
     {"create", F(LEASE_ABSENT) | F(LISTED), 0, F(BUSY), EFF_PEERS, WRITE_CREATE,

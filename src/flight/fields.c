@@ -36,7 +36,7 @@ static const struct field record_fields[] = {
     ONE(struct record, epoch), ONE(struct record, rev), ONE(struct record, w),
     ONE(struct record, has_next), ONE(struct record, next_w), ONE(struct record, sealed),
     ONE(struct record, writer), ONE(struct record, writer_epoch), ONE(struct record, timeline),
-    ONE(struct record, n), SUBS(record, m, record_member),
+    ONE(struct record, strict), ONE(struct record, n), SUBS(record, m, record_member),
 };
 
 static const struct field release_fields[] = {
@@ -61,7 +61,8 @@ static const struct field peer_state_fields[] = {
     ONE(struct peer_state, lease_epoch), ONE(struct peer_state, streams_from),
     ONE(struct peer_state, nofailover), ONE(struct peer_state, paused),
     ONE(struct peer_state, priority), ONE(struct peer_state, written_ago_ms),
-    ONE(struct peer_state, write_end), NAME(peer_state, rule),
+    ONE(struct peer_state, write_end), ONE(struct peer_state, writer_silent_ms),
+    NAME(peer_state, rule),
 };
 
 static const struct field peer_request_fields[] = {
@@ -87,8 +88,8 @@ static const struct field settings_fields[] = {
     ONE(struct settings, lease_ms), ONE(struct settings, renew_ms), ONE(struct settings, retry_ms),
     ONE(struct settings, fence_ms), ONE(struct settings, kill_ms), ONE(struct settings, request_ms),
     ONE(struct settings, mode), ONE(struct settings, k), ONE(struct settings, strict),
-    ONE(struct settings, failsafe), ONE(struct settings, degrade_ms),
-    ONE(struct settings, leave_ms), ONE(struct settings, stop_ms),
+    ONE(struct settings, failsafe), ONE(struct settings, early_ms),
+    ONE(struct settings, degrade_ms), ONE(struct settings, leave_ms), ONE(struct settings, stop_ms),
     ONE(struct settings, crash_policy), ONE(struct settings, switchover_lag_bytes),
     ONE(struct settings, members), ONE(struct settings, priority), ONE(struct settings, nofailover),
     ONE(struct settings, collation_any),
@@ -121,12 +122,12 @@ static const struct field pg_fields[] = {
     ONE(struct pg, follows_epoch), ONE(struct pg, streaming),
     ONE(struct pg, not_streaming_since_ms), ONE(struct pg, receiver_timeline),
     ONE(struct pg, diverged), ONE(struct pg, history_holds), ONE(struct pg, wal_missing),
-    SUB(pg, ssn, ssn), ONE(struct pg, ssn_in_force), ONE(struct pg, ssn_proof_lsn),
-    ONE(struct pg, n_senders), SUBS(pg, sender, walsender), ONE(struct pg, closed),
-    ONE(struct pg, open), ONE(struct pg, promoted_end_lsn), ONE(struct pg, promoted_ms),
-    ONE(struct pg, checkpoint_ms), ONE(struct pg, op), ONE(struct pg, op_state),
-    ONE(struct pg, op_failures), ONE(struct pg, op_since_ms), ONE(struct pg, stop_since_ms),
-    ONE(struct pg, storage_since_ms),
+    SUB(pg, ssn, ssn), ONE(struct pg, strict), ONE(struct pg, ssn_in_force),
+    ONE(struct pg, ssn_proof_lsn), ONE(struct pg, n_senders), SUBS(pg, sender, walsender),
+    ONE(struct pg, closed), ONE(struct pg, open), ONE(struct pg, promoted_end_lsn),
+    ONE(struct pg, promoted_ms), ONE(struct pg, checkpoint_ms), ONE(struct pg, op),
+    ONE(struct pg, op_state), ONE(struct pg, op_failures), ONE(struct pg, op_since_ms),
+    ONE(struct pg, stop_since_ms), ONE(struct pg, storage_since_ms),
 };
 
 static const struct field lease_view_fields[] = {
@@ -187,7 +188,7 @@ static const struct field memo_fields[] = {
     ONE(struct memo, diverged_ms), ONE(struct memo, lineage_epoch), ONE(struct memo, pg_fault_ms),
     ONE(struct memo, rereads), ONE(struct memo, reread_at_ms), ONE(struct memo, settings_low_ms),
     ONE(struct memo, away_ms), SUB(memo, pending, record), ONE(struct memo, has_pending),
-    ONE(struct memo, failsafe_since_ms), ONE(struct memo, last_rule),
+    ONE(struct memo, loose_told), ONE(struct memo, failsafe_since_ms), ONE(struct memo, last_rule),
 };
 
 static const struct field lease_write_fields[] = {
@@ -202,9 +203,9 @@ static const struct field verdict_fields[] = {
     SUB(verdict, ssn, ssn), ONE(struct verdict, timeline), ONE(struct verdict, target),
     ONE(struct verdict, promise_ms), ONE(struct verdict, refused_epoch),
     ONE(struct verdict, endpoint), ONE(struct verdict, serving), ONE(struct verdict, failsafe),
-    ONE(struct verdict, alarm), ONE(struct verdict, slots_settled),
-    SUB(verdict, result, intent_result), TEXT(verdict, waits_for), ONE(struct verdict, wake_at_ms),
-    SUB(verdict, memo, memo),
+    ONE(struct verdict, strict), ONE(struct verdict, writer_silent_ms), ONE(struct verdict, alarm),
+    ONE(struct verdict, slots_settled), SUB(verdict, result, intent_result),
+    TEXT(verdict, waits_for), ONE(struct verdict, wake_at_ms), SUB(verdict, memo, memo),
 };
 
 static const struct field turn_fields[] = {

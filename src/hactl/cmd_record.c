@@ -198,6 +198,7 @@ static void fill_env(struct what_if *w, const struct settings *was)
         set_ms(w, "lease.request", was->request_ms);
     }
     set_env(w, "lease.failsafe", was->failsafe ? "true" : "false");
+    set_ms(w, "failover.early_after", was->early_ms);
     set_env(w, "replication.mode", was->mode <= REPL_QUORUM ? modes[was->mode] : "");
     set_env(w, "replication.strict", was->strict ? "true" : "false");
     set_ms(w, "replication.degrade_after", was->degrade_ms);

@@ -10,7 +10,7 @@
 
 /* Raised with each field that is added; a newer one is read as if it were ours. A field is never
  * taken away, and its words and meaning stay: a change of those is another field. */
-#define VERSION 1
+#define VERSION 2
 /* Messages of older versions lack what we need. Raised only when no member of such a release can be
  * left: two releases after a field was added it may be required. */
 #define VERSION_OLDEST 1
@@ -82,6 +82,7 @@ bool peer_state_encode(const struct peer_state *s, struct buf *b)
     jw_uint(&j, "priority", s->priority);
     jw_int(&j, "written_ago_ms", s->written_ago_ms);
     jw_string(&j, "write_end", write_end_names[s->write_end]);
+    jw_int(&j, "writer_silent_ms", s->writer_silent_ms);
     jw_string(&j, "rule", s->rule.s);
     jw_object_end(&j);
     return !b->overflow;
@@ -129,6 +130,12 @@ static int64_t get_number(struct reader *r, const char *key, int64_t max)
         return 0;
     }
     return n;
+}
+
+/* A field that older members do not send. */
+static int64_t get_newer(struct reader *r, const char *key, int64_t max)
+{
+    return json_object_object_get_ex(r->o, key, NULL) ? get_number(r, key, max) : 0;
 }
 
 static uint64_t get_u63(struct reader *r, const char *key)
@@ -266,6 +273,7 @@ bool peer_state_decode(const char *text, size_t len, struct peer_state *ret, str
     s.written_ago_ms = get_number(&r, "written_ago_ms", INT64_MAX - 1);
     s.write_end =
         (enum write_end)get_word(&r, "write_end", write_end_names, COUNT(write_end_names));
+    s.writer_silent_ms = get_newer(&r, "writer_silent_ms", INT64_MAX - 1);
     (void)str_copy(s.rule.s, sizeof(s.rule.s), get_string(&r, "rule", HA_NAME_SIZE - 1));
     json_object_put(r.o);
     if (r.ok)

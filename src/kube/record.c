@@ -57,6 +57,8 @@ bool record_encode(const struct record *r, struct buf *b)
         jw_uint(&j, "writer_epoch", r->writer_epoch);
     }
     jw_uint(&j, "timeline", r->timeline);
+    if (r->strict)
+        jw_bool(&j, "strict", true);
     jw_array(&j, "members");
     for (uint8_t i = 0; i < r->n; i++)
         put_member(&j, &r->m[i]);
@@ -169,6 +171,7 @@ static bool take_record(struct json_object *o, struct record *r, struct err *e)
            jx_take_hex(o, "writer", false, &r->writer, e) &&
            take_u64(o, "writer_epoch", false, &r->writer_epoch, e) &&
            take_timeline(o, "timeline", true, &r->timeline, e) &&
+           jx_take_bool(o, "strict", false, &r->strict, e) &&
            take_members(jx_get(o, "members"), r, e);
 }
 

@@ -254,6 +254,16 @@ void pg_conf_set_closed(struct pg_conf *c, bool closed)
     c->closed = closed;
 }
 
+void pg_conf_keep_strict(struct pg_conf *c, bool keep)
+{
+    c->keep_strict = keep;
+}
+
+bool pg_conf_strict(const struct pg_conf *c)
+{
+    return c->strict_commit || c->keep_strict;
+}
+
 bool pg_conf_closed(const struct pg_conf *c)
 {
     return c->closed;

@@ -27,6 +27,7 @@ struct pg_conf {
     struct pg_ssn ssn;
     struct pg_upstream upstream;
     bool closed;
+    bool keep_strict;
     char os_user[PG_NAME_SIZE]; /* "" = no passwd entry */
 
     /* the user's, already checked and quoted, one per line */

@@ -205,7 +205,7 @@ static void render_gate(const struct pg_conf *c, struct buf *b)
     buf_init(&list, PG_CONF_TEXT_MAX);
     if (pg_conf_preload(c, &list)) {
         set(b, "shared_preload_libraries", buf_str(&list));
-        set(b, "pghad_gate.strict", c->strict_commit ? "on" : "off");
+        set(b, "pghad_gate.strict", pg_conf_strict(c) ? "on" : "off");
     }
     buf_done(&list);
 }

@@ -15,7 +15,7 @@ enum lease_is { HELD_BY_PEER, ELECTING, ELECTING_SUCCESSOR, MINE_WRITER, MY_POD,
 enum own_is { DOWN, DOWN_DIVERGED, STANDBY, FROZEN, FROZEN_BEHIND, PRIMARY, PRIMARY_LAPSED, OWNS };
 
 static struct count {
-    unsigned long long views, writers, ordered, rewinds, clones, fences, acquisitions, random;
+    unsigned long long views, writers, ordered, rewinds, clones, fences, acquisitions, early, random;
 } count;
 
 /* One digit of a number whose digits are the choices. */
@@ -170,7 +170,47 @@ static void judge_rewind(const struct view *v, const struct verdict *d)
         if (r->m[i].in_v && r->m[i].volume != r->writer && p != NULL && p->state.streams_from == r->writer)
             copies++;
     }
-    REQUIRE(r->w >= 1 && (own == NULL || !own->in_v || copies >= r->w));
+    bool promised = r->w >= 1 || v->set.mode == REPL_ASYNC; /* asynchronous commits have no other copy to wait for */
+    REQUIRE(promised && (own == NULL || !own->in_v || copies >= r->w));
+}
+
+/* R = V - W voters have not heard from the writer for long enough, and none who answers has: with them gone it
+ * finds too few standbys for a commit, and its gate lets none pass without. */
+static bool helpless(const struct view *v)
+{
+    const struct record *r = &v->lv.lease.record;
+    int64_t least = v->set.early_ms;
+    unsigned votes = 0, silent = 0;
+    for (uint8_t i = 0; i < r->n; i++) {
+        const struct record_member *line = &r->m[i];
+        const struct peer *p = answer_of(v, line->volume);
+        votes += line->in_v ? 1 : 0;
+        if (!line->in_v || line->volume == r->writer)
+            continue;
+        if (line->volume == v->self.volume) {
+            silent++;
+        } else if (p != NULL && p->state.lease_epoch == 5) {
+            if (p->state.writer_silent_ms < least)
+                return false;
+            silent++;
+        }
+    }
+    const struct peer *w = &v->peer[0];
+    return least > 0 && v->set.mode != REPL_ASYNC && r->strict && r->w > 0 && r->sealed == 0 &&
+           w->state.volume == r->writer && w->silent_since_ms != 0 && v->now_ms - w->silent_since_ms >= least &&
+           silent >= 1 && silent + r->w >= votes;
+}
+
+/* Nobody but its writer gets the Lease of a living holder, and that only when it is helpless. */
+static void judge_acquisition(const struct view *v, const struct verdict *d)
+{
+    const struct lease *l = &v->lv.lease;
+    bool held = l->holder.name.s[0] != '\0' && !identity_same_pod(&l->holder, &v->self.id);
+    if (d->write.kind != WRITE_ACQUIRE || !held)
+        return;
+    bool counted = v->now_ms - v->lv.changed_ms >= l->duration_s * 1000;
+    REQUIRE(counted || (l->record.writer_epoch == l->epoch && helpless(v)));
+    count.early += counted ? 0 : 1;
 }
 
 static void judge(const struct view *v, struct memo *m)
@@ -180,6 +220,7 @@ static void judge(const struct view *v, struct memo *m)
     decide_checked(v, m, &d);
     judge_election(v, &before, &d);
     judge_rewind(v, &d);
+    judge_acquisition(v, &d);
     count.views++;
     count.clones += (d.effects & EFF_CLONE) != 0 ? 1 : 0;
     count.fences += (d.effects & EFF_FENCE) != 0 ? 1 : 0;
@@ -229,6 +270,51 @@ static void every_view(void)
     }
 }
 
+/* A holder in the middle of its Lease, and what the two others have heard from it. */
+static void every_silence(void)
+{
+    static const int64_t silence[] = {0, 1499, 1500, 5000};
+    uint64_t views = 3 * 8 * 3 * 2 * 2 * 2 * 2 * 2 * OWNS * 4 * (1 + 2 * 4) * 2;
+    static struct view base, v;
+    struct memo m0, m;
+    view_base(&base, &m0, 1);
+    for (uint64_t n = 0; n < views; n++) {
+        uint64_t x = n;
+        v = base;
+        m = m0;
+        choose_record(&v, &x);
+        struct record *r = &v.lv.lease.record;
+        r->strict = pick(&x, 2) != 0;
+        v.set.early_ms = pick(&x, 2) * 1500;
+        v.set.mode = pick(&x, 2) != 0 ? REPL_ASYNC : REPL_QUORUM;
+        bool electing = pick(&x, 2) != 0, promised = pick(&x, 2) != 0;
+        set_lease(&v, &m, HELD_BY_PEER);
+        r->writer_epoch = electing ? 4 : 5;
+        v.st.record = v.self.record = *r;
+        v.lv.changed_ms = v.now_ms - 2500;
+        m.promise_until_ms = promised ? v.now_ms + 5000 : 0;
+        m.promise_epoch = promised ? 5 : 0;
+        set_server(&v, &m, (enum own_is)pick(&x, OWNS));
+        m.deadline_ms = 0;
+        m.named_epoch = 0;
+        int64_t own = silence[pick(&x, 4)];
+        v.peer[0].silent_since_ms = own == 0 ? 0 : v.now_ms - own;
+        v.peer[0].sent_ms = v.peer[0].received_ms = v.now_ms - own - 20;
+        unsigned other = pick(&x, 9);
+        set_peer(&v, 1, other == 0 ? 0 : 1, r->writer);
+        if (other > 0) {
+            v.peer[1].state.lease_epoch = 4 + (other - 1) % 2;
+            v.peer[1].state.writer_silent_ms = silence[(other - 1) / 2];
+        }
+        if (pick(&x, 2) != 0) /* the last look at the Lease is older than the silence */
+            v.lv.got_ms = v.now_ms - 2400;
+        unsigned long long before = count.acquisitions;
+        judge(&v, &m);
+        if (count.acquisitions > before)
+            REQUIRE(!promised && v.lv.got_ms >= v.now_ms - own + v.set.early_ms);
+    }
+}
+
 static void random_views(void)
 {
     static uint8_t bytes[600];
@@ -249,13 +335,14 @@ int main(void)
 {
     clock_t start = clock();
     every_view();
+    every_silence();
     random_views();
     printf("%llu views of three members, %llu at random: %llu writers, %llu of them by order, "
-           "%llu acquisitions, %llu rewinds, %llu clones, %llu fences, all allowed; %.0f s\n",
-           count.views, count.random, count.writers, count.ordered, count.acquisitions, count.rewinds,
-           count.clones, count.fences, (double)(clock() - start) / CLOCKS_PER_SEC);
-    bool seen = count.writers > 0 && count.ordered > 0 && count.acquisitions > 0 && count.rewinds > 0 &&
-                count.clones > 0 && count.fences > 0;
+           "%llu acquisitions, %llu of them early, %llu rewinds, %llu clones, %llu fences, all allowed; %.0f s\n",
+           count.views, count.random, count.writers, count.ordered, count.acquisitions, count.early,
+           count.rewinds, count.clones, count.fences, (double)(clock() - start) / CLOCKS_PER_SEC);
+    bool seen = count.writers > 0 && count.ordered > 0 && count.acquisitions > 0 && count.early > 0 &&
+                count.rewinds > 0 && count.clones > 0 && count.fences > 0;
     if (!seen)
         printf("some of these never came about: the views show nothing\n");
     return seen ? 0 : 1;

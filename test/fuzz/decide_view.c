@@ -180,7 +180,7 @@ static int64_t any_future(struct input *in, const struct view *v)
 
 static void any_settings(struct settings *s, struct input *in)
 {
-    switch (input_below(in, 10)) {
+    switch (input_below(in, 11)) {
     case 0:
         s->lease_ms = 5000, s->renew_ms = 1000, s->retry_ms = 250, s->fence_ms = 3000;
         s->kill_ms = 500, s->request_ms = 1000;
@@ -196,6 +196,7 @@ static void any_settings(struct settings *s, struct input *in)
     case 6: s->crash_policy = (enum crash_policy)input_below(in, 3); break;
     case 7: s->members = (uint8_t)(1 + input_below(in, HA_MEMBERS_MAX)); break;
     case 8: s->nofailover = input_flag(in); break;
+    case 9: s->early_ms = input_below(in, 3) * 1500; break;
     default: s->degrade_ms = input_below(in, 2) * 5000; break;
     }
 }
@@ -203,7 +204,7 @@ static void any_settings(struct settings *s, struct input *in)
 static void any_record(struct record *r, struct input *in)
 {
     struct record_member *m = &r->m[input_below(in, HA_MEMBERS_MAX)];
-    switch (input_below(in, 16)) {
+    switch (input_below(in, 17)) {
     case 0: r->epoch = any_epoch(in); break;
     case 1: r->rev = any_epoch(in); break;
     case 2: r->w = (uint8_t)input_below(in, HA_MEMBERS_MAX + 1); break;
@@ -219,6 +220,7 @@ static void any_record(struct record *r, struct input *in)
     case 12: m->in_v = input_flag(in); break;
     case 13: m->in_next = input_flag(in); break;
     case 14: m->flushed = any_position(in); break;
+    case 15: r->strict = input_flag(in); break;
     default: *r = three(); break;
     }
 }
@@ -257,7 +259,7 @@ static void change_server(struct view *v, struct input *in)
 {
     struct pg *p = &v->pg;
     struct walsender *w = &p->sender[input_below(in, HA_MEMBERS_MAX)];
-    switch (input_below(in, 40)) {
+    switch (input_below(in, 41)) {
     case 0: p->process = (enum pg_process)input_below(in, 4); break;
     case 1: p->ours = input_flag(in); break;
     case 2: p->crashed = input_flag(in); break;
@@ -297,6 +299,7 @@ static void change_server(struct view *v, struct input *in)
     case 36: p->stop_since_ms = any_past(in, v); p->storage_since_ms = any_past(in, v); break;
     case 37: base_server(v, true); break;
     case 38: base_server(v, false); break;
+    case 39: p->strict = any_tri(in); break;
     default: *p = (struct pg){.position = p->position, .local_timeline = p->local_timeline}; break;
     }
 }
@@ -367,7 +370,7 @@ static void change_peer(struct view *v, struct input *in)
 {
     struct peer *p = &v->peer[input_below(in, HA_MEMBERS_MAX - 1)];
     struct peer_state *s = &p->state;
-    switch (input_below(in, 26)) {
+    switch (input_below(in, 28)) {
     case 0: v->n_peers = (uint8_t)input_below(in, HA_MEMBERS_MAX); break;
     case 1: p->name = any_name(in); break;
     case 2: p->pod_known = input_flag(in); break;
@@ -393,6 +396,8 @@ static void change_peer(struct view *v, struct input *in)
     case 22: s->lease_epoch = any_epoch(in); break;
     case 23: s->streams_from = any_volume(in); break;
     case 24: s->nofailover = input_flag(in); break;
+    case 25: s->writer_silent_ms = input_below(in, 4) * 1000; break;
+    case 26: p->silent_since_ms = any_past(in, v); break;
     default: s->priority = input_byte(in); break;
     }
 }
@@ -426,7 +431,7 @@ static void change_intent(struct view *v, struct input *in)
 
 static void change_memo(struct view *v, struct memo *m, struct input *in)
 {
-    switch (input_below(in, 16)) {
+    switch (input_below(in, 17)) {
     case 0: m->deadline_ms = any_future(in, v); break;
     case 1: m->forfeit_ms = any_past(in, v); break;
     case 2: m->proven = input_flag(in); break;
@@ -452,6 +457,7 @@ static void change_memo(struct view *v, struct memo *m, struct input *in)
         break;
     case 13: m->rolled_back = input_flag(in); break;
     case 14: m->diverged_ms = any_past(in, v); break;
+    case 15: m->loose_told = input_flag(in); break;
     default:
         m->has_pending = input_flag(in);
         any_record(&m->pending, in);

@@ -105,6 +105,49 @@ static void check_writable(const struct view *v, const struct verdict *d)
         REQUIRE(right);
 }
 
+/* Inside the Lease of its holder: only while that can have nothing acknowledged without those who ask. */
+static void check_early(const struct view *v, const struct verdict *d)
+{
+    const struct lease *l = &v->lv.lease;
+    const struct record *r = &l->record;
+    if (strcmp(core_rules[d->rule].id, "acquire-early") != 0)
+        return;
+    REQUIRE(d->write.kind == WRITE_ACQUIRE && v->set.early_ms > 0 && v->set.mode != REPL_ASYNC);
+    REQUIRE(l->exists && l->has_record && r->strict && r->w > 0 && r->sealed == 0);
+    REQUIRE(r->writer_epoch == l->epoch && r->writer != v->self.volume);
+    unsigned voters = 0, silent = 0;
+    for (uint8_t i = 0; i < r->n; i++) {
+        const struct record_member *line = &r->m[i];
+        voters += line->in_v ? 1 : 0;
+        if (line->in_v && line->volume == v->self.volume)
+            silent++;
+        for (uint8_t j = 0; j < v->n_peers; j++) {
+            const struct peer *p = &v->peer[j];
+            if (line->in_v && line->volume != v->self.volume && line->volume != r->writer &&
+                p->state.volume == line->volume && p->state.lease_epoch == l->epoch &&
+                p->state.writer_silent_ms >= v->set.early_ms) {
+                silent++;
+                break;
+            }
+        }
+    }
+    REQUIRE(silent >= 1 && silent + r->w >= voters);
+}
+
+/* While others may believe that the gate is strict it stays so. */
+static void check_gate(const struct view *v, const struct memo *before, const struct verdict *d)
+{
+    const struct lease *l = &v->lv.lease;
+    bool asked = v->set.strict && v->set.mode != REPL_ASYNC;
+    if (asked || (v->pg.maybe_writable && l->exists && l->record.strict))
+        REQUIRE(d->strict);
+    if (v->pg.maybe_writable && before->has_pending && before->pending.strict && v->lv.outcome == OUTCOME_PENDING)
+        REQUIRE(d->strict);
+    bool known = l->record.strict || v->self.record.strict || v->st.record.strict;
+    if ((d->effects & EFF_LEASE_WRITE) != 0 && d->write.want.record.strict && !known)
+        REQUIRE(asked && v->set.early_ms > 0 && v->pg.strict == TRI_YES);
+}
+
 /* What a write of the Lease may say, by its kind. */
 static void check_write(const struct view *v, const struct memo *before, const struct verdict *d)
 {
@@ -214,6 +257,8 @@ void decide_checked(const struct view *v, struct memo *m, struct verdict *ret)
     check_fence(v, &d);
     check_writable(v, &d);
     check_write(v, m, &d);
+    check_early(v, &d);
+    check_gate(v, m, &d);
     check_destructive(v, &d);
     check_rest(v, &d);
     *m = d.memo;

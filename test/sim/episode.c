@@ -125,6 +125,8 @@ void plan_draw(struct plan *p, uint64_t seed, const struct options *o)
     p->first_ms = between(10, 500);
     p->modes = chance(10);
     draw_faults(p, chance(20) ? 6 : 3);
+    if (p->strict && p->mode != REPL_ASYNC && chance(60))
+        p->silence_ms = between(1500, 4000);
 }
 
 /* --- the episode ------------------------------------------------------------------------------ */
@@ -145,6 +147,8 @@ static void begin(const struct plan *p, bool trace)
     W.modes = p->modes;
     W.n = n;
     settings_default(p->members, p->mode, p->k, p->strict);
+    W.set.early_ms = p->silence_ms;
+    W.early = p->silence_ms > 0;
     for (int i = 0; i < W.n; i++) {
         struct member *m = &W.m[i];
         m->idx = i;
@@ -242,13 +246,15 @@ static void settle(void)
 bool episode(const struct plan *p, bool trace)
 {
     begin(p, trace);
-    if (p->early.rng != 0 && !p->early.off) { /* faults from the first moment on */
+    bool early = p->early.rng != 0 && !p->early.off; /* faults from the first moment on */
+    if (early) {
         run(p->early_ms);
         strike(&p->early);
         run(p->early.wait_ms);
-        W.calm = true; /* whoever has a foreign volume is given an empty one */
-        heal();
     }
+    W.calm = true;
+    if (early)
+        heal(); /* whoever has a foreign volume is given an empty one */
     if (!run_until_whole(90000))
         violate("liveness", "no whole cluster after bootstrap");
     W.calm = false;

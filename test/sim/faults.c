@@ -527,6 +527,8 @@ void heal(void)
     W.state.paused = false;
     if (W.calm)
         W.lose_puts = W.late_puts = 0;
+    if (W.calm && W.early)
+        W.late_answers = 0; /* answers that take as long as the silence asked for are a fault */
     W.state_seq++;
     wake_all();
 }

@@ -140,6 +140,8 @@ static void view_pg(struct member *m, struct pg *g)
                        : TRI_NO;
     g->wal_unread = m->unread > 0 && m->accounted && m->proc == PG_RUNNING && m->recovery;
     g->settings_low = m->settings_low;
+    bool inherited = m->agent_started > m->up_local;
+    g->strict = !m->answers || inherited ? TRI_UNKNOWN : W.gate ? TRI_YES : TRI_NO;
     g->reached_ms = m->up_local;
     g->local_timeline = m->tl;
     if (m->recovery && m->promote_at_ms != 0 && W.now >= m->promote_at_ms - NEW_TIMELINE_SHOWS_MS)
@@ -451,6 +453,8 @@ bool agent_run(struct member *m, bool peers)
     ver->facts = d.facts;
     ver->epoch = d.epoch;
     ver->refused_epoch = d.refused_epoch;
+    ver->writer_silent_ms = d.writer_silent_ms;
+    m->loose = !d.strict;
     ver->promise_ms = d.promise_ms;
     ver->wake_at_ms = d.wake_at_ms;
     ver->serving = d.serving;

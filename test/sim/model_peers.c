@@ -49,6 +49,7 @@ static struct peer_state state_of(const struct member *m)
     s.nofailover = m->set.nofailover;
     s.priority = m->set.priority;
     s.paused = m->state.paused;
+    s.writer_silent_ms = m->ver.writer_silent_ms;
     s.streams_from = m->st.on && m->st.rx ? m->follows : 0;
     return s;
 }
@@ -61,7 +62,7 @@ static bool matters(const struct peer_state *is, const struct peer_state *was)
            is->volume != was->volume || is->id.boot != was->id.boot ||
            is->durable_epoch != was->durable_epoch || is->frozen_epoch != was->frozen_epoch ||
            is->refused_epoch != was->refused_epoch || is->lease_epoch != was->lease_epoch ||
-           is->record_rev != was->record_rev || is->streams_from != was->streams_from;
+           (is->writer_silent_ms > 0) != (was->writer_silent_ms > 0) || is->record_rev != was->record_rev || is->streams_from != was->streams_from;
 }
 
 static void take_reply(struct member *m, struct peer *p, const struct talk *t)

@@ -29,6 +29,7 @@ struct plan {
     enum repl_mode mode;
     uint8_t k;
     bool strict, grows, modes;
+    int64_t silence_ms; /* of a strict primary, before it is succeeded inside its lease; 0 = never */
     bool dense; /* nothing is skipped, see steps.c */
     bool plain; /* clocks in step, a network that loses nothing of itself */
     struct step early;

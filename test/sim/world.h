@@ -76,7 +76,7 @@ enum fault_kind {
 struct decided {
     uint32_t rule, effects;
     uint64_t facts, epoch, refused_epoch;
-    int64_t promise_ms, wake_at_ms;
+    int64_t promise_ms, wake_at_ms, writer_silent_ms;
     bool serving, waits; /* waits_for names somebody */
     struct memo memo;
 };
@@ -98,6 +98,7 @@ struct member {
     int64_t zombie_until;    /* its clock lags: it may believe in a right that has ended */
     uint64_t zombie_len;     /* its WAL when the pause began: what lies before may be told late */
     int64_t agent_restart_at_ms;
+    bool loose;              /* its commit gate lets a session commit without standbys */
     int64_t lags_until;      /* its stream stands still */
     int64_t disk_until, disk_since; /* its volume takes no write; since when, by its own clock */
     int64_t kill_container_at;
@@ -217,6 +218,7 @@ struct world {
     int late_answers;         /* percent of peers' answers */
     bool trap;                /* the next change of the record is applied and the reply lost */
     bool calm;                /* the last faults are over */
+    bool early; /* a strict writer may be succeeded inside its lease */
     bool modes;               /* asynchronous replication comes and goes */
     int64_t flap_until_ms, flap_next_ms;
     struct intent intent;

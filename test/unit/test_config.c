@@ -248,6 +248,11 @@ static void relations__impossible__refused(void **state)
     must_refuse("cluster: {members: 2}\nreplication: {strict: true, k: 2}", NULL, NULL,
                 "replication.k", "cluster.members", NULL);
     must_refuse("replication: {degrade_after: 20s}", NULL, NULL, "leave_after", NULL, NULL);
+    must_refuse("replication: {strict: true}\nfailover: {early_after: 999ms}", NULL, NULL, "late are no silence", NULL,
+                NULL);
+    must_refuse("failover: {early_after: 2s}", NULL, NULL, "strict replication", NULL, NULL);
+    must_refuse("replication: {strict: true, mode: async}\nfailover: {early_after: 2s}", NULL, NULL,
+                "strict", NULL, NULL);
     must_refuse("postgres: {replication_user: postgres}", NULL, NULL, "must differ", NULL, NULL);
     must_refuse("postgres: {parameters: {wal_level: minimal}}", NULL, NULL, "wal_level", NULL, NULL);
     char *no_pod[] = {NULL};

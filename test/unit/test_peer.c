@@ -95,9 +95,9 @@ static void codec__mistakes__refused(void **state)
 {
     (void)state;
     static const char *const edits[][2] = {
-        {"\"v\":1", "\"v\":0"},
-        {"\"v\":1", "\"v\":\"1\""},
-        {"\"v\":1,", ""},
+        {"\"v\":2", "\"v\":0"},
+        {"\"v\":2", "\"v\":\"1\""},
+        {"\"v\":2,", ""},
         {"\"name\":\"pg-0\"", "\"name\":\"\""},
         {"\"name\":\"pg-0\"", "\"name\":7"},
         {"\"name\":\"pg-0\"", "\"name\":\"a b\""},
@@ -146,7 +146,7 @@ static void codec__unknown_field__ignored(void **state)
     struct err e = {0};
     struct peer_state s = {0};
     encode_state(&full, &b);
-    replace(&b, "{\"v\":1", "{\"later\":{\"a\":[1]},\"v\":1");
+    replace(&b, "{\"v\":2", "{\"later\":{\"a\":[1]},\"v\":1");
     assert_true(peer_state_decode(buf_str(&b), b.len, &s, &e));
     assert_same_state(&s, &full);
     buf_done(&b);
