@@ -1,4 +1,6 @@
 /* list, topology, wait: the picture of the cluster. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -106,11 +108,30 @@ static const char *missing(const struct cluster_view *v, const char *what)
     return votes_streaming < votes ? "not every voting replica streams" : NULL;
 }
 
+/* What it complains of is kept: a cluster that cannot be read yet is what this command waits for. */
+static int look(struct session *s, struct cluster_view *v, char **complaint)
+{
+    FILE *err = s->err;
+    size_t size;
+
+    free(*complaint);
+    *complaint = NULL;
+    FILE *memory = open_memstream(complaint, &size);
+    if (memory)
+        s->err = memory;
+    int rc = gather(s, v);
+    s->err = err;
+    if (memory)
+        fclose(memory);
+    return rc;
+}
+
+/* The reason is the last that was seen: a last look that the deadline cut short says nothing. */
 int cmd_wait(struct session *s)
 {
     const char *what = s->args.value[OPT_FOR] ? s->args.value[OPT_FOR] : "primary";
-    const char *reason = "the cluster could not be read";
-    FILE *err = s->err;
+    const char *reason = NULL;
+    char *complaint = NULL;
     int64_t end_ms;
     int rc;
 
@@ -120,18 +141,12 @@ int cmd_wait(struct session *s)
         struct cluster_view v;
         int64_t now = clock_boot_ms();
 
-        /* A cluster that cannot be read yet is what this command waits for, so only the last
-         * attempt complains. */
         s->deadline_ms = now + 5000 < end_ms ? now + 5000 : end_ms;
-        FILE *quiet = now + WAIT_POLL_MS < end_ms ? fopen("/dev/null", "w") : NULL;
-        s->err = quiet ? quiet : err;
-        rc = gather(s, &v);
-        s->err = err;
-        if (quiet)
-            fclose(quiet);
+        rc = look(s, &v, &complaint);
         if (rc == EXIT_DONE && !(reason = missing(&v, what))) {
             const struct member_view *p = cluster_primary(&v);
             fprintf(s->out, "%s: primary is %s\n", what, p ? p->name : "?");
+            free(complaint);
             return EXIT_DONE;
         }
         if (clock_boot_ms() + WAIT_POLL_MS >= end_ms)
@@ -139,9 +154,12 @@ int cmd_wait(struct session *s)
         if (s->api)
             api_pause(s->api, WAIT_POLL_MS);
         else if (rc != EXIT_DONE)
-            return gather(s, &v); /* no configuration to connect with: waiting does not help */
+            break; /* no configuration to connect with: waiting does not help */
     }
-    if (rc != EXIT_DONE)
+    if (!reason && complaint)
+        fputs(complaint, s->err);
+    free(complaint);
+    if (!reason)
         return rc;
     return session_fail(s, EXIT_FAILED, "See `hactl list` and `hactl explain`.",
                         "gave up waiting for %s: %s", what, reason);
