@@ -385,7 +385,7 @@ static void fault_objects(enum fault_kind k)
         if (!W.has_old)
             break;
         W.lease = W.old_lease;
-        W.rv++;
+        W.restored_rv = ++W.rv;
         break;
     case F_LEASE_EDITED:
         edit_lease();

@@ -32,10 +32,23 @@ static void apply(struct member *m, struct put *p)
     }
 }
 
+static void see_state(struct member *m)
+{
+    m->seen_state = W.state_seq;
+    agent_event(m);
+    m->new_state = true;
+    m->state = W.state;
+    m->state.known = true;
+    m->intent = W.intent;
+}
+
 static void adopt(struct member *m, const struct lease *l, uint64_t rv)
 {
     if (m->known && m->seen_rv == rv && m->lease.exists == l->exists)
         return;
+    /* docs/protocol.md: who finds itself named by a restored Lease must see a ConfigMap at least as new. */
+    if (m->seen_rv < W.restored_rv && rv >= W.restored_rv)
+        see_state(m);
     m->changed = m->local;
     m->lease = l->exists ? *l : (struct lease){0};
     m->new_lease = true;
@@ -143,14 +156,8 @@ void api_client_run(struct member *m)
         return;
     if (m->known && m->seen_rv < W.rv && chance(50))
         adopt(m, &W.lease, W.rv);
-    if (m->seen_state != W.state_seq && chance(30)) {
-        m->seen_state = W.state_seq;
-        agent_event(m);
-        m->new_state = true;
-        m->state = W.state;
-        m->state.known = true;
-        m->intent = W.intent;
-    }
+    if (m->seen_state != W.state_seq && chance(30))
+        see_state(m);
 }
 
 void api_get(struct member *m)

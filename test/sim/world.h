@@ -207,6 +207,7 @@ struct world {
     struct lease lease;
     uint64_t rv, state_seq;   /* versions of the Lease; of ConfigMap and intent */
     struct lease old_lease;   /* for a restore */
+    uint64_t restored_rv;     /* of the last restore, 0 = none */
     bool has_old;
     bool link[N_MAX][N_MAX];  /* directed */
     struct state_view state;
