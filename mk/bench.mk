@@ -3,7 +3,7 @@
 METRIC   ?= P1,P2,P3,P4,REST
 PEER_N   ?= 20
 RUN      ?= latest
-SUBJECTS ?= pghad,patroni-3-default,patroni-3-tuned,patroni-4-default,patroni-4-tuned
+SUBJECTS ?= pghad,pghad-early,patroni-3-default,patroni-3-tuned,patroni-4-default,patroni-4-tuned
 # N has another default elsewhere.
 bench_n   = $(if $(filter command,$(firstword $(origin N))),$(N),$(1))
 BENCH     = $(SANDBOX) --disk -- $(PYTHON) test/bench/bench.py --metric $(METRIC) \

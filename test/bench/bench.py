@@ -87,6 +87,8 @@ def plan(subjects, metrics, n, peer_n, done):
     at = {}
     for metric in metrics:
         for s in subjects:
+            if s.only and metric not in s.only:
+                continue
             want = peer_n if s.peer else n
             for k in range(done(s, metric), want):
                 together = s.peer and FAULTS[metric][1]
@@ -221,9 +223,9 @@ class Bench:
 
     def run(self, subjects, metrics, n, peer_n, until_s):
         if AT_REST in metrics:
-            missing = [s for s in subjects if not self.results.has_rest(s)]
-            if missing:
-                for s, row in rest.measure(self.kube, subjects):
+            asked = [s for s in subjects if not s.only]
+            if not all(self.results.has_rest(s) for s in asked):
+                for s, row in rest.measure(self.kube, asked):
                     self.note("rest", subject=s.name, build=s.build(), **row)
         waves = plan(subjects, [m for m in metrics if m in FAULTS], n, peer_n, self.results.done)
         for metric, group in waves:
@@ -235,12 +237,20 @@ class Bench:
                     job.result()
 
 
+def early(i):
+    s = Pghad("pghad-early", "pghad, strict, early", i,
+              options={"replication.strict": "true", "failover.early_after": "1500ms"})
+    s.only = ("P4",)
+    return s
+
+
 def build_subjects(names, absent):
     """The subjects that were asked for and can be had; absent: {title: why not}."""
     made = []
     known = {
         "pghad": lambda i: Pghad("pghad", "pghad", i),
         "pghad-fast": lambda i: Pghad("pghad-fast", "pghad, profile fast", i, profile="fast"),
+        "pghad-early": early,
         "ref": lambda i: Pghad("ref", "pghad, the other commit", i, programs="ref"),
     }
     for major in (3, 4):
@@ -269,7 +279,7 @@ def arguments():
     p.add_argument("--metric", default="P1,P2,P3,P4,REST")
     p.add_argument("-n", type=int, default=100, help="episodes of each metric for pghad")
     p.add_argument("--peer-n", type=int, default=20, help="the same for each peer")
-    p.add_argument("--subjects", default="pghad,patroni-3-default,patroni-3-tuned,"
+    p.add_argument("--subjects", default="pghad,pghad-early,patroni-3-default,patroni-3-tuned,"
                                          "patroni-4-default,patroni-4-tuned")
     p.add_argument("--minutes", type=float, help="stop before the first episode after so long")
     p.add_argument("--run", default="latest", help="name of the file of results")

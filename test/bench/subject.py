@@ -92,6 +92,7 @@ class Subject:
     """name: in the raw data; title: in tables. late_ok as in Cluster.verify()."""
 
     peer = False
+    only = None  # metrics in which it differs from another subject; None: it takes part in all
     service = None  # whose endpoints lead to the primary
     primary_label = "role=primary"
     healthy_s = 120
@@ -168,10 +169,10 @@ class Pghad(Subject):
     primary_label = "role=primary"
     healthy_s = 60
 
-    def __init__(self, name, title, number, profile="default", programs=None):
-        """programs: directory of another build below that of the present one."""
+    def __init__(self, name, title, number, profile="default", programs=None, options=None):
+        """programs: directory of another build below that of the present one; options: settings beside the profile."""
         super().__init__(name, title, number)
-        self.profile, self.below = profile, programs
+        self.profile, self.below, self.options = profile, programs, options or {}
         self.service = f"{self.cluster_name()}-rw"
         self.period_s, self.lease_s = RENEW_S[profile], LEASE_S[profile]
 
@@ -190,13 +191,13 @@ class Pghad(Subject):
 
     def settings(self):
         return {"lease": f"profile {self.profile}: {self.lease_s} s, renewed every {self.period_s} s",
-                "replication": "quorum, ANY 1: a commit waits for one standby"}
+                "replication": "quorum, ANY 1: a commit waits for one standby", **self.options}
 
     def _start(self):
         self.cluster = c = Cluster(
             self.kube, self.net, self.ns, size=MEMBERS, name=self.cluster_name(),
             directory=self.dir,
-            options={"lease.profile": self.profile, "postgres.parameters": json.dumps({})})
+            options={"lease.profile": self.profile, "postgres.parameters": json.dumps({}), **self.options})
         c.start(members=[])
         self.members, self.password = c.members, c.password
         for m in c.members:

@@ -16,8 +16,8 @@ import stats  # noqa: E402
 
 
 class Named:
-    def __init__(self, name, peer):
-        self.name, self.peer = name, peer
+    def __init__(self, name, peer, only=None):
+        self.name, self.peer, self.only = name, peer, only
 
     def build(self):
         return "b1"
@@ -66,6 +66,13 @@ def test_peers_wait_for_their_leases_together_but_never_beside_pghad():
     assert sorted((m, sorted(s.name for s in g)) for m, g in waves) == [
         ("P1", ["other"]), ("P1", ["peer"]), ("P1", ["pghad"]),
         ("P4", ["other", "peer"]), ("P4", ["pghad"])]
+
+
+def test_a_variant_is_measured_where_it_differs():
+    early = Named("pghad-early", False, only=("P4",))
+    waves = bench.plan([OURS, early], ["P1", "P4"], 1, 1, lambda s, m: 0)
+    assert sorted((m, [s.name for s in g]) for m, g in waves) == [
+        ("P1", ["pghad"]), ("P4", ["pghad"]), ("P4", ["pghad-early"])]
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path):
