@@ -263,8 +263,9 @@ static void release_waiters(struct member *m)
 {
     if (W.gate && m->local >= m->page_deadline)
         return;
-    /* A session that does not wait for standbys, where the gate lets it. */
-    if (W.early && (m->loose || !W.gate) && m->len > m->acked_upto && m->reign_epoch < W.last_ack_epoch &&
+    /* A session that does not wait for standbys, where the gate lets it. A server that was promoted by hand
+     * is of no epoch, and what such sessions commit there is lost as they asked for. */
+    if (W.early && (m->loose || !W.gate) && m->reign_epoch > 0 && m->len > m->acked_upto && m->reign_epoch < W.last_ack_epoch &&
         m->local < m->page_deadline && m->zombie_until <= W.now)
         violate("two writers", "m%d may acknowledge by itself in epoch %" PRIu64 " after m%d did in %" PRIu64,
                 m->idx, m->reign_epoch, W.last_acker, W.last_ack_epoch);
