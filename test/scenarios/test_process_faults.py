@@ -156,6 +156,7 @@ def test_frozen_backends_are_fenced(cluster, net):
     """SIGSTOP of every client backend, then no way to renew: the fence must not need them."""
     with cluster.load() as load:
         p = cluster.primary()
+        load.wait_writes(20)
         stop_processes(p.client_backends())
         assert any(b.state == "T" for b in p.postgres_processes()), "there is somebody to fence"
         at = wait.boot_us()
