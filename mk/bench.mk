@@ -10,7 +10,7 @@ BENCH     = $(SANDBOX) --disk -- $(PYTHON) test/bench/bench.py --metric $(METRIC
             $(if $(MINUTES),--minutes $(MINUTES)) $(X)
 
 .PHONY: bench bench-report bench-check
-bench: $(SYSTEM) need-gate kube-bins need-python ## gaps in writes beside Patroni; METRIC=P1 N=100 PEER_N=20 MINUTES=10 RUN=latest
+bench: system need-gate kube-bins need-python ## gaps in writes beside Patroni; METRIC=P1 N=100 PEER_N=20 MINUTES=10 RUN=latest
 	$(Q)$(BENCH) -n $(call bench_n,100) --peer-n $(PEER_N) --subjects $(SUBJECTS) --run $(RUN)
 	$(if $(filter latest,$(RUN)),$(Q)$(PYTHON) test/bench/report.py)
 
@@ -21,7 +21,7 @@ bench-report: need-python ## write the generated parts of docs/performance.md fr
 REF ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD)
 CHECKED = build/bench-check.jsonl
 bench-check: METRIC = P1,P2
-bench-check: $(SYSTEM) need-gate kube-bins need-python ## this tree against REF=commit, N=20 interleaved episodes: what moved beyond noise
+bench-check: system need-gate kube-bins need-python ## this tree against REF=commit, N=20 interleaved episodes: what moved beyond noise
 	$(Q)rm -rf build/ref $(B)/ref $(CHECKED) && mkdir -p build/ref $(B)/ref
 	$(Q)git archive $(REF) | tar -x -C build/ref
 	$(Q)$(MAKE) --no-print-directory -C build/ref CC=$(CC) >build/ref/make.log 2>&1 || \

@@ -6,18 +6,18 @@
 faults: need-python ## write docs/faults.md from test/faults and the results of scenarios since the last time
 	$(Q)$(PYTHON) test/faults/page.py write
 
-scenarios-long: $(PROGRAMS) $(B)/devkube $(B)/ha-writer $(B)/faultlib.so need-python ## every scenario on the embedded API server, also those marked long; K=WORD selects
+scenarios-long: system need-python ## every scenario on the embedded API server, also those marked long; K=WORD selects
 	$(Q)$(SCENARIOS) --kube devkube --long
 
 # Then make faults; again until make chaos-report names no fault any more.
-scenarios-seldom: $(SYSTEM) need-python $(if $(filter real,$(KUBE)),kube-bins kubectl-bin) ## a scenario for each fault that was made less than five times; KUBE=real
+scenarios-seldom: system need-python $(if $(filter real,$(KUBE)),kube-bins kubectl-bin) ## a scenario for each fault that was made less than five times; KUBE=real
 	$(Q)$(SCENARIOS) --kube $(or $(KUBE),devkube) --long --seldom
 
 # Either spelling: SEED=n N=k, or SEEDS=FIRST-LAST. FAULTS='A;B' these and no others. KUBE=real for a real
 # kube-apiserver. RARE=1 draws most what the kept episodes have least.
 SEED ?= 1
 CHAOS = $(if $(filter command,$(firstword $(origin SEEDS))),$(SEEDS),$(SEED)-$(shell echo $$(($(SEED) + $(N) - 1))))
-chaos: $(PROGRAMS) $(B)/devkube $(B)/ha-writer need-python $(if $(filter real,$(KUBE)),kube-bins) ## random episodes of one to three faults: make chaos SEED=1 N=10
+chaos: system need-python $(if $(filter real,$(KUBE)),kube-bins) ## random episodes of one to three faults: make chaos SEED=1 N=10
 	$(Q)env PGHA_CHAOS=$(CHAOS) PGHA_FAULTS='$(FAULTS)' PGHA_RARE='$(RARE)' $(SANDBOX) -- $(PYTEST) -q -rfE --tb=short $(X) \
 	    test/scenarios/test_random.py --kube $(or $(KUBE),devkube)
 

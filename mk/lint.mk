@@ -6,13 +6,13 @@ LINT_CPP     := $(CPPFLAGS) $(call pkg,libcurl json-c libmicrohttpd libpq yaml-0
 LINT_GATE     = $(if $(findstring src/gate/,$<),-isystem $(call gate_include,$(lastword $(GATE_MAJORS))))
 LINT_STAMPS  := $(patsubst src/%.c,$(B)/lint/%,$(LINT_SRCS))
 
-.PHONY: lint lint-all lint-headers lint-cppcheck lint-source lint-symbols lint-shell lint-links lint-docs
+.PHONY: lint lint-all lint-headers lint-cppcheck lint-source lint-symbols lint-shell lint-links lint-docs lint-make
 lint: ## static checks: clang-tidy, gcc -fanalyzer, cppcheck, headers, symbols, scripts, documents
 	$(Q)tools/deps lint
 	$(Q)$(ANEW) $(JOBS) lint-all
 	@echo 'lint: clean'
 
-lint-all: check-layers lint-source lint-symbols lint-shell lint-links lint-docs lint-cppcheck lint-headers \
+lint-all: check-layers lint-make lint-source lint-symbols lint-shell lint-links lint-docs lint-cppcheck lint-headers \
           $(LINT_STAMPS:=.tidy) $(LINT_STAMPS:=.analyzed)
 
 $(B)/lint/%.tidy: src/%.c $(LINT_HEADERS) .clang-tidy
@@ -44,6 +44,13 @@ lint-headers:
 	    echo "#include \"$$h\"" | $$cc $(LINT_CPP) -I. -Wall -Wextra -Werror -fsyntax-only -x c - || \
 	        { echo "$$h does not compile alone with $$cc"; exit 1; }; done; done
 	@echo 'headers: $(words $(LINT_HEADERS)) compile alone with gcc and clang'
+
+# What a target needs is expanded where it is read: a variable that is set later is empty there. These may be unset.
+MAKE_MAY = KUBEBUILDER_ASSETS|TEST_ASSET_[A-Z_]*|LIBFUZZER|KUBE|COV|LDSAN
+lint-make:
+	$(Q)! $(MAKE) --no-print-directory --warn-undefined-variables -n help 2>&1 | grep 'undefined variable' | \
+	    grep -vE "'($(MAKE_MAY))'"
+	@echo 'make: no variable is used before it is set'
 
 lint-source:
 	$(Q)tools/lint-source .

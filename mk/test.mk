@@ -39,6 +39,9 @@ check: $(UNIT) ## unit tests (cmocka), with the number of tests
 	$(Q)tools/run-units $(UNIT)
 
 SYSTEM := $(PROGRAMS) $(NEXT)/pghad-agent $(B)/devkube $(B)/ha-writer $(B)/faultlib.so
+# For files that are read before this one: what a target needs is expanded at once.
+.PHONY: system
+system: $(SYSTEM)
 
 check-demo: build-demo need-python ## the demo at a terminal: its printed commands, every way to end it
 	$(Q)tools/run-pytest env PGHA_BUILD=$(abspath $(B)) $(PYTEST) -q test/demo
