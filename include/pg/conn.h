@@ -26,6 +26,7 @@ enum pg_query_state { PG_QUERY_NONE, PG_QUERY_RUNNING, PG_QUERY_OK, PG_QUERY_FAI
 /* Strings are copied. */
 struct pg_conn_spec {
     const char *socket_dir;  /* local server, or NULL */
+    const char *data_dir;    /* its directory: no try while it says there that it refuses; NULL: not asked */
     const char *hostaddr;    /* numeric address, or NULL */
     uint16_t port;
     const char *user;

@@ -38,6 +38,9 @@ bool pg_standby_signal(const struct pg_env *env, struct err *e);
 /* Removes postmaster.pid. Only when no server can be alive (guard has the server lock): in a new
  * container its number may be that of an unrelated process, and a start would be refused. */
 bool pg_postmaster_pid_forget(const struct pg_env *env, struct err *e);
+/* The postmaster's own word in postmaster.pid, line 8 since PostgreSQL 10 (as pg_ctl reads it): it starts or
+ * stops, and refuses sessions. false also if nothing can be read. */
+bool pg_postmaster_refuses(const char *data_dir);
 /* Removes a tree; a missing one is fine. Blocking: for small trees only (jobs use a child). */
 bool pg_tree_remove(const char *path, struct err *e);
 

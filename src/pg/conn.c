@@ -10,10 +10,12 @@
 #include "base/clock.h"
 #include "base/must.h"
 #include "base/str.h"
+#include "pg/datadir.h"
 
 #define CONNECT_MS 5000
 #define RETRY_MS 20
 #define RETRY_MAX_MS 10000
+#define REFUSED_MS 500 /* then the server is asked all the same, whatever its file says */
 #define RETRY_DENIED_MS 250 /* a refusal for a reason does not heal within milliseconds */
 #define KEYWORDS_MAX 20
 #define NO_PASSFILE "/dev/null/none" /* cannot exist; without one libpq reads ~/.pgpass */
@@ -32,7 +34,7 @@
 struct pg_conn {
     struct pg_engine *engine;
     struct pg_driver driver;
-    char *host, *hostaddr, *user, *dbname, *passfile, *password;
+    char *host, *data_dir, *hostaddr, *user, *dbname, *passfile, *password;
     char port[8];
     bool local, walsender, once;
     int64_t connect_ms, retry_ms;
@@ -42,6 +44,7 @@ struct pg_conn {
     PGconn *pq;
     PostgresPollingStatusType poll;
     int64_t try_ms;      /* WAITING: when to try again */
+    int64_t refused_ms;  /* when the server refused last */
     int64_t deadline_ms; /* CONNECTING, BUSY */
     int64_t since_ms;
     struct err error;
@@ -136,6 +139,7 @@ static void lose(struct pg_conn *c, enum err_kind kind, const char *what)
         return;
     }
     c->state = PG_CONN_WAITING;
+    c->refused_ms = clock_boot_ms();
     /* An established session that broke is tried again at once: the server may already be back. */
     int64_t pause = established ? 0 : c->retry_ms;
     if (c->error.kind == ERR_DENIED && pause < RETRY_DENIED_MS)
@@ -195,6 +199,13 @@ static void start(struct pg_conn *c)
     }
     PQsetErrorVerbosity(c->pq, PQERRORS_VERBOSE);
     PQsetNoticeReceiver(c->pq, ignore_notice, NULL);
+}
+
+/* Each try costs the server a process, some 3 ms, while it recovers. */
+static bool in_vain(const struct pg_conn *c, int64_t now)
+{
+    return c->data_dir != NULL && strcmp(c->error_state, "57P03") == 0 && now - c->refused_ms < REFUSED_MS &&
+           pg_postmaster_refuses(c->data_dir);
 }
 
 static void advance_connect(struct pg_conn *c, struct loop *l)
@@ -362,7 +373,9 @@ static void conn_dispatch(void *ctx, struct loop *l)
 {
     struct pg_conn *c = ctx;
     if (c->state == PG_CONN_WAITING) {
-        if (loop_now(l) >= c->try_ms)
+        if (loop_now(l) >= c->try_ms && in_vain(c, loop_now(l)))
+            c->try_ms = loop_now(l) + c->retry_ms;
+        else if (loop_now(l) >= c->try_ms)
             start(c);
     } else if (c->state == PG_CONN_CONNECTING) {
         advance_connect(c, l);
@@ -385,6 +398,7 @@ struct pg_conn *pg_conn_new(struct pg_engine *g, const struct pg_conn_spec *spec
     must(c != NULL);
     c->engine = g;
     c->host = copy(spec->socket_dir);
+    c->data_dir = copy(spec->data_dir);
     c->hostaddr = copy(spec->hostaddr);
     c->user = copy(spec->user);
     c->dbname = copy(spec->dbname ? spec->dbname : "postgres");
@@ -408,6 +422,7 @@ struct pg_conn *pg_conn_local(struct pg_engine *g, const struct pg_env *env, boo
 {
     struct pg_conn_spec spec = {
         .socket_dir = env->socket_dir,
+        .data_dir = env->data_dir,
         .port = env->port,
         .user = env->superuser,
         .password = env->superuser_password[0] ? env->superuser_password : NULL,
@@ -426,6 +441,7 @@ void pg_conn_free(struct pg_conn *c)
     if (c->password)
         explicit_bzero(c->password, strlen(c->password));
     free(c->host);
+    free(c->data_dir);
     free(c->hostaddr);
     free(c->user);
     free(c->dbname);

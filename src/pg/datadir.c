@@ -14,6 +14,8 @@
 #include "base/must.h"
 #include "base/str.h"
 
+#define PM_STATUS_LINE 8 /* LOCK_FILE_LINE_PM_STATUS */
+
 static const char *const marker_names[PG_MARKERS] = {
     [PG_MARK_INITDB] = "initdb.running",
     [PG_MARK_CLONE] = "clone.running",
@@ -258,6 +260,25 @@ bool pg_postmaster_pid_forget(const struct pg_env *env, struct err *e)
     if (unlink(path) != 0 && errno != ENOENT)
         return err_errno(e, ERR_FATAL, "remove %s", path);
     return true;
+}
+
+bool pg_postmaster_refuses(const char *data_dir)
+{
+    char path[PG_PATH_SIZE], text[1024];
+    if (!pg_path(path, data_dir, "postmaster.pid"))
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    fd_close(&fd);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    const char *line = text;
+    for (int i = 1; i < PM_STATUS_LINE && line != NULL; i++) {
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    return line != NULL && (str_starts(line, "starting") || str_starts(line, "stopping"));
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -136,6 +136,29 @@ static void datadir__each_state(void **st)
     CHECK(pg_datadir_look(&env, 42, &d, NULL) && d.timeline == 10);
 }
 
+/* As PostgreSQL 15 writes it, with its padding. */
+static void postmaster__starts_or_stops__refuses(void **st)
+{
+    (void)st;
+    static const struct {
+        const char *text;
+        bool refuses;
+    } rows[] = {
+        {"1\n/data\n1795382045\n5432\n/run\n0.0.0.0\n  1234  5\nstarting\n", true},
+        {"1\n/data\n1795382045\n5432\n/run\n0.0.0.0\n  1234  5\nstopping\n", true},
+        {"1\n/data\n1795382045\n5432\n/run\n0.0.0.0\n  1234  5\nstandby \n", false},
+        {"1\n/data\n1795382045\n5432\n/run\n0.0.0.0\n  1234  5\nready   \n", false},
+        {"1\n/starting\n1795382045\n5432\n", false},
+        {"starting", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        put(env.data_dir, "postmaster.pid", rows[i].text, strlen(rows[i].text));
+        CHECK(pg_postmaster_refuses(env.data_dir) == rows[i].refuses);
+    }
+    CHECK(pg_postmaster_pid_forget(&env, NULL) && !pg_postmaster_refuses(env.data_dir));
+}
+
 static void passfile__per_epoch__old_ones_go(void **st)
 {
     (void)st;
@@ -681,6 +704,7 @@ int main(void)
         T(spare__made_once_and_given_the_name_of_the_fork),
         T(spare__never_replaces_what_is_there),
         T(spare__a_segment_never_written_to_hides_nothing_at_a_start),
+        T(postmaster__starts_or_stops__refuses),
         T(passfile__per_epoch__old_ones_go),
         T(modes__widened_by_fsgroup__narrowed_again),
         T(secret__file_value_neither),
