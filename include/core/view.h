@@ -98,6 +98,7 @@ struct pg {
     bool wal_missing;      /* the writer no longer has what we need, or own WAL cannot be read any more */
     struct ssn ssn;        /* as a fresh session sees it */
     enum tri strict;       /* this server has had a strict commit gate ever since it was started */
+    bool strict_now;       /* its commit gate is set to strict, or nobody has looked yet */
     bool ssn_in_force;     /* every walsender uses it (evidence, not the reload) */
     uint64_t ssn_proof_lsn;/* primary's position read after that, 0 = not yet */
     uint8_t n_senders;

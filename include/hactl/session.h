@@ -37,6 +37,15 @@ int session_fail(struct session *s, int code, const char *hint, const char *fmt,
 /* The exit code that fits the kind of an error, after saying it. */
 int session_fail_err(struct session *s, const char *doing, const struct err *e);
 
+/* What is said on err between both is kept instead: it may be no end yet. */
+struct hush {
+    FILE *err;  /* borrowed */
+    char *text; /* NUL-terminated after session_speak, to be freed */
+    size_t n;
+};
+void session_hush(struct session *s, struct hush *h);
+void session_speak(struct session *s, struct hush *h);
+
 /* Asks on err, reads a line from in. Without a terminal on in the answer is no, and says so. */
 bool session_confirm(struct session *s, const char *question);
 

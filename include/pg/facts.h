@@ -84,6 +84,7 @@ struct pg_facts {
     uint32_t needs[PG_NEEDS];
     int64_t longest_xact_ms; /* age of the oldest open transaction of a client */
     bool gate;              /* the commit gate is active */
+    bool gate_strict;       /* as the server is set: it refuses commits that wait for no standby */
     int64_t damaged;        /* reads of pages whose checksum was wrong, since the statistics began */
     uint32_t clients;       /* client backends other than ours */
 

@@ -33,19 +33,23 @@ bool act_apply_conf(struct agent *a, bool *changed)
         act_trouble(a, "configuration-unwritten", &e);
         return false;
     }
-    /* Sessions of a standby commit nothing, and end before its promotion. */
-    a->server.strict = pg_conf_strict(a->conf) &&
-                       (a->server.strict || a->server.in_recovery == TRI_YES);
-    if (*changed && a->server.pid != 0 && guard_link_signal(a->link, SIGHUP, &e) == 0) {
+    struct server *s = &a->server;
+    bool strict = pg_conf_strict(a->conf);
+    s->strict = s->strict && strict;
+    s->unread = s->unread || *changed;
+    if (s->unread && s->pid != 0 && guard_link_signal(a->link, SIGHUP, &e) == 0) {
         act_trouble(a, "reload-unsent", &e);
         return false;
     }
+    s->unread = false;
+    /* Sessions of a standby commit nothing, and end before its promotion. */
+    s->strict = strict && (s->strict || s->in_recovery == TRI_YES);
     return true;
 }
 
 /* Of a server that an earlier agent left running, hba and the standbys that commits wait for are known
  * when the verdict has named them; until then nothing that users have changed is worth a reload. */
-static bool settings_known(const struct agent *a)
+bool settings_known(const struct agent *a)
 {
     return !a->server.inherited || (a->sync.written_ms != 0 && a->gate.written);
 }

@@ -43,6 +43,7 @@ struct server {
     int64_t next_start_ms; /* back-off after a start that failed */
     int64_t start_sent_ms;
     unsigned failed_starts;
+    bool unread;           /* the server has yet to be told that its files have changed */
     bool strict;           /* the commit gate was strict in this life since before it admitted anybody */
     bool armed;            /* guard knows that it may become writable */
     int64_t promoted_ms;
@@ -253,6 +254,7 @@ struct member *member_slot(struct agent *a, const struct ha_name *name); /* NULL
 /* act.c, act_pg.c, act_job.c; act_parts.h is theirs */
 void act(struct agent *a, int64_t now);
 void act_pg(struct agent *a, int64_t now);
+bool settings_known(const struct agent *a); /* the server's, see there */
 void act_peers(struct agent *a, int64_t now);
 bool agent_begin_initdb(struct agent *a, struct err *e);
 int64_t peers_rest_ms(const struct agent *a); /* pace of questions among members at rest */

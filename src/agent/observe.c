@@ -270,6 +270,14 @@ static enum tri strict_of(const struct server *s, const struct pg_facts *f)
     return s->strict && f->gate ? TRI_YES : TRI_NO;
 }
 
+/* What this agent has written, and of a server that it has found running what that was started with. */
+static bool strict_now(const struct agent *a, const struct pg_facts *f)
+{
+    if (!a->server.inherited || settings_known(a))
+        return pg_conf_strict(a->conf);
+    return !f->valid || f->full_ms == 0 || f->gate_strict;
+}
+
 static void view_follow(struct agent *a, const struct pg_facts *f, struct pg *p, int64_t now)
 {
     struct follow *w = &a->follow;
@@ -348,6 +356,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     }
     view_gate(a, p, now);
     p->strict = strict_of(s, f);
+    p->strict_now = strict_now(a, f);
     p->promoted_ms = s->promoted_ms;
     p->promoted_end_lsn = s->promoted_end_lsn;
     p->checkpoint_ms = a->checkpoint_ms;

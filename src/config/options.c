@@ -270,7 +270,7 @@ const struct option option_table[] = {
      NULL, NULL, NULL, NULL,
      "Strict replication: a primary that has been silent for so long to all who are needed for an "
      "election is succeeded before its lease has run out; until then it may show old rows to readers. "
-     "0: never."},
+     "At least 1s; 0: never."},
     {"failover.stop_timeout", OPT_DURATION, SHARED, AT(failover.stop_timeout_ms), 100, 600000, "2s",
      NULL, NULL, NULL, NULL, "Planned stop: what has not ended within this is killed."},
     {"failover.switchover_max_lag", OPT_BYTES, SHARED, AT(failover.switchover_max_lag_bytes), 0,

@@ -278,8 +278,9 @@ bool strict_from_now(const struct turn *t)
     return strict_wanted(t) && t->v->pg.strict == TRI_YES;
 }
 
-/* A new agent takes it for told until a write of its own has succeeded: that of an earlier one may still be
- * applied. So does a writer whose Lease was lost: it may be put back as it was. */
+/* Of a gate that was left strict a new agent takes it for told until a write of its own has succeeded: that
+ * of an earlier one may still be applied. So does a writer whose Lease was lost: it may be put back as it was.
+ * A gate that is loose was promised by nobody. */
 bool strict_kept(struct turn *t)
 {
     struct memo *m = t->m;
@@ -290,7 +291,7 @@ bool strict_kept(struct turn *t)
     else if (t->writer_me && m->proven && t->rec == &t->lease->record && !lease_busy(t))
         m->loose_told = true;
     bool asked = t->v->set.strict && t->v->set.mode != REPL_ASYNC;
-    return asked || (t->v->pg.maybe_writable && !m->loose_told);
+    return asked || (t->v->pg.maybe_writable && !m->loose_told && (told || t->v->pg.strict_now));
 }
 
 /* A gate that is to be loosened is so only after the record has ceased to promise it (strict_kept). */

@@ -122,12 +122,12 @@ static const struct field pg_fields[] = {
     ONE(struct pg, follows_epoch), ONE(struct pg, streaming),
     ONE(struct pg, not_streaming_since_ms), ONE(struct pg, receiver_timeline),
     ONE(struct pg, diverged), ONE(struct pg, history_holds), ONE(struct pg, wal_missing),
-    SUB(pg, ssn, ssn), ONE(struct pg, strict), ONE(struct pg, ssn_in_force),
-    ONE(struct pg, ssn_proof_lsn), ONE(struct pg, n_senders), SUBS(pg, sender, walsender),
-    ONE(struct pg, closed), ONE(struct pg, open), ONE(struct pg, promoted_end_lsn),
-    ONE(struct pg, promoted_ms), ONE(struct pg, checkpoint_ms), ONE(struct pg, op),
-    ONE(struct pg, op_state), ONE(struct pg, op_failures), ONE(struct pg, op_since_ms),
-    ONE(struct pg, stop_since_ms), ONE(struct pg, storage_since_ms),
+    SUB(pg, ssn, ssn), ONE(struct pg, strict), ONE(struct pg, strict_now),
+    ONE(struct pg, ssn_in_force), ONE(struct pg, ssn_proof_lsn), ONE(struct pg, n_senders),
+    SUBS(pg, sender, walsender), ONE(struct pg, closed), ONE(struct pg, open),
+    ONE(struct pg, promoted_end_lsn), ONE(struct pg, promoted_ms), ONE(struct pg, checkpoint_ms),
+    ONE(struct pg, op), ONE(struct pg, op_state), ONE(struct pg, op_failures),
+    ONE(struct pg, op_since_ms), ONE(struct pg, stop_since_ms), ONE(struct pg, storage_since_ms),
 };
 
 static const struct field lease_view_fields[] = {

@@ -108,30 +108,12 @@ static const char *missing(const struct cluster_view *v, const char *what)
     return votes_streaming < votes ? "not every voting replica streams" : NULL;
 }
 
-/* What it complains of is kept: a cluster that cannot be read yet is what this command waits for. */
-static int look(struct session *s, struct cluster_view *v, char **complaint)
-{
-    FILE *err = s->err;
-    size_t size;
-
-    free(*complaint);
-    *complaint = NULL;
-    FILE *memory = open_memstream(complaint, &size);
-    if (memory)
-        s->err = memory;
-    int rc = gather(s, v);
-    s->err = err;
-    if (memory)
-        fclose(memory);
-    return rc;
-}
-
 /* The reason is the last that was seen: a last look that the deadline cut short says nothing. */
 int cmd_wait(struct session *s)
 {
     const char *what = s->args.value[OPT_FOR] ? s->args.value[OPT_FOR] : "primary";
     const char *reason = NULL;
-    char *complaint = NULL;
+    struct hush h = {0};
     int64_t end_ms;
     int rc;
 
@@ -142,11 +124,14 @@ int cmd_wait(struct session *s)
         int64_t now = clock_boot_ms();
 
         s->deadline_ms = now + 5000 < end_ms ? now + 5000 : end_ms;
-        rc = look(s, &v, &complaint);
+        free(h.text);
+        session_hush(s, &h); /* a cluster that cannot be read yet is what this command waits for */
+        rc = gather(s, &v);
+        session_speak(s, &h);
         if (rc == EXIT_DONE && !(reason = missing(&v, what))) {
             const struct member_view *p = cluster_primary(&v);
             fprintf(s->out, "%s: primary is %s\n", what, p ? p->name : "?");
-            free(complaint);
+            free(h.text);
             return EXIT_DONE;
         }
         if (clock_boot_ms() + WAIT_POLL_MS >= end_ms)
@@ -156,9 +141,9 @@ int cmd_wait(struct session *s)
         else if (rc != EXIT_DONE)
             break; /* no configuration to connect with: waiting does not help */
     }
-    if (!reason && complaint)
-        fputs(complaint, s->err);
-    free(complaint);
+    if (!reason && h.text)
+        fputs(h.text, s->err);
+    free(h.text);
     if (!reason)
         return rc;
     return session_fail(s, EXIT_FAILED, "See `hactl list` and `hactl explain`.",

@@ -112,25 +112,6 @@ static bool delete_pod(struct rollout *r, const struct member_view *m, bool rehe
 
 /* --- one stage after the other --- */
 
-/* What is said to people between both is kept, since it may be no end yet. */
-struct hush {
-    FILE *err;
-    char *text; /* NUL-terminated after the end, to be freed */
-    size_t n;
-};
-
-static void hush_begin(struct session *s, struct hush *h)
-{
-    *h = (struct hush){.err = s->err};
-    must((s->err = open_memstream(&h->text, &h->n)) != NULL);
-}
-
-static void hush_end(struct session *s, struct hush *h)
-{
-    fclose(s->err);
-    s->err = h->err;
-}
-
 /* Reads all again. Errors of one reading are no end: API servers are replaced, too. */
 static bool look(struct rollout *r, char *why, size_t size)
 {
@@ -139,9 +120,9 @@ static bool look(struct rollout *r, char *why, size_t size)
     struct err e;
 
     s->deadline_ms = clock_boot_ms() + API_REQUEST_MS;
-    hush_begin(s, &h);
+    session_hush(s, &h);
     bool ok = cluster_gather(s, &r->v, true) == EXIT_DONE;
-    hush_end(s, &h);
+    session_speak(s, &h);
     if (!ok)
         snprintf(why, size, "%.*s", (int)strcspn(h.text, "\n"), h.text);
     free(h.text);
@@ -218,10 +199,10 @@ static int hand_over(struct rollout *r, const struct member_view *to)
         fflush(r->s->out);
     }
     r->s->deadline_ms = begun_ms + SWITCH_MS;
-    hush_begin(r->s, &h);
+    session_hush(r->s, &h);
     if ((rc = operation_give(r->s, &in)) == EXIT_DONE)
         rc = operation_follow(r->s, &in, FOLLOW_QUIET, &result);
-    hush_end(r->s, &h);
+    session_speak(r->s, &h);
     bool refused = rc == EXIT_REFUSED && result.state == INTENT_REFUSED;
     if (refused && r->refused_ms == 0)
         r->refused_ms = begun_ms;

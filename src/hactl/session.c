@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "base/str.h"
 #include "hactl/api.h"
 #include "hactl/commands.h"
@@ -90,6 +91,18 @@ int session_fail_err(struct session *s, const char *doing, const struct err *e)
         break;
     }
     return session_fail(s, EXIT_FAILED, NULL, "%s: %s", doing, e->msg);
+}
+
+void session_hush(struct session *s, struct hush *h)
+{
+    *h = (struct hush){.err = s->err};
+    must((s->err = open_memstream(&h->text, &h->n)) != NULL);
+}
+
+void session_speak(struct session *s, struct hush *h)
+{
+    must(fclose(s->err) == 0);
+    s->err = h->err;
 }
 
 bool session_confirm(struct session *s, const char *question)

@@ -44,7 +44,7 @@ struct pg_conn {
     PGconn *pq;
     PostgresPollingStatusType poll;
     int64_t try_ms;      /* WAITING: when to try again */
-    int64_t refused_ms;  /* when the server refused last */
+    int64_t lost_ms;     /* when the last try or session ended */
     int64_t deadline_ms; /* CONNECTING, BUSY */
     int64_t since_ms;
     struct err error;
@@ -139,7 +139,7 @@ static void lose(struct pg_conn *c, enum err_kind kind, const char *what)
         return;
     }
     c->state = PG_CONN_WAITING;
-    c->refused_ms = clock_boot_ms();
+    c->lost_ms = clock_boot_ms();
     /* An established session that broke is tried again at once: the server may already be back. */
     int64_t pause = established ? 0 : c->retry_ms;
     if (c->error.kind == ERR_DENIED && pause < RETRY_DENIED_MS)
@@ -204,7 +204,7 @@ static void start(struct pg_conn *c)
 /* Each try costs the server a process, some 3 ms, while it recovers. */
 static bool in_vain(const struct pg_conn *c, int64_t now)
 {
-    return c->data_dir != NULL && strcmp(c->error_state, "57P03") == 0 && now - c->refused_ms < REFUSED_MS &&
+    return c->data_dir != NULL && strcmp(c->error_state, "57P03") == 0 && now - c->lost_ms < REFUSED_MS &&
            pg_postmaster_refuses(c->data_dir);
 }
 

@@ -59,6 +59,7 @@
     " max(a.pid) FILTER (WHERE a.backend_type = 'checkpointer'),"                                  \
     " max(a.pid) FILTER (WHERE a.backend_type = 'startup'),"                                       \
     " coalesce(current_setting('pghad_gate.active', true), 'off') = 'on',"                         \
+    " coalesce(current_setting('pghad_gate.strict', true), 'off') = 'on',"                         \
     " (SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database),"                         \
     " " EPOCH_US("pg_last_xact_replay_timestamp()")
 
@@ -101,6 +102,7 @@ enum column {
     C_CHECKPOINTER,
     C_STARTUP,
     C_GATE,
+    C_GATE_STRICT,
     C_DAMAGED,
     C_REPLAYED_AT,
 };
@@ -296,6 +298,7 @@ static bool read_full(struct pg_conn *c, struct pg_facts *f)
     f->checkpointer_pid = (int32_t)checkpointer;
     f->startup_pid = (int32_t)startup;
     f->gate = is_true(c, C_GATE);
+    f->gate_strict = is_true(c, C_GATE_STRICT);
     f->n_pending = 0;
     const char *s = pg_conn_value(c, 0, C_PENDING);
     while (s && *s && f->n_pending < PG_PENDING_MAX) {

@@ -299,7 +299,7 @@ static void change_server(struct view *v, struct input *in)
     case 36: p->stop_since_ms = any_past(in, v); p->storage_since_ms = any_past(in, v); break;
     case 37: base_server(v, true); break;
     case 38: base_server(v, false); break;
-    case 39: p->strict = any_tri(in); break;
+    case 39: p->strict = any_tri(in); p->strict_now = input_flag(in); break;
     default: *p = (struct pg){.position = p->position, .local_timeline = p->local_timeline}; break;
     }
 }

@@ -143,6 +143,9 @@ static void check_gate(const struct view *v, const struct memo *before, const st
         REQUIRE(d->strict);
     if (v->pg.maybe_writable && before->has_pending && before->pending.strict && v->lv.outcome == OUTCOME_PENDING)
         REQUIRE(d->strict);
+    bool told = l->record.strict || v->self.record.strict || v->st.record.strict || before->pending.strict;
+    if (!asked && !told && !v->pg.strict_now)
+        REQUIRE(!d->strict);
     bool known = l->record.strict || v->self.record.strict || v->st.record.strict;
     if ((d->effects & EFF_LEASE_WRITE) != 0 && d->write.want.record.strict && !known)
         REQUIRE(asked && v->set.early_ms > 0 && v->pg.strict == TRI_YES);

@@ -86,6 +86,34 @@ def test_agent_sigkill_does_not_stop_writes(cluster):
     cluster.verify()
 
 
+@pytest.mark.local
+def test_a_new_agent_does_not_make_the_gate_strict(cluster, kube):
+    """Not strict: a session may commit without standbys, also while the new agent has not been able to
+    write the Lease."""
+    p = cluster.primary()
+    p.sql("CREATE TABLE IF NOT EXISTS loose (id int)")
+    old = p.agent()
+    since = os.path.getsize(p.log)
+
+    def commits():
+        p.sql("SET synchronous_commit = off; INSERT INTO loose VALUES (1)")
+        return True
+    rule = kube.faults.add(user="system:serviceaccount:*", verb="create,update", resource="leases", delay_after_ms=20_000)
+    try:
+        old.signal(signal.SIGKILL)
+        wait.until(lambda: (a := p.agent()) and a.pid != old.pid, 10, "a new agent", every=0.005)
+        wait.until(lambda: p.says("/primary"), 10, "the new agent to be primary", every=0.005)
+        wait.holds(commits, 1.5, "commits that wait for nobody", every=0.005)
+        assert next(f["fired"] for f in kube.faults.list() if f["id"] == rule) > 0
+    finally:
+        kube.faults.clear()
+    wait.holds(lambda: commits() and p.says("/primary"), 2, "commits that wait for nobody", every=0.005)
+    with open(p.log, encoding="utf-8", errors="replace") as f:
+        f.seek(since)
+        assert "refused in strict mode" not in f.read()
+    cluster.wait_healthy()
+
+
 def unheard(cluster, net, p):
     """Nothing that p sends arrives, so no standby can confirm what it commits from now on."""
     for other in [*(m.name for m in cluster.others(p)), "api"]:

@@ -141,6 +141,7 @@ static void view_pg(struct member *m, struct pg *g)
     g->wal_unread = m->unread > 0 && m->accounted && m->proc == PG_RUNNING && m->recovery;
     g->settings_low = m->settings_low;
     bool inherited = m->agent_started > m->up_local;
+    g->strict_now = !m->loose;
     g->strict = !m->answers || inherited ? TRI_UNKNOWN : W.gate ? TRI_YES : TRI_NO;
     g->reached_ms = m->up_local;
     g->local_timeline = m->tl;

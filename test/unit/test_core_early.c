@@ -154,6 +154,7 @@ static void serving(struct scene *s, enum tri gate, bool strict)
     s->v.set.strict = true;
     s->v.set.early_ms = 1500;
     s->v.pg.strict = gate;
+    s->v.pg.strict_now = gate != TRI_NO;
     recorded(s, strict);
 }
 
@@ -223,20 +224,39 @@ static void record__no_longer_strict__said_before_the_gate_is_loosened(void **st
 }
 
 /* A write of the agent before it, which says that the gate is strict, may still be applied. */
-static void record__new_agent__the_gate_stays_as_it_was_until_its_own_write(void **state)
+/* A new agent of a cluster that is not strict. */
+static void started_anew(struct scene *s, bool strict_now)
+{
+    serving(s, TRI_UNKNOWN, false);
+    s->v.set.strict = false;
+    s->v.pg.strict_now = strict_now;
+    s->m.proven = false;
+    s->m.right_seq = s->v.lv.write_seq;
+}
+
+static void record__new_agent__the_gate_stays_strict_until_its_own_write(void **state)
 {
     (void)state;
     struct scene s;
-    serving(&s, TRI_UNKNOWN, false);
-    s.v.set.strict = false;
-    s.m.proven = false;
-    s.m.right_seq = s.v.lv.write_seq;
+    started_anew(&s, true);
     rule(&s);
     assert_true(s.d.strict);
     s.m = s.d.memo;
     s.m.proven = true;
     rule(&s);
     assert_false(s.d.strict);
+}
+
+static void record__new_agent__a_loose_gate_stays_loose(void **state)
+{
+    (void)state;
+    struct scene s;
+    started_anew(&s, false);
+    rule(&s);
+    assert_false(s.d.strict);
+    recorded(&s, true); /* whatever the reason: it is believed */
+    rule(&s);
+    assert_true(s.d.strict);
 }
 
 static void record__deposed__the_gate_stays_strict(void **state)
@@ -288,7 +308,8 @@ int main(void)
         cmocka_unit_test(record__a_gate_that_was_always_strict__said),
         cmocka_unit_test(record__elected__says_what_its_gate_is),
         cmocka_unit_test(record__no_longer_strict__said_before_the_gate_is_loosened),
-        cmocka_unit_test(record__new_agent__the_gate_stays_as_it_was_until_its_own_write),
+        cmocka_unit_test(record__new_agent__the_gate_stays_strict_until_its_own_write),
+        cmocka_unit_test(record__new_agent__a_loose_gate_stays_loose),
         cmocka_unit_test(record__deposed__the_gate_stays_strict),
         cmocka_unit_test(record__the_lease_lost_it__the_gate_stays_strict),
     };
