@@ -91,6 +91,7 @@ void pg_conf_set_upstream(struct pg_conf *c, const struct pg_upstream *u); /* NU
  * max_locks_per_transaction), and we start in recovery only: lower values of the user are raised
  * to those of pg_control. pg_conf_clean_auto sets the floor from the data directory. */
 void pg_conf_set_floor(struct pg_conf *c, const struct pg_control *control);
+bool pg_conf_read_floor(struct pg_conf *c, struct err *e); /* the same of this directory: runs pg_controldata */
 /* Names of the user's parameters that were raised by the floor, NULL-terminated; borrowed. */
 const char *const *pg_conf_raised(struct pg_conf *c);
 void pg_conf_set_closed(struct pg_conf *c, bool closed);

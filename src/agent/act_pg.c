@@ -54,6 +54,17 @@ bool settings_known(const struct agent *a)
     return !a->server.inherited || (a->sync.written_ms != 0 && a->gate.written);
 }
 
+/* A parameter that its start had to raise would else vanish from the file, and wait for a restart. */
+static void inherit_floors(struct agent *a)
+{
+    struct err e = {0};
+    if (!a->server.inherited || a->server.floors_read)
+        return;
+    a->server.floors_read = true;
+    if (!pg_conf_read_floor(a->conf, &e))
+        act_trouble(a, "control-unread", &e);
+}
+
 /* What is written for another reason meanwhile keeps the standbys as they are: an empty list would end the
  * wait of every commit that no standby has. */
 static void inherit_sync(struct agent *a)
@@ -375,6 +386,7 @@ void act_pg(struct agent *a, int64_t now)
     pg_probe_set_interval(a->probe, probe_interval(a, d, now));
     if ((e & EFF_FENCE) != 0)
         act_kill(a);
+    inherit_floors(a);
     inherit_sync(a);
     act_strict(a);
     if (a->conf_due && a->server.answered && settings_known(a)) {

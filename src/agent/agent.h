@@ -43,6 +43,7 @@ struct server {
     int64_t next_start_ms; /* back-off after a start that failed */
     int64_t start_sent_ms;
     unsigned failed_starts;
+    bool floors_read;      /* which parameters its data directory does not let go below a value */
     bool unread;           /* the server has yet to be told that its files have changed */
     bool strict;           /* the commit gate was strict in this life since before it admitted anybody */
     bool armed;            /* guard knows that it may become writable */

@@ -385,7 +385,7 @@ bool pg_conf_strip_auto(const struct pg_conf *c, struct err *e)
     return strip_auto(c, &preload, e);
 }
 
-static bool read_floor(struct pg_conf *c, struct err *e)
+bool pg_conf_read_floor(struct pg_conf *c, struct err *e)
 {
     char tool[PG_PATH_SIZE];
     struct pg_control control;
@@ -405,7 +405,7 @@ bool pg_conf_clean_auto(struct pg_conf *c, struct err *e)
 {
     c->preload_in_auto = c->preload_known = false;
     c->preload_next_ms = 0; /* a start cannot go on without the answer */
-    return strip_auto(c, &c->preload_in_auto, e) && read_floor(c, e) && ask_preload(c, e);
+    return strip_auto(c, &c->preload_in_auto, e) && pg_conf_read_floor(c, e) && ask_preload(c, e);
 }
 
 bool pg_conf_reload(pid_t postmaster, struct err *e)
