@@ -9,7 +9,8 @@ record was made the server itself keeps (track_commit_timestamp); it is asked wh
 inside test/lib/sandbox.py as root. Raw data, one JSON object per fence, and the table go to
 test/bench/results. Exit code 1 when the last commit, the last acknowledgement or the end of the last process
 was more than 100 ms late. A process that was killed writes and acknowledges nothing any more, but it needs
-processor time to end: where the condition is that there is none, that end has no bound.
+processor time to end: where the condition is that there is none, that end has no bound. A fence in which the
+hypervisor gave more than 20 ms of the processors to other machines is told but not counted, and made again.
 
 A process in uninterruptible sleep cannot be ended by anybody. With a frozen file system the measure is
 therefore what counts for a client, the last acknowledgement, and the time from the thaw to the end of the
@@ -47,6 +48,8 @@ WRITERS = 8
 CLIENTS = 4
 LOOK_BACK = 500  # transactions before the end among which the last commit is
 DISK_MB = 220
+STOLEN_MS = 20  # more than that, and a fence is one of the machine's host, not of this machine
+TRIES = 3       # fences for each that is wanted, at most
 CGROUPS = "/sys/fs/cgroup"
 
 
@@ -332,6 +335,12 @@ def guard_says(g):
     return {f"guard_{k}": told[0][k] for k in ("late_us", "took_us")} if told else {}
 
 
+def stolen_ms():
+    """Time that the hypervisor gave to others while this machine had work, all processors together (proc(5))."""
+    with open("/proc/stat") as f:
+        return int(f.readline().split()[8]) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
 def one(s, condition):
     """One fence: what is written to the raw data."""
     g, agent = s.guard, s.agent
@@ -348,10 +357,14 @@ def one(s, condition):
         fds = guards.pidfds(pids)
         agent.do(s.last_words)
         began = guards.boot_ms()
+        # ok: until the deadline; what is stolen before it delays nothing
+        time.sleep(max(0.0, (deadline - began) / 1000))
+        before = stolen_ms()
         gone = guards.wait_gone(fds, 20)
+        stolen = stolen_ms() - before
     acked = last_ack_ms(found)
     next_server(s)
-    return {"late_ms": round(gone - deadline, 2), "last_ack_ms": round(acked - deadline, 2),
+    return {"late_ms": round(gone - deadline, 2), "stolen_ms": stolen, "last_ack_ms": round(acked - deadline, 2),
             "last_commit_ms": round(s.last_commit_ms() - deadline, 2),
             "lead_ms": lead, **guard_says(g), "left_ms": round(deadline - began, 1), "processes": len(pids)}
 
@@ -370,7 +383,7 @@ def one_frozen(s):
         s.start()
     s.writers()
     found = clients(s)
-    deadline = agent.number("grant", random.randint(350, 800))
+    deadline = agent.number("grant", random.randint(1500, 2000))  # to freeze takes a moment
     assert agent.number("arm") == 1
     pids = g.servers(s.proc)
     fds = guards.pidfds(pids)
@@ -378,11 +391,14 @@ def one_frozen(s):
     agent.do("freeze")
     stuck = guards.until(lambda: [p for p in pids if (guards.stat_of(p) or (0, 0))[1] == "D"],
                          "backends in uninterruptible sleep")
-    # ok: past the deadline and its bound; nothing tells of what does not happen
+    # ok: past the deadline; nothing tells of what does not happen
     time.sleep(max(0.0, (deadline + 300 - guards.boot_ms()) / 1000))
-    left = [(guards.stat_of(p) or (0, "X"))[1] for p in pids]
-    assert set(left) <= {"D", "Z", "X"}, f"what could be ended was not: {left}"
-    in_sleep = left.count("D")
+
+    def in_sleep():
+        """All that is left of the server, once what can be ended has ended."""
+        left = [(guards.stat_of(p) or (0, "X"))[1] for p in pids]
+        return left.count("D") if set(left) <= {"D", "Z", "X"} else 0
+    sleepers = guards.until(in_sleep, "the end of what can be ended")
     second = g.spawn()
     g.listener.settimeout(0.3)
     try:
@@ -400,7 +416,7 @@ def one_frozen(s):
     acked = last_ack_ms(found)
     row = {"late_ms": None, "last_ack_ms": round(acked - deadline, 2),
            "acks_after_thaw": sum(c.acks for c in found) - acks, "thaw_to_end_ms": round(gone - thawed, 2),
-           "stuck": len(stuck), "in_sleep_at_the_end": in_sleep}
+           "stuck": len(stuck), "in_sleep_at_the_end": sleepers}
     s.agent = g.accept()
     assert s.agent.status()["fenced"] > 0
     second.kill()
@@ -425,13 +441,17 @@ class Bench:
         s = None
         try:
             s = Setting(base, template, gate=self.gate, **options)
-            for i in range(self.n):
+            found = []
+            for i in range(TRIES * self.n):
                 row = {"condition": title, "n": i, "gate": self.gate, **run(s)}
-                self.rows.append(row)
                 self.note(row)
-            late = [r["late_ms"] for r in self.rows if r["condition"] == title]
-            print(f"  {title:<36} {self.n:>4} fences, max {max((x for x in late if x is not None), default=0):.1f} ms",
-                  flush=True)
+                found.append(row)
+                if i + 1 - len(disturbed(found)) == self.n:
+                    break
+            self.rows += found
+            late = [r["late_ms"] for r in counted(found)]
+            print(f"  {title:<36} {len(late):>4} fences, max {max((x for x in late if x is not None), default=0):.1f} ms, "
+                  f"{len(disturbed(found))} disturbed", flush=True)
         except Unavailable as e:
             print(f"  {title:<36} not here: {e}", flush=True)
             self.note({"condition": title, "not_here": str(e)})
@@ -460,6 +480,14 @@ class Bench:
             self.condition(title, lambda s, c=condition: one(s, c), template, options)
 
 
+def disturbed(rows):
+    return [r for r in rows if r.get("stolen_ms", 0) > STOLEN_MS]
+
+
+def counted(rows):
+    return [r for r in rows if r.get("stolen_ms", 0) <= STOLEN_MS]
+
+
 def percentile(values, p):
     values = sorted(values)
     return values[min(len(values) - 1, int(p * len(values)))]
@@ -479,7 +507,8 @@ def table(rows):
         yield f"| {title} | {len(found)} | {' | '.join(told + cells)} |"
 
 
-def report(rows, load, gate):
+def report(everything, load, gate):
+    rows = counted(everything)
     yield "# Fence"
     yield ""
     yield (f"{len(rows)} fences {'with' if gate else 'without'} the commit gate; ms after the deadline until the last "
@@ -488,6 +517,12 @@ def report(rows, load, gate):
            f"beginning, kernel {platform.release()}. Bound: {BOUND_MS} ms.")
     yield ""
     yield from table(rows)
+    out = disturbed(everything)
+    if out:
+        yield ""
+        yield (f"Not counted are {len(out)} fences in which the hypervisor gave more than {STOLEN_MS} ms of the processors "
+               f"to other machines: last commit at most {max(r['last_commit_ms'] for r in out):+.1f} ms, last acknowledgement "
+               f"{max(r['last_ack_ms'] for r in out):+.1f} ms, last process {max(r['late_ms'] for r in out):.1f} ms.")
     frozen = [r for r in rows if r["condition"] == FROZEN]
     if frozen:
         yield ""
@@ -520,13 +555,16 @@ def main():
             bench.run(next(template))
         finally:
             template.close()
+    rows = counted(bench.rows)
+    if len(rows) * TRIES <= len(bench.rows):
+        sys.exit(f"{len(bench.rows) - len(rows)} of {len(bench.rows)} fences disturbed: the host of this machine is "
+                 "too busy to measure anything")
     text = "\n".join(report(bench.rows, load, not a.no_gate)) + "\n"
     with open(path[:-6] + ".md", "w") as f:
         f.write(text)
     print("\n" + text + f"\nraw data: {os.path.relpath(path, ROOT)}")
-    worst = max([r["late_ms"] for r in bench.rows
-                 if r["late_ms"] is not None and r["condition"] not in STARVED] +
-                [r[k] for r in bench.rows for k in ("last_ack_ms", "last_commit_ms")])
+    worst = max([r["late_ms"] for r in rows if r["late_ms"] is not None and r["condition"] not in STARVED] +
+                [r[k] for r in rows for k in ("last_ack_ms", "last_commit_ms")])
     if worst > BOUND_MS:
         sys.exit(f"longer than {BOUND_MS} ms: {worst:.1f} ms")
 
