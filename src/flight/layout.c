@@ -169,10 +169,29 @@ void flight_clean(const struct flight_spans *s, struct flight_turn *t)
     memset((char *)t + at, 0, sizeof *t - at);
 }
 
+#define QUESTION_MS 1000
+
+/* Each second members ask one another, and a primary its volume: a question that is out is no silence yet. */
+static void without_questions(struct flight_turn *t, const struct flight_turn *src)
+{
+    const struct view *v = &src->view;
+    if (v->now_ms - v->pg.storage_since_ms < QUESTION_MS)
+        t->view.pg.storage_since_ms = 0;
+    if (src->verdict.writer_silent_ms < QUESTION_MS)
+        t->verdict.writer_silent_ms = 0;
+    for (size_t i = 0; i < HA_MEMBERS_MAX; i++) {
+        if (v->now_ms - v->peer[i].silent_since_ms < QUESTION_MS)
+            t->view.peer[i].silent_since_ms = 0;
+        if (v->peer[i].state.writer_silent_ms < QUESTION_MS)
+            t->view.peer[i].state.writer_silent_ms = 0;
+    }
+}
+
 /* A holder renews every second or two: begun and done are the same to a reader. */
-static void without_pulse(struct flight_turn *t)
+static void without_pulse(struct flight_turn *t, const struct flight_turn *src)
 {
     struct lease_view *lv = &t->view.lv;
+    without_questions(t, src);
     if (lv->write == WRITE_RENEW && lv->outcome == OUTCOME_PENDING)
         lv->outcome = OUTCOME_OK;
     t->verdict.facts &= ~FACT(BUSY);
@@ -195,5 +214,5 @@ void flight_essence(const struct flight_spans *s, struct flight_turn *dst,
             set = set || from[k] != 0;
         ((char *)dst)[s->age[i].offset] = (char)set;
     }
-    without_pulse(dst);
+    without_pulse(dst, src);
 }

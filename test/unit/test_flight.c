@@ -209,6 +209,9 @@ static void ages_and_renewals_are_no_news(void **st)
     u.verdict.effects |= EFF_LEASE_WRITE;
     u.verdict.write.kind = WRITE_RENEW;
     CHECK(same_essence(&t, &u));
+    u.view.peer[1].silent_since_ms = u.view.pg.storage_since_ms = u.view.now_ms - 999;
+    u.verdict.writer_silent_ms = u.view.peer[0].state.writer_silent_ms = 999;
+    CHECK(same_essence(&t, &u));
 }
 
 static void decisions_and_doubts_are_news(void **st)
@@ -224,6 +227,15 @@ static void decisions_and_doubts_are_news(void **st)
     CHECK(!same_essence(&t, &u));
     u = t;
     u.verdict.write.kind = WRITE_RELEASE;
+    CHECK(!same_essence(&t, &u));
+    u = t;
+    u.view.peer[1].silent_since_ms = u.view.now_ms - 1000;
+    CHECK(!same_essence(&t, &u));
+    u = t;
+    u.view.peer[0].state.writer_silent_ms = 1000;
+    CHECK(!same_essence(&t, &u));
+    u = t;
+    u.view.pg.storage_since_ms = u.view.now_ms - 1000;
     CHECK(!same_essence(&t, &u));
     u = t;
     u.view.set.lease_ms--;
