@@ -206,7 +206,7 @@ def net(world):
 def _partial(config):
     """Whether less than all scenarios were selected, so that unused verbs say nothing."""
     o = config.option
-    return bool(o.keyword or o.markexpr or o.deselect or o.ignore or "PGHA_CHAOS" in os.environ or
+    return bool(o.seldom or o.keyword or o.markexpr or o.deselect or o.ignore or "PGHA_CHAOS" in os.environ or
                 _named(config))
 
 
