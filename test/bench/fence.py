@@ -50,6 +50,7 @@ LOOK_BACK = 500  # transactions before the end among which the last commit is
 DISK_MB = 220
 STOLEN_MS = 20  # more than that, and a fence is one of the machine's host, not of this machine
 TRIES = 3       # fences for each that is wanted, at most
+PATIENCE_S = 1200  # in all, to wait for moments in which the host leaves this machine its processors
 CGROUPS = "/sys/fs/cgroup"
 
 
@@ -431,10 +432,22 @@ class Bench:
     def __init__(self, fences, only, out, gate):
         self.n, self.only, self.out, self.gate = fences, only, out, gate
         self.rows = []
+        self.patience_s = PATIENCE_S
 
     def note(self, row):
         self.out.write(json.dumps(row) + "\n")
         self.out.flush()
+
+    def wait_quiet(self):
+        """Half a second in which nothing is stolen; while there is patience."""
+        began = guards.boot_ms()
+        stolen = stolen_ms()
+        while (guards.boot_ms() - began) / 1000 < self.patience_s:
+            time.sleep(0.5)  # ok: the length of the look
+            before, stolen = stolen, stolen_ms()
+            if stolen - before <= STOLEN_MS / 2:
+                break
+        self.patience_s -= (guards.boot_ms() - began) / 1000
 
     def condition(self, title, run, template, options):
         base = tempfile.mkdtemp(prefix="f", dir=sandbox.inside())
@@ -443,6 +456,7 @@ class Bench:
             s = Setting(base, template, gate=self.gate, **options)
             found = []
             for i in range(TRIES * self.n):
+                self.wait_quiet()
                 row = {"condition": title, "n": i, "gate": self.gate, **run(s)}
                 self.note(row)
                 found.append(row)

@@ -1,7 +1,10 @@
 """The flight recorder: what was decided live is decided again from the record."""
+import glob
 import os
 import signal
 import subprocess
+
+import pytest
 
 import wait
 from member import BUILD
@@ -63,6 +66,20 @@ def test_failover_is_recorded_and_replays_identically(cluster, tmp_path):
         for words in (f"held by {new.name} (this member)", "Why this rule", f"{p.name}: "):
             assert words in told, told
     cluster.verify()
+
+
+@pytest.mark.local
+def test_a_cluster_at_rest_writes_no_record(cluster):
+    """The questions that members ask each second are no news. Before, each of them wrote twice a second."""
+    last = {"since": wait.boot_s()}
+
+    def steady():
+        sizes = [sum(os.path.getsize(f) for f in glob.glob(os.path.join(state_dir(m), "flight.*")))
+                 for m in cluster.members]
+        if sizes != last.get("sizes"):
+            last.update(sizes=sizes, since=wait.boot_s())
+        return wait.boot_s() - last["since"] >= 5
+    wait.until(steady, 60, "five seconds in which no member writes its record")
 
 
 def test_record_survives_the_agent(cluster):
