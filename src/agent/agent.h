@@ -255,7 +255,7 @@ struct member *member_slot(struct agent *a, const struct ha_name *name); /* NULL
 /* act.c, act_pg.c, act_job.c; act_parts.h is theirs */
 void act(struct agent *a, int64_t now);
 void act_pg(struct agent *a, int64_t now);
-bool settings_known(const struct agent *a); /* the server's, see there */
+bool settings_known(const struct agent *a); /* what its files say is this agent's word */
 void act_peers(struct agent *a, int64_t now);
 bool agent_begin_initdb(struct agent *a, struct err *e);
 int64_t peers_rest_ms(const struct agent *a); /* pace of questions among members at rest */

@@ -270,7 +270,7 @@ static enum tri strict_of(const struct server *s, const struct pg_facts *f)
     return s->strict && f->gate ? TRI_YES : TRI_NO;
 }
 
-/* What this agent has written, and of a server that it has found running what that was started with. */
+/* What this agent has written, or how a server that it has found running says that it is set. */
 static bool strict_now(const struct agent *a, const struct pg_facts *f)
 {
     if (!a->server.inherited || settings_known(a))

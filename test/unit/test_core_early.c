@@ -223,7 +223,6 @@ static void record__no_longer_strict__said_before_the_gate_is_loosened(void **st
     assert_false(s.d.strict);
 }
 
-/* A write of the agent before it, which says that the gate is strict, may still be applied. */
 /* A new agent of a cluster that is not strict. */
 static void started_anew(struct scene *s, bool strict_now)
 {
@@ -234,6 +233,7 @@ static void started_anew(struct scene *s, bool strict_now)
     s->m.right_seq = s->v.lv.write_seq;
 }
 
+/* A write of the agent before it, which says that the gate is strict, may still be applied. */
 static void record__new_agent__the_gate_stays_strict_until_its_own_write(void **state)
 {
     (void)state;
