@@ -4,6 +4,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -156,3 +157,54 @@ def test_the_second_chance_waits_until_the_other_layers_are_done(tmp_path):
         fcntl.flock(f, fcntl.LOCK_UN)
     out, _ = p.communicate(timeout=60)
     assert p.returncode == 0 and "flaky: a.py::test_a" in out
+
+
+RUN_UNITS = os.path.join(os.path.dirname(__file__), "..", "..", "tools", "run-units")
+FAKE_UNIT = r"""#!/bin/bash
+here=$(dirname "$0")
+echo "[ RUN      ] sound"; echo "[       OK ] sound"; echo "[ RUN      ] late"
+echo run >> "$here/runs"
+if [ $(wc -l < "$here/runs") -le $(cat "$here/bad") ]; then
+    until [ -e "$here/go" ]; do read -rt 0.05 <> <(:); done
+    echo "ERROR: not within 5 ms: x"; echo "[  ERROR   ] --- [   LINE   ] --- a.c:7: error: Failure!"
+    echo "[  FAILED  ] late"; echo "[  PASSED  ] 1 test(s)."; echo "[  FAILED  ] 1 test(s), listed below:"
+    exit 1
+fi
+echo "[       OK ] late"; echo "[  PASSED  ] 2 test(s)."
+"""
+
+
+@pytest.fixture
+def units(tmp_path):
+    def run(bad, pause_s):
+        """A unit program whose first runs fail, and a machine that stands still for pause_s in the first."""
+        program = tmp_path / "test_x"
+        program.write_text(FAKE_UNIT)
+        program.chmod(0o755)
+        (tmp_path / "bad").write_text(str(bad))
+        p = subprocess.Popen([RUN_UNITS, str(program)], stdout=subprocess.PIPE, text=True)
+        wait.until(lambda: (tmp_path / "runs").exists(), 20, "the program runs")
+        p.send_signal(signal.SIGSTOP)
+        time.sleep(pause_s)  # ok: the length of the pause
+        p.send_signal(signal.SIGCONT)
+        (tmp_path / "go").touch()
+        return result(p)
+    return run
+
+
+def test_a_unit_program_that_fails_has_no_second_chance(units):
+    code, out = units(1, 0)
+    assert code == 1 and out.endswith("1 passed, 1 failed\n")
+    assert "failed: test_x: late: ERROR: not within 5 ms: x: a.c:7: error: Failure!\n" in out
+    assert "flaky" not in out
+
+
+def test_a_unit_program_that_fails_while_the_machine_stands_still_runs_again(units):
+    code, out = units(1, 1.5)
+    assert code == 0 and out.endswith("2 passed, 0 failed\n")
+    assert "flaky: test_x: the machine stood still for 1." in out and "not within 5 ms: x" in out
+
+
+def test_a_unit_program_that_fails_again_has_failed(units):
+    code, out = units(2, 1.5)
+    assert code == 1 and out.endswith("1 passed, 1 failed\n") and "flaky" not in out
