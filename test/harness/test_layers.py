@@ -159,6 +159,52 @@ def test_the_second_chance_waits_until_the_other_layers_are_done(tmp_path):
     assert p.returncode == 0 and "flaky: a.py::test_a" in out
 
 
+FAKE_STILL = r"""#!/bin/bash
+here=$(dirname "$0"); echo run >> "$here/runs"; n=$(wc -l < "$here/runs")
+[ "$n" = "$(cat "$here/still")" ] && until [ -e "$here/go" ]; do read -rt 0.05 <> <(:); done
+[ "$n" -gt 2 ] && { echo "$(cat "$here/failures") passed in 0.1s"; exit; }
+for i in $(seq "$(cat "$here/failures")"); do echo "FAILED a.py::test_$i - AssertionError: late"; done
+echo "$(cat "$here/failures") failed, 4 passed in 0.1s"; exit 1
+"""
+
+
+@pytest.fixture
+def still(tmp_path):
+    def run(failures, run):
+        """Tests of which so many fail in the first two runs; the machine stands still in one of them."""
+        fake = tmp_path / "pytest"
+        fake.write_text(FAKE_STILL)
+        fake.chmod(0o755)
+        (tmp_path / "failures").write_text(str(failures))
+        (tmp_path / "still").write_text(str(run))
+        p = subprocess.Popen([RUN_PYTEST, str(fake)], stdout=subprocess.PIPE, text=True,
+                             env={**os.environ, "PGHA_TEST_LOCK": str(tmp_path / "lock")})
+        runs = tmp_path / "runs"
+        wait.until(lambda: runs.exists() and len(runs.read_text().split()) == run, 20, "the run that is meant")
+        p.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)  # ok: the length of the pause
+        p.send_signal(signal.SIGCONT)
+        (tmp_path / "go").touch()
+        return result(p)
+    return run
+
+
+def test_a_second_chance_during_a_standstill_is_repeated(still):
+    code, out = still(1, 2)
+    assert code == 0 and out.count("second chance") == 2 and "flaky: a.py::test_1" in out
+
+
+def test_a_second_chance_is_repeated_for_no_earlier_standstill(still):
+    code, out = still(1, 1)
+    assert code == 1 and out.count("second chance") == 1 and "failed: a.py::test_1" in out
+
+
+@pytest.mark.parametrize("failures, again", [(5, True), (6, False)])
+def test_each_standstill_allows_one_failure_more(still, failures, again):
+    _, out = still(failures, 1)
+    assert ("second chance" in out) is again
+
+
 RUN_UNITS = os.path.join(os.path.dirname(__file__), "..", "..", "tools", "run-units")
 FAKE_UNIT = r"""#!/bin/bash
 here=$(dirname "$0")
