@@ -10,8 +10,8 @@ inside test/lib/sandbox.py as root. Raw data, one JSON object per fence, and the
 test/bench/results. Exit code 1 when the last commit, the last acknowledgement or the end of the last process
 was more than 100 ms late. A process that was killed writes and acknowledges nothing any more, but it needs
 processor time to end: where the condition is that there is none, that end has no bound. A fence in which the
-hypervisor gave more than 20 ms of the processors to other machines is told but not counted, and made again;
-with the commit gate its last commit has the bound all the same, and a condition of which too few count fails.
+hypervisor gave more than 20 ms of the processors to other machines is told but not counted, and made again; a
+condition of which too few count fails.
 
 A process in uninterruptible sleep cannot be ended by anybody. With a frozen file system the measure is
 therefore what counts for a client, the last acknowledgement, and the time from the thaw to the end of the
@@ -343,6 +343,18 @@ def stolen_ms():
         return int(f.readline().split()[8]) * 1000 // os.sysconf("SC_CLK_TCK")
 
 
+def longest_pause_ms(for_ms):
+    """How late the latest of many short sleeps was. Time stolen from an idle machine says nothing: it grows
+    with each time that a processor is woken up."""
+    now = guards.boot_ms()
+    until, longest = now + for_ms, 0.0
+    while now < until:
+        time.sleep(0.002)  # ok: the distance of two looks is what is measured
+        before, now = now, guards.boot_ms()
+        longest = max(longest, now - before - 2)
+    return longest
+
+
 def one(s, condition):
     """One fence: what is written to the raw data."""
     g, agent = s.guard, s.agent
@@ -440,13 +452,10 @@ class Bench:
         self.out.flush()
 
     def wait_quiet(self):
-        """Half a second in which nothing is stolen; while there is patience."""
+        """Half a second in which the machine never stood still; while there is patience."""
         began = guards.boot_ms()
-        stolen = stolen_ms()
         while (guards.boot_ms() - began) / 1000 < self.patience_s:
-            time.sleep(0.5)  # ok: the length of the look
-            before, stolen = stolen, stolen_ms()
-            if stolen - before <= STOLEN_MS / 2:
+            if longest_pause_ms(500) <= STOLEN_MS / 2:
                 break
         self.patience_s -= (guards.boot_ms() - began) / 1000
 
@@ -548,12 +557,11 @@ def report(everything, load, gate):
                f"{max(r['thaw_to_end_ms'] for r in frozen):.1f} ms. A second guard on the volume came up in none.")
 
 
-def verdict(everything, wanted, gate):
+def verdict(everything, wanted):
     """What breaks the bound, and conditions that were not measured as often as was asked."""
     rows = counted(everything)
-    commits = everything if gate else rows
     worst = max([r["late_ms"] for r in rows if r["late_ms"] is not None and r["condition"] not in STARVED] +
-                [r["last_ack_ms"] for r in rows] + [r["last_commit_ms"] for r in commits])
+                [r[k] for r in rows for k in ("last_ack_ms", "last_commit_ms")])
     wrong = [f"longer than {BOUND_MS} ms: {worst:.1f} ms"] if worst > BOUND_MS else []
     for title in dict.fromkeys(r["condition"] for r in everything):
         n = sum(r["condition"] == title for r in rows)
@@ -592,7 +600,7 @@ def main():
     with open(path[:-6] + ".md", "w") as f:
         f.write(text)
     print("\n" + text + f"\nraw data: {os.path.relpath(path, ROOT)}")
-    wrong = verdict(bench.rows, a.n, not a.no_gate)
+    wrong = verdict(bench.rows, a.n)
     if wrong:
         sys.exit("; ".join(wrong))
 
