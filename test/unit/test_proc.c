@@ -217,9 +217,9 @@ static void proc__child_state__clean_mask_dispositions_descriptors_and_group(voi
     sigprocmask(SIG_BLOCK, &set, &old);
     signal(SIGPIPE, SIG_IGN);
     struct proc *p = run(&(struct proc_spec){
-        /* Signals 32 and 33 are the C library's: a parent that used posix_spawn (make) hands them
-         * down ignored, and signal() does not touch them. */
-        .argv = SH("grep -E 'Sig(Blk|Ign)' /proc/self/status | sed s/0000000180000000/0000000000000000/; "
+        /* Signals 32 and 33 are the C library's: a parent that used posix_spawn (make) hands them, or
+         * one of them, down ignored, and signal() does not touch them. */
+        .argv = SH("grep -E 'Sig(Blk|Ign)' /proc/self/status | sed -E 's/0{7}[01][08]0{7}/0000000000000000/'; "
                    "ls /proc/$$/fd; "
                    "read a b c d pgrp rest < /proc/$$/stat; [ $pgrp = $$ ] && echo leader"),
         .out_max = 1000});
