@@ -605,6 +605,5 @@ def main():
         sys.exit("; ".join(wrong))
 
 
-
 if __name__ == "__main__":
     main()

@@ -212,6 +212,7 @@ echo "[ RUN      ] sound"; echo "[       OK ] sound"; echo "[ RUN      ] late"
 echo run >> "$here/runs"
 if [ $(wc -l < "$here/runs") -le $(cat "$here/bad") ]; then
     until [ -e "$here/go" ]; do read -rt 0.05 <> <(:); done
+    [ -e "$here/crash" ] && kill -SEGV $$
     echo "ERROR: not within 5 ms: x"; echo "[  ERROR   ] --- [   LINE   ] --- a.c:7: error: Failure!"
     echo "[  FAILED  ] late"; echo "[  PASSED  ] 1 test(s)."; echo "[  FAILED  ] 1 test(s), listed below:"
     exit 1
@@ -249,6 +250,13 @@ def test_a_unit_program_that_fails_while_the_machine_stands_still_runs_again(uni
     code, out = units(1, 1.5)
     assert code == 0 and out.endswith("2 passed, 0 failed\n")
     assert "flaky: test_x: the machine stood still for 1." in out and "not within 5 ms: x" in out
+
+
+def test_a_unit_program_that_crashes_has_no_second_chance(units, tmp_path):
+    (tmp_path / "crash").touch()
+    code, out = units(1, 1.5)
+    assert code == 1 and "test_x: ended with -11" in out and "flaky" not in out
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 def test_a_unit_program_that_fails_again_has_failed(units):
