@@ -10,6 +10,8 @@
 
 #define API_REQUEST_MS 3000     /* of everything but the Lease */
 #define API_PATCH_RETRY_MS 1000 /* after a patch that failed */
+#define API_OWN_CHANGE_MS 1000  /* until the watch must show an own change, or another one after it */
+#define API_SETTLED_MS 500      /* without another change, before the annotation is written */
 #define API_READERS_LATER_MS 1000 /* before a replica says that it is one */
 
 struct strip_of { /* a pod whose label we remove */
@@ -56,12 +58,14 @@ struct api {
     uint64_t renew_failures;
 
     enum ha_role want_role, have_role;
+    enum ha_role seen_role; /* the watch's */
     int64_t role_since_ms; /* of the wish */
-    bool role_wanted, role_known;
+    bool role_wanted, role_known, role_seen;
     char annotation[API_ANNOTATION_MAX], annotation_done[API_ANNOTATION_MAX];
     struct kube_call *patch;
     enum ha_role patch_role;
-    int64_t patch_next_ms, annotation_next_ms;
+    int64_t patched_ms; /* our last change of the label was answered */
+    int64_t patch_next_ms, annotation_next_ms, annotation_since_ms;
     struct strip_of strip[HA_MEMBERS_MAX];
     size_t n_strip;
 

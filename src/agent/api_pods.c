@@ -26,11 +26,21 @@ void api_poll_pods(struct api *a)
         (void)str_copy(x->uid, sizeof x->uid, p->p[i].uid);
         (void)str_copy(x->ip, sizeof x->ip, p->p[i].ip);
         (void)str_copy(x->role, sizeof x->role, p->p[i].role);
-        if (name_eq(&x->name, &a->id.name) && a->patch == NULL) {
-            a->have_role = role_of_label(a, x->role);
-            a->role_known = true;
+        if (name_eq(&x->name, &a->id.name)) {
+            a->seen_role = role_of_label(a, x->role);
+            a->role_seen = true;
         }
     }
+}
+
+/* The watch may show for a moment what our own change has replaced already: to believe it would make that
+ * change once more. */
+static void believe_label(struct api *a, int64_t now)
+{
+    if (!a->role_seen || a->patch != NULL || now - a->patched_ms < API_OWN_CHANGE_MS)
+        return;
+    a->have_role = a->seen_role;
+    a->role_known = true;
 }
 
 size_t api_pods(const struct api *a, const struct api_pod **ret)
@@ -59,8 +69,8 @@ enum ha_role api_label(const struct api *a)
 
 void api_set_annotation(struct api *a, const char *json, int64_t now)
 {
-    (void)now;
     (void)str_copy(a->annotation, sizeof a->annotation, json);
+    a->annotation_since_ms = now;
 }
 
 /* Labels change the Service for readers, and kube-proxy takes one change in a second: that of the Service for
@@ -81,6 +91,7 @@ void api_drive_patch(struct api *a, int64_t now)
         if (o == KUBE_OK) {
             a->have_role = a->patch_role;
             a->role_known = true;
+            a->patched_ms = now;
         } else {
             const struct kube_reply *r = kube_call_reply(a->patch);
             if (api_worth_a_line(a, r))
@@ -91,8 +102,11 @@ void api_drive_patch(struct api *a, int64_t now)
         kube_call_free(a->patch);
         a->patch = NULL;
     }
+    believe_label(a, now);
     bool role = a->role_wanted && (!a->role_known || a->have_role != a->want_role);
-    bool note = strcmp(a->annotation, a->annotation_done) != 0 && now >= a->annotation_next_ms;
+    /* What only informs waits: in a failover everything changes several times, and there is more to ask for. */
+    bool settled = now - a->annotation_since_ms >= API_SETTLED_MS && now >= a->annotation_next_ms;
+    bool note = settled && strcmp(a->annotation, a->annotation_done) != 0;
     if (!a->role_wanted || now < a->patch_next_ms || (!role && !note))
         return;
     if (role && waits_for_writers(a, now))

@@ -138,6 +138,8 @@ static void fill(struct turn *t, const struct rule *r)
      * Service for readers just before the one for writers, and kube-proxy takes one change in a second. */
     if (t->v->pg.open != TRI_YES)
         out->effects &= ~(uint32_t)EFF_LABEL_REPLICA;
+    if ((r->effects & EFF_PG_START) != 0 && start_waits(t))
+        out->effects &= ~(uint32_t)EFF_PG_START;
     /* The label goes only when the checkpoint is done: until then we serve. */
     if ((r->effects & (EFF_CHECKPOINT | EFF_UNLABEL)) == (EFF_CHECKPOINT | EFF_UNLABEL) &&
         t->v->pg.checkpoint_ms < t->m->handover_ms)
@@ -290,7 +292,8 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
         out->effects |= EFF_PEERS;
     if (v->set.early_ms > 0 && out->writer_silent_ms > 0 && !t.mine) /* one answer that was lost is not silence */
         out->effects |= EFF_PEERS;
-    if (clone_waits_for_answers(&t))
+    bool repair_waits = (out->facts & (FACT(DIVERGED) | FACT(REPAIRABLE))) == FACT(DIVERGED);
+    if (repair_waits || clone_waits_for_answers(&t)) /* for answers that let it begin */
         out->effects |= EFF_PEERS;
     bool unread = lease_busy(&t) && v->lv.outcome == OUTCOME_UNKNOWN;
     bool doubt = (t.stale || t.behind || t.disputed) && v->now_ms - v->lv.got_ms > v->set.retry_ms;

@@ -183,12 +183,6 @@ static uint8_t own_rank(const struct turn *t, const struct record *rec)
     return rank;
 }
 
-static void wake(struct turn *t, int64_t at)
-{
-    if (at > t->now && at < t->out->wake_at_ms)
-        t->out->wake_at_ms = at;
-}
-
 /* Only the writer of an epoch can say that nothing of that epoch writes any more: this volume, or its pod
  * that came back with an empty one. Whoever was made holder by somebody who edited the Lease cannot. */
 bool lease_released(const struct turn *t)

@@ -11,6 +11,10 @@
 #define REREAD_MS 5000
 /* A restart of a standby, until it streams again, with room. */
 #define SETTINGS_TURN_MS 5000
+/* A promotion is over long before; nobody's server is kept from starting for longer. */
+#define START_WAITS_MS 600
+/* From a promotion until the record shows who holds it, if no renewal comes before. */
+#define SHOW_PROMOTION_MS 400
 /* Between the ranks of candidates: longer than a GET and a PUT usually take. */
 #define STAGGER_MS 120
 
@@ -32,6 +36,13 @@ struct turn {
     bool disputed;              /* the Lease names a writer that was not made writer in its epoch */
     bool need_get;              /* a linearizable read is all that is missing */
 };
+
+/* The next turn is due by then at the latest; a time that is over asks for nothing. */
+static inline void wake(struct turn *t, int64_t at)
+{
+    if (at > t->now && at < t->out->wake_at_ms)
+        t->out->wake_at_ms = at;
+}
 
 /* right.c: what write results and promises do to the deadline. Must run before any fact. */
 void right_account(struct turn *t);
@@ -103,6 +114,8 @@ bool lineage_proved(struct turn *t, const struct record *rec, uint64_t epoch);
 void handover_track(struct turn *t);
 bool handover_safe(const struct turn *t);
 bool crash_handover(const struct turn *t, bool *pending);
+/* This member gave its right back a moment ago, and its server would start only to be in the way. */
+bool start_waits(struct turn *t);
 
 /* endpoint.c: from the effects in *out */
 enum endpoint endpoint_wanted(const struct turn *t);

@@ -56,9 +56,7 @@ static bool renew_due(const struct turn *t)
 static void wake_for_renewal(struct turn *t)
 {
     int64_t every = t->v->lv.outcome == OUTCOME_OK ? t->v->set.renew_ms : t->v->set.retry_ms;
-    int64_t at = t->v->lv.write_sent_ms + every;
-    if (at > t->now && at < t->out->wake_at_ms)
-        t->out->wake_at_ms = at;
+    wake(t, t->v->lv.write_sent_ms + every);
 }
 
 /* The writer's copy of a record that the Lease lost or that was edited. One write of ours may have been
@@ -70,6 +68,28 @@ static void put_back(const struct turn *t, struct lease *l, const struct record 
     l->has_record = true;
     if (t->writer_me) /* ONE_WAY: nobody else puts anything back */
         l->record.rev = (copy->rev > edited ? copy->rev : edited) + 2;
+}
+
+static uint8_t voters_past_promotion(const struct turn *t, const struct record *r)
+{
+    uint8_t n = 0;
+    for (uint8_t i = 0; i < r->n; i++)
+        if (r->m[i].in_v && r->m[i].volume != t->v->self.volume &&
+            r->m[i].flushed.timeline == r->timeline)
+            n++;
+    return n;
+}
+
+/* A former primary sets own WAL aside only when the record shows W others past the promotion. That is written
+ * as soon as clients have had their first commits, not with the next renewal. */
+static bool promotion_shown(struct turn *t, const struct record *r)
+{
+    int64_t at = t->v->pg.promoted_ms + SHOW_PROMOTION_MS;
+    if (t->v->pg.promoted_ms == 0 || r->w == 0 || voters_past_promotion(t, t->rec) >= r->w ||
+        voters_past_promotion(t, r) < r->w)
+        return false;
+    wake(t, at);
+    return t->now >= at;
 }
 
 static bool plan_renew(struct turn *t, struct lease *l)
@@ -93,6 +113,7 @@ static bool plan_renew(struct turn *t, struct lease *l)
             due = true;
         }
         refresh_positions(t, &l->record);
+        due = promotion_shown(t, &l->record) || due;
     } else if (t->writer_me && pg->in_recovery == TRI_YES &&
                l->record.timeline <= pg->local_timeline &&
                (t->out->facts & (FACT(RESUMABLE) | FACT(WRITABLE))) == FACT(RESUMABLE)) {

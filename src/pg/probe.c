@@ -67,10 +67,15 @@
     " FROM pg_control_checkpoint() c CROSS JOIN pg_control_recovery() r"                           \
     " CROSS JOIN pg_control_system() s LEFT JOIN pg_stat_wal_receiver w ON true"
 
-static const char light_sql[] = LIGHT FROM;
-static const char full_sql[] =
-    LIGHT FULL FROM " CROSS JOIN pg_stat_activity a"
-                    " GROUP BY 8, 9, 10, 11, 12, 13, 14";
+/* Planned once in each session: to parse and plan a look costs the server some five times what it
+ * costs to take it, and in a failover there is one every few milliseconds. */
+static const char prepare_sql[] =
+    "DEALLOCATE ALL;"
+    "PREPARE light AS " LIGHT FROM ";"
+    "PREPARE whole AS " LIGHT FULL FROM " CROSS JOIN pg_stat_activity a"
+    " GROUP BY 8, 9, 10, 11, 12, 13, 14";
+static const char light_sql[] = "EXECUTE light";
+static const char full_sql[] = "EXECUTE whole";
 
 static const char fresh_sql[] = "SELECT current_setting('synchronous_standby_names'),"
                                 " current_setting('primary_conninfo'),"
@@ -117,7 +122,8 @@ struct pg_probe {
     int64_t interval_ms;
     int64_t next_ms;        /* next look; 0 = at once */
     int64_t next_full_ms;
-    bool looking, looking_full;
+    bool preparing, looking, looking_full;
+    int64_t prepared_ms; /* the session that has the statements, by when it began; 0 = none */
 
     bool fresh_running, fresh_sent, fresh_asked;
     int64_t fresh_begun_ms;
@@ -346,6 +352,8 @@ static void take_look(struct pg_probe *p, int64_t now)
         p->next_ms = now; /* recovery may have ended in the middle of it */
         if (strcmp(pg_conn_query_sqlstate(p->conn), "55000") != 0)
             p->next_ms += p->interval_ms;
+        if (strcmp(pg_conn_query_sqlstate(p->conn), "26000") == 0)
+            p->prepared_ms = 0; /* somebody has deallocated it */
         return;
     }
     struct pg_facts f = p->facts;
@@ -363,10 +371,25 @@ static void take_look(struct pg_probe *p, int64_t now)
 
 static void begin_look(struct pg_probe *p, int64_t now)
 {
-    p->looking_full = now >= p->next_full_ms;
-    p->looking = pg_conn_query(p->conn, p->looking_full ? full_sql : light_sql, 0, NULL,
-                               now + LOOK_DEADLINE_MS, &p->error);
     p->next_ms = now + p->interval_ms;
+    if (p->prepared_ms != pg_conn_since_ms(p->conn)) {
+        p->preparing = pg_conn_exec(p->conn, prepare_sql, now + LOOK_DEADLINE_MS, &p->error);
+        return;
+    }
+    p->looking_full = now >= p->next_full_ms;
+    p->looking = pg_conn_exec(p->conn, p->looking_full ? full_sql : light_sql,
+                              now + LOOK_DEADLINE_MS, &p->error);
+}
+
+static void end_preparing(struct pg_probe *p, int64_t now)
+{
+    p->preparing = false;
+    if (pg_conn_query_state(p->conn) == PG_QUERY_OK) {
+        p->prepared_ms = pg_conn_since_ms(p->conn);
+        p->next_ms = now;
+    } else {
+        p->error = *pg_conn_query_error(p->conn);
+    }
 }
 
 static void forget(struct pg_probe *p)
@@ -450,7 +473,7 @@ static void probe_prepare(void *ctx, struct loop *l)
     struct pg_probe *p = ctx;
     if (!p->wanted || pg_conn_state(p->conn) < PG_CONN_IDLE)
         return;
-    if (!p->looking)
+    if (!p->looking && !p->preparing)
         loop_wake_at(l, p->next_ms);
     if (!p->fresh_running)
         loop_wake_at(l, fresh_due(p));
@@ -465,6 +488,8 @@ static void probe_dispatch(void *ctx, struct loop *l)
     if (!p->wanted)
         return;
     enum pg_conn_state s = pg_conn_state(p->conn);
+    if (p->preparing && s != PG_CONN_BUSY)
+        end_preparing(p, now);
     if (p->looking && s != PG_CONN_BUSY)
         take_look(p, now);
     if (s < PG_CONN_IDLE) {
@@ -517,7 +542,7 @@ void pg_probe_want(struct pg_probe *p, bool up)
     }
     pg_conn_close(p->conn);
     pg_conn_close(p->fresh);
-    p->looking = p->fresh_running = false;
+    p->preparing = p->looking = p->fresh_running = false;
     p->next_fresh_ms = 0;
     p->facts.fresh_ms = 0;
     forget(p);

@@ -141,8 +141,9 @@ class Bench:
             new = s.wait_healthy()
         row = {"old": old.name, "new": new.name, "at_us": at, **extra, **processors.look(),
                **load.verdict(new, metric == "P4")}
-        row.update(self.gaps(load, at))
-        row.update(self.story(s, sizes, row))
+        silences = load.history().silences(at)
+        row.update(self.gaps(load, at, silences))
+        row.update(self.story(s, sizes, row, silences))
         shutil.rmtree(stem)
         return row
 
@@ -152,24 +153,32 @@ class Bench:
                 "P4": s.node_lost}[metric](old)
 
     @staticmethod
-    def gaps(load, at):
+    def gaps(load, at, silences):
         """The longest silence, and all that a client would call one."""
-        h = load.history()
-        silences = sorted(h.silences(at), key=lambda x: x[0] - x[1])
-        begin, end = silences[0]
+        begin, end = max(silences, key=lambda x: x[1] - x[0])
         front = load.history(front=True).gap_us(at)
         return {"gap_ms": round((end - begin) / 1000, 2), "gap_from_us": begin, "gap_to_us": end,
                 "front_gap_ms": round(front / 1000, 2) if front else None,
                 "silent_ms": round(sum(b - a for a, b in silences if b - a > 50_000) / 1000, 2)}
 
-    def story(self, s, sizes, row):
-        """The phases, and when the other members streamed from the new primary."""
-        offset, zero_us = boot_offset_s(), row["gap_from_us"]
-        zero_s = zero_us / 1e6 + offset
+    def story(self, s, sizes, row, silences):
+        """The phases, and when the other members streamed from the new primary. Phases are told of the silence
+        in which the promotion falls, be another one longer."""
+        offset, zero_us, end_us = boot_offset_s(), row["gap_from_us"], row["gap_to_us"]
         logs = {m.name: list(phases.read(m.log, sizes[m.name])) for m in s.members}
         since_s = row["at_us"] / 1e6 + offset
-        found = phases.of(logs, row["old"], row["new"], since_s, zero_s,
-                          phases.PATRONI if s.peer else phases.PGHAD)
+
+        def at_zero():
+            return phases.of(logs, row["old"], row["new"], since_s, zero_us / 1e6 + offset,
+                             phases.PATRONI if s.peer else phases.PGHAD)
+
+        found = at_zero()
+        promoted_us = zero_us + found.get("promote_sent", 0) * 1000
+        around = [x for x in silences if x[0] <= promoted_us < x[1]]
+        if around and around[0] != (zero_us, end_us):
+            zero_us, end_us = around[0]
+            found = at_zero()
+        zero_s = zero_us / 1e6 + offset
 
         def put(phase, us):
             if us is not None:
@@ -178,7 +187,7 @@ class Bench:
         new = next(m for m in s.members if m.name == row["new"])
         put("fault", row["at_us"])
         put("back", row.get("back_us"))
-        put("first_commit", row["gap_to_us"])
+        put("first_commit", end_us)
         put("label", next((t for t, pod in s.labels.changes
                            if t >= zero_us and pod == new.name), None))
         put("slice", next((t for t, a in s.front.changes if t >= zero_us and a == [new.ip]), None))

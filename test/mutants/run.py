@@ -32,6 +32,7 @@ UNITS = {
     "test_core_order": (["core", "base"], []),
     "test_core_endpoint": (["core", "base"], []),
     "test_core_early": (["core", "base"], []),
+    "test_core_return": (["core", "base"], []),
     "test_peer_versions": (["codec", "base"], ["-ljson-c"]),
 }
 BASE = ["page", "clock", "fd", "must", "str", "err", "log", "buf", "jw"]
