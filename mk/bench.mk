@@ -9,13 +9,26 @@ bench_n   = $(if $(filter command,$(firstword $(origin N))),$(N),$(1))
 BENCH     = $(SANDBOX) --disk -- $(PYTHON) test/bench/bench.py --metric $(METRIC) \
             $(if $(MINUTES),--minutes $(MINUTES)) $(X)
 
-.PHONY: bench bench-report bench-check
-bench: system need-gate kube-bins need-python ## gaps in writes beside Patroni; METRIC=P1 N=100 PEER_N=20 MINUTES=10 RUN=latest
+# The members' networks lead nowhere: peers are fetched before. What cannot be had its column says.
+.PHONY: bench bench-report bench-check bench-peers
+bench-peers:
+	$(Q)for major in 3 4; do \
+	    case "$(SUBJECTS)" in *patroni-$$major-*) tools/patroni $$major >/dev/null || true ;; esac; done
+
+bench: system need-gate kube-bins need-python bench-peers ## gaps in writes beside Patroni; METRIC=P1 N=100 PEER_N=20 MINUTES=10 RUN=latest
 	$(Q)$(BENCH) -n $(call bench_n,100) --peer-n $(PEER_N) --subjects $(SUBJECTS) --run $(RUN)
 	$(if $(filter latest,$(RUN)),$(Q)$(PYTHON) test/bench/report.py)
 
 bench-report: need-python ## write the generated parts of docs/performance.md from test/bench/results/bench-RUN.jsonl
 	$(Q)$(PYTHON) test/bench/report.py --run $(RUN)
+
+# How cost grows with members and clusters: up to 150 servers at once, some 6 GB of memory.
+SIZES    ?= 1,3,5,9,16
+CLUSTERS ?= 1,10,25,50
+.PHONY: bench-scale
+bench-scale: system need-gate kube-bins need-python ## start, failover and cost at rest by SIZES of a cluster and number of CLUSTERS, N=5 episodes
+	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/scale.py --sizes $(SIZES) --clusters $(CLUSTERS) -n $(call bench_n,5) \
+	    $(if $(REST_S),--rest $(REST_S)) --out test/bench/results/scale-$(RUN).jsonl
 
 # The other commit's programs stand beside the present ones; the harness is the present one for both.
 REF ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD)

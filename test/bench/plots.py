@@ -83,3 +83,28 @@ def timeline(title, steps, words):
         note = f"+{end - begin:.0f} ms"
         parts.append(_text(axis.x(end) + 5, y + 14, note))
     return _document(bottom + 28, parts)
+
+
+def lines(title, across, series):
+    """series: [(label, [(x, y)])]: a line through its points for each, both axes from 0."""
+    height, bottom = 340, 300
+    across_axis = Axis(0, max(x for _, points in series for x, _ in points) * 1.08, False)
+    high = max(y for _, points in series for _, y in points) * 1.1
+
+    def y_of(v):
+        return bottom - v / high * (bottom - TOP)
+
+    parts = [_text(12, 22, title, extra='font-weight="bold"')]
+    for t in Axis(0, high, False).ticks():
+        parts.append(f'<line x1="{LEFT}" y1="{y_of(t):.1f}" x2="{WIDTH - RIGHT}" y2="{y_of(t):.1f}" stroke="#ddd"/>')
+        parts.append(_text(LEFT - 8, y_of(t) + 4, f"{t:g}", "end", 'fill="#555"'))
+    for x in sorted({x for _, points in series for x, _ in points}):
+        parts.append(_text(across_axis.x(x), bottom + 16, f"{x:g}", "middle", 'fill="#555"'))
+    parts.append(_text(WIDTH - RIGHT, bottom + 32, across, "end", 'fill="#555"'))
+    for i, (label, points) in enumerate(series):
+        colour = COLOURS[i % len(COLOURS)]
+        path = " ".join(f"{across_axis.x(x):.1f},{y_of(y):.1f}" for x, y in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{across_axis.x(x):.1f}" cy="{y_of(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
+        parts.append(_text(12, TOP + 20 + 18 * i, label, extra=f'fill="{colour}"'))
+    return _document(height, parts)

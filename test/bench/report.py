@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import figures  # noqa: E402
 import phases  # noqa: E402
 import plots  # noqa: E402
+import scale_report  # noqa: E402
 import stats  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "test", "bench", "results")
@@ -45,6 +46,7 @@ class Report:
     def __init__(self, path):
         self.path = path
         self.rows = figures.load(path)
+        self.scale = scale_report.load(os.path.join(RESULTS, os.path.basename(path).replace("bench-", "scale-", 1)))
         self.subjects = figures.subjects(self.rows)
         self.absent = {k: v for r in self.rows if r["what"] == "session"
                        for k, v in r["absent"].items() if k not in self.subjects}
@@ -208,7 +210,7 @@ class Report:
 
     def pictures(self):
         lines = []
-        for name in sorted(self.plots()):
+        for name in sorted(n for n in self.plots() if not n.startswith("scale-")):
             lines.append(f"![{name[:-4]}](performance/{name})\n")
         return "\n".join(lines)
 
@@ -226,13 +228,16 @@ class Report:
                 made[f"{metric}-episode.svg"] = plots.timeline(
                     f"{metric}: the median episode of pghad, {e['gap_ms']:.0f} ms", steps,
                     phases.WORDS)
-        return made
+        return {**made, **scale_report.drawings(self.scale)}
 
     def page(self, text):
         parts = {"overview": self.overview, "detail": self.detail, "ratios": self.ratios,
                  "safety": self.safety, "at-rest": self.at_rest, "made-of": self.made_of,
                  "settings": self.settings, "machine": self.machine, "pictures": self.pictures,
-                 "source": lambda: f"`{os.path.relpath(self.path, ROOT)}`\n"}
+                 "source": lambda: f"`{os.path.relpath(self.path, ROOT)}`\n",
+                 "scale-members": lambda: scale_report.members(self.scale, table),
+                 "scale-clusters": lambda: scale_report.clusters(self.scale, table),
+                 "scale-pictures": lambda: scale_report.pictures(self.scale)}
         return PART.sub(lambda m: m[1] + parts[m[2]]() + m[3], text)
 
     def files(self):

@@ -94,6 +94,7 @@ class Subject:
     peer = False
     only = None  # metrics in which it differs from another subject; None: it takes part in all
     service = None  # whose endpoints lead to the primary
+    size = MEMBERS
     primary_label = "role=primary"
     healthy_s = 120
 
@@ -115,8 +116,8 @@ class Subject:
         """Its directory and the network of its members; not for several subjects at the same time."""
         self.kube, self.net, self.cuts = kube, net, cuts
         self.dir = os.path.join(directory, self.name)
-        for i in range(MEMBERS):
-            net.add_node(f"{self.cluster_name()}-{i}", self.number * MEMBERS + i)
+        for i in range(self.size):
+            net.add_node(f"{self.cluster_name()}-{i}", self.number * self.size + i)
 
     def start(self):
         os.makedirs(self.dir, exist_ok=True)
@@ -195,7 +196,7 @@ class Pghad(Subject):
 
     def _start(self):
         self.cluster = c = Cluster(
-            self.kube, self.net, self.ns, size=MEMBERS, name=self.cluster_name(),
+            self.kube, self.net, self.ns, size=self.size, name=self.cluster_name(),
             directory=self.dir,
             options={"lease.profile": self.profile, "postgres.parameters": json.dumps({}), **self.options})
         c.start(members=[])
