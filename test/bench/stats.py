@@ -15,6 +15,8 @@ def quantile(values, q):
     at = (len(v) - 1) * q
     low = math.floor(at)
     high = min(low + 1, len(v) - 1)
+    if v[low] == v[high] or at == low:
+        return v[low]  # also where it is infinite
     return v[low] + (v[high] - v[low]) * (at - low)
 
 
@@ -35,13 +37,17 @@ def interval(values, of=median, resamples=RESAMPLES):
     return _interval([of(dice.choices(values, k=len(values))) for _ in range(resamples)])
 
 
+def _over(a, b):
+    return a / b if b else math.inf
+
+
 def ratio(a, b, of=median, resamples=RESAMPLES):
-    """of(a) / of(b) and its interval, None where one has fewer than five values."""
-    value = of(a) / of(b)
+    """of(a) / of(b) and its interval, None where one has fewer than five values; inf over nothing."""
+    value = _over(of(a), of(b))
     if min(len(a), len(b)) < 5:
         return value, None
     dice = random.Random(len(a) * 1000 + len(b))
-    return value, _interval([of(dice.choices(a, k=len(a))) / of(dice.choices(b, k=len(b)))
+    return value, _interval([_over(of(dice.choices(a, k=len(a))), of(dice.choices(b, k=len(b))))
                              for _ in range(resamples)])
 
 

@@ -53,6 +53,11 @@ def test_ratio_tells_a_change_from_noise():
     assert low <= 1 <= high
 
 
+def test_ratio_over_what_mostly_takes_no_time():
+    value, (low, high) = stats.ratio([10.0] * 9, [0.0] * 5 + [2.0] * 4)
+    assert value == float("inf") and low == 5 and high == float("inf")
+
+
 def test_episodes_alternate_and_each_subject_is_spread_over_the_run():
     waves = bench.plan([OURS, PEER], ["P1"], 8, 2, lambda s, m: 0)
     order = [s.name for _, group in waves for s in group]
