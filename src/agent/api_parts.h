@@ -60,7 +60,7 @@ struct api {
     enum ha_role want_role, have_role;
     enum ha_role seen_role; /* the watch's */
     int64_t role_since_ms; /* of the wish */
-    bool role_wanted, role_known, role_seen;
+    bool role_wanted, role_known, role_news;
     char annotation[API_ANNOTATION_MAX], annotation_done[API_ANNOTATION_MAX];
     struct kube_call *patch;
     enum ha_role patch_role;

@@ -28,7 +28,7 @@ void api_poll_pods(struct api *a)
         (void)str_copy(x->role, sizeof x->role, p->p[i].role);
         if (name_eq(&x->name, &a->id.name)) {
             a->seen_role = role_of_label(a, x->role);
-            a->role_seen = true;
+            a->role_news = true;
         }
     }
 }
@@ -37,8 +37,9 @@ void api_poll_pods(struct api *a)
  * change once more. */
 static void believe_label(struct api *a, int64_t now)
 {
-    if (!a->role_seen || a->patch != NULL || now - a->patched_ms < API_OWN_CHANGE_MS)
+    if (!a->role_news || a->patch != NULL || now - a->patched_ms < API_OWN_CHANGE_MS)
         return;
+    a->role_news = false; /* a watch that stands still has no more to say than it had */
     a->have_role = a->seen_role;
     a->role_known = true;
 }
@@ -91,6 +92,7 @@ void api_drive_patch(struct api *a, int64_t now)
         if (o == KUBE_OK) {
             a->have_role = a->patch_role;
             a->role_known = true;
+            a->role_news = false;
             a->patched_ms = now;
         } else {
             const struct kube_reply *r = kube_call_reply(a->patch);

@@ -305,6 +305,5 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     /* A release or a fence of this turn ends it, and no rule that serves does either. */
     out->serving = out->serving && right_is_live(&t); /* ONE_WAY */
     out->deadline_ms = out->memo.deadline_ms;
-    if (out->deadline_ms > v->now_ms && out->deadline_ms < out->wake_at_ms)
-        out->wake_at_ms = out->deadline_ms;
+    wake(&t, out->deadline_ms);
 }

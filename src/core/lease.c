@@ -318,9 +318,7 @@ void lease_plan(struct turn *t, enum write_kind kind)
     /* After a failure the next try keeps its distance, whatever it is for. */
     bool failed = t->v->lv.outcome == OUTCOME_UNKNOWN || t->v->lv.outcome == OUTCOME_REFUSED;
     if (failed && t->now - t->v->lv.write_sent_ms < t->v->set.retry_ms / 4) {
-        int64_t at = t->v->lv.write_sent_ms + t->v->set.retry_ms / 4;
-        if (at < t->out->wake_at_ms)
-            t->out->wake_at_ms = at;
+        wake(t, t->v->lv.write_sent_ms + t->v->set.retry_ms / 4);
         return;
     }
     struct lease l = *t->lease;

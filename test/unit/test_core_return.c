@@ -45,21 +45,42 @@ static void handed_over__starts_when_the_successor_has_left_recovery(void **stat
     assert_true(starts(&s));
 }
 
-/* A fourth member, so that enough others are left when one of them is the primary. */
+/* The same in a cluster of n; all others are standbys that answer. */
+static void handed_over_among(struct scene *s, int n)
+{
+    handed_over(s);
+    for (int i = 3; i < n; i++) {
+        struct ha_name name = name_of(i);
+        record_add(&s->v.lv.lease.record, 0xd0 + (uint64_t)i, &name)->in_v = true;
+        s->v.peer[i - 1] = s->v.peer[1];
+        s->v.peer[i - 1].name = name;
+        s->v.peer[i - 1].state.id = identity_of(i);
+        s->v.peer[i - 1].state.volume = 0xd0 + (uint64_t)i;
+        s->v.n_peers++;
+    }
+}
+
+/* At W = 2 the other four of six could still elect and confirm: there is no reason to wait all the same. */
 static void handed_over_to_many__starts_with_the_promotion_all_the_same(void **state)
 {
     (void)state;
     struct scene s;
-    handed_over(&s);
-    struct ha_name n = name_of(3);
-    record_add(&s.v.lv.lease.record, 0xdd, &n)->in_v = true;
-    s.v.peer[2] = s.v.peer[1];
-    s.v.peer[2].name = n;
-    s.v.peer[2].state.id = identity_of(3);
-    s.v.peer[2].state.volume = 0xdd;
-    s.v.n_peers = 3;
+    handed_over_among(&s, 6);
+    s.v.lv.lease.record.w = 2;
     assert_false(starts(&s));
     s.v.peer[0].state.in_recovery = TRI_NO;
+    assert_true(starts(&s));
+}
+
+/* Four of five elect at W = 1: where three others answer, this one must report, too. */
+static void handed_over__starts_at_once_where_it_is_needed_to_elect(void **state)
+{
+    (void)state;
+    struct scene s;
+    handed_over_among(&s, 5);
+    assert_int_equal(record_needed(&s.v.lv.lease.record), 4);
+    assert_false(starts(&s));
+    s.v.peer[3].received_ms = 0;
     assert_true(starts(&s));
 }
 
@@ -207,6 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(handed_over__starts_when_the_successor_has_left_recovery),
         cmocka_unit_test(handed_over_to_many__starts_with_the_promotion_all_the_same),
+        cmocka_unit_test(handed_over__starts_at_once_where_it_is_needed_to_elect),
         cmocka_unit_test(handed_over__waits_for_no_longer_than_a_promotion_may_take),
         cmocka_unit_test(handed_over__starts_at_once_where_it_is_needed_to_confirm),
         cmocka_unit_test(holder__starts_at_once),
