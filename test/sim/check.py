@@ -6,6 +6,7 @@
 Prints one line for each check that failed; the number of checks is in the last line.
 """
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def interrupted(tally):
         p.wait()
 
 
+def another_core(tally):
+    with open(tally) as f:
+        text = f.read()
+    with open(tally, "w") as f:
+        f.write(re.sub(r"(?m)^core .*$", "core 0123456789ab", text))
+    return "core 0123456789ab: another one" in sim("--report", tally).stdout and \
+        sim("--mix", "--seeds", "1", "--tally", tally).returncode == 2
+
+
 def main():
     one, two = (sim("--mix", "--seeds", "7-7", "--trace").stdout for _ in range(2))
     expect("one seed gives the same bytes twice", one == two and len(one) > 1000)
@@ -68,6 +78,7 @@ def main():
         with open(f"{d}/foreign", "w") as f:
             f.write("episodes 5\n")
         expect("a foreign file is no tally", sim("--report", f"{d}/foreign").returncode == 2)
+        expect("a tally of another core is told of, and not added to", another_core(f"{d}/tally"))
     bad = ["--members 8", "--members 0", "--seeds 9-1", "--seeds x", "--mode some", "--jobs 0", "--k 0",
            "--trace --jobs 2", "--shrink", "--more"]
     expect("options out of range are refused", all(sim(*b.split()).returncode == 2 for b in bad))
@@ -76,7 +87,7 @@ def main():
     expect("one to seven members", not any(sizes))
     expect("episodes that failed once pass",
            not any(sim("--mix", "--seeds", f"{seed}-{seed}").returncode for seed in FAILED_ONCE))
-    print(f"simulator: {9 - len(failed)} of 9 checks")
+    print(f"simulator: {10 - len(failed)} of 10 checks")
     return 1 if failed else 0
 
 

@@ -231,6 +231,7 @@ static void settle(void)
         ask_operator();
     if (W.violation == NULL)
         check_kept(primary(), "missing at the end from");
+    W.dense = false; /* nothing is asked of its rest but that nothing moves */
     run(20000); /* what the last faults left behind */
     if (W.violation == NULL && !run_until_whole(60000))
         violate("liveness", "whole, and then not any more");

@@ -214,6 +214,11 @@ static int run(const struct job *j)
 {
     if (j->tally != NULL && !tally_load(j->tally, &total))
         return 2;
+    if (!tally_of_this_core(&total)) {
+        fprintf(stderr, "%s tells of core %s, this is %s: begin another file\n", j->tally,
+                total.core[0] != '\0' ? total.core : "(not told)", CORE_ID);
+        return 2;
+    }
     uint64_t before = total.episodes, failed = total.failed, unreached = 0;
     struct sigaction sa = {.sa_handler = on_signal};
     sigaction(SIGINT, &sa, NULL);

@@ -383,16 +383,17 @@ static void act(struct member *m, const struct verdict *d)
         container_dies(m, between(500, 3000));
 }
 
-/* The agent turns when something has come, and at the latest when the core asked for it. */
+/* The agent turns when something has come, once or twice more until nothing is new, and at the latest when
+ * the core asked for it. */
 static void plan_turn(struct member *m, uint32_t rule, uint32_t effects, uint64_t facts)
 {
     bool same = m->ver.rule == rule && m->ver.effects == effects && m->ver.facts == facts;
     m->quiet = same ? m->quiet + 1 : 0;
     m->busy_until_ms = W.now + (chance_in(W.dense ? 200 : 40) ? between(50, 600) : between(0, 15));
     m->next_turn_ms = m->busy_until_ms;
-    if (!W.dense && m->quiet == 1)
+    if (!W.dense && m->quiet == 1 && chance(50))
         m->next_turn_ms += between(0, 120);
-    if (!W.dense && m->quiet > 1)
+    else if (!W.dense && m->quiet > 0)
         m->next_turn_ms = INT64_MAX;
     int64_t latest = true_time(m, m->ver.wake_at_ms);
     if (m->next_turn_ms > latest)

@@ -173,6 +173,18 @@ static void peers_wake(int i, int64_t at)
     soonest(&W.due_ms[i], at);
 }
 
+static void reply(const struct member *m, int asker)
+{
+    struct ask *q = &W.ask[asker][m->idx];
+    struct peer_state *s = &W.m[asker].talk[m->idx].reply;
+    *s = state_of(m);
+    if (q->kind == PEER_PROMISE)
+        s->promise_ms = m->ver.promise_ms;
+    q->answered = true;
+    q->reply_ms = W.now + (chance(W.late_answers) ? between(10, 1500) : between(0, 5));
+    peers_wake(asker, q->reply_ms);
+}
+
 /* In a turn: everything. Between turns only what is a look at what is known. */
 void peers_answer(struct member *m, bool turn)
 {
@@ -188,13 +200,8 @@ void peers_answer(struct member *m, bool turn)
             continue;
         if (q->kind == PEER_PROMISE && i != m->promise_from)
             continue;
-        talk->reply = state_of(m);
-        if (q->kind == PEER_PROMISE)
-            talk->reply.promise_ms = m->ver.promise_ms;
-        q->answered = true;
         W.waiting[m->idx] &= (uint8_t)~BIT(i);
-        q->reply_ms = W.now + (chance(W.late_answers) ? between(10, 1500) : between(0, 5));
-        peers_wake(i, q->reply_ms);
+        reply(m, i);
     }
 }
 
@@ -219,6 +226,29 @@ static int64_t asks_every(const struct member *m)
     return hurry ? 10 : 100;
 }
 
+/* Who runs at all tells its state between its turns, too: such a call needs no step of the answerer. */
+static bool answers_at_once(const struct member *m, const struct member *o)
+{
+    return alive(o) && o->agent_frozen_until <= W.now && W.link[m->idx][o->idx];
+}
+
+static void send(struct member *m, int i, enum peer_ask ask)
+{
+    struct ask *q = &W.ask[m->idx][i];
+    *q = (struct ask){.active = true, .kind = ask, .give_up_ms = W.now + GIVE_UP_MS};
+    W.asked[m->idx] |= BIT(i);
+    W.coming[i] &= (uint8_t)~BIT(m->idx); /* an urgent one replaces what was on its way */
+    W.waiting[i] &= (uint8_t)~BIT(m->idx);
+    bool slow = chance(2);
+    if (!slow && ask == PEER_STATE && answers_at_once(m, &W.m[i])) {
+        reply(&W.m[i], m->idx);
+        return;
+    }
+    q->arrive_ms = W.now + (slow ? between(50, 1200) : between(0, 4));
+    W.coming[i] |= BIT(m->idx);
+    peers_wake(i, q->arrive_ms);
+}
+
 void peers_ask(struct member *m)
 {
     enum peer_ask ask = asks_for(m->ver.effects);
@@ -240,13 +270,7 @@ void peers_ask(struct member *m)
             talk->req.epoch = m->lease.epoch;
             talk->req.promise_ms = m->set.lease_ms;
         }
-        *q = (struct ask){.active = true, .kind = ask};
-        W.asked[m->idx] |= BIT(i);
-        W.coming[i] |= BIT(m->idx);
-        W.waiting[i] &= (uint8_t)~BIT(m->idx); /* an urgent one replaces it */
-        q->arrive_ms = W.now + (chance(2) ? between(50, 1200) : between(0, 4));
-        q->give_up_ms = W.now + GIVE_UP_MS;
-        peers_wake(i, q->arrive_ms);
+        send(m, i, ask);
     }
 }
 

@@ -4,6 +4,11 @@
 
 #include "world.h"
 
+/* The core that this program examines: a hash of its sources, given by the build. */
+#ifndef CORE_ID
+#define CORE_ID "unnamed"
+#endif
+
 #define STEPS_MAX 100
 #define CELLS (1u << 18)
 #define FAILURES_SIZE 8192
@@ -61,6 +66,7 @@ struct tally {
     uint64_t pair[RULES_MAX][F_COUNT]; /* a fault came while a member was in that rule */
     uint8_t seen[CELLS / 8];           /* sets of facts, by hash */
     char failures[FAILURES_SIZE];      /* lines */
+    char core[16];                     /* whose episodes these are; empty = of this core, or not told */
 };
 extern struct tally T;
 
@@ -69,6 +75,7 @@ void tally_failure(uint64_t seed, const char *config);
 void tally_add(struct tally *into, const struct tally *t);
 bool tally_load(const char *path, struct tally *t);
 bool tally_save(const char *path, const struct tally *t);
+bool tally_of_this_core(const struct tally *t);
 void tally_report(const struct tally *t);
 bool tally_has(const char *config, uint64_t from, uint64_t to); /* these seeds are in it */
 void tally_done(const char *config, uint64_t from, uint64_t to);

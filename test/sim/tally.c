@@ -132,6 +132,8 @@ static bool load_line(struct tally *t, char *line)
         snprintf(t->failures + used, sizeof t->failures - used, "%s\n", line + 8);
         return true;
     }
+    if (strcmp(key, "core") == 0)
+        return sscanf(line, "core %15s", t->core) == 1;
     if (strcmp(key, "seen") == 0) {
         unsigned byte;
         for (size_t i = 0; i < sizeof t->seen && sscanf(line + 5 + 2 * i, "%2x", &byte) == 1; i++)
@@ -187,7 +189,7 @@ bool tally_load(const char *path, struct tally *t)
 
 static void put(FILE *f, const struct tally *t)
 {
-    fprintf(f, "pghad-sim-tally 1\n");
+    fprintf(f, "pghad-sim-tally 1\ncore %s\n", CORE_ID);
     for (size_t i = 0; i < PLAIN; i++)
         fprintf(f, "%s %" PRIu64 "\n", plain_names[i], (&t->episodes)[i]);
     for (int i = 0; i <= N_MAX; i++)
@@ -232,6 +234,11 @@ bool tally_save(const char *path, const struct tally *t)
         return false;
     }
     return true;
+}
+
+bool tally_of_this_core(const struct tally *t)
+{
+    return t->episodes == 0 || strcmp(t->core, CORE_ID) == 0;
 }
 
 /* --- the report ------------------------------------------------------------------------------- */
@@ -281,6 +288,8 @@ void tally_report(const struct tally *t)
         printf(" %s %" PRIu64, modes[i], t->mode[i]);
     printf("\n%" PRIu64 " decisions, %" PRIu64 " promotions, %" PRIu64 " acknowledged commits\n", t->turns,
            t->promotions, t->acks);
+    printf("core %s%s\n", t->core[0] != '\0' ? t->core : "not told",
+           tally_of_this_core(t) ? "" : ": another one than this tree's " CORE_ID);
     printf("%s", t->failures);
     printf("%" PRIu64 " episodes, %.1f virtual hours, %" PRIu64 " faults, %" PRIu64 " failed\n", t->episodes,
            (double)t->virtual_ms / 3600000.0, t->faults, t->failed);
