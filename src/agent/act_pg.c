@@ -327,6 +327,33 @@ static void act_promote(struct agent *a, const struct verdict *d, int64_t now)
         act_trouble(a, "promote-unsent", &e);
 }
 
+/* A set that has changed is asked for once more soon after; one that stays is looked after. */
+#define SLOTS_CHANGED_MS 1000
+#define SLOTS_SAME_MS 5000
+
+static void act_slots(struct agent *a, const struct verdict *d, int64_t now)
+{
+    struct err e = {0};
+    struct pg_slot_want want[HA_MEMBERS_MAX];
+    size_t n = 0;
+    uint64_t set = d->slots_settled ? 1 : 0;
+    for (uint8_t i = 0; i < a->n_members; i++) {
+        const struct peer *p = &a->member[i].peer;
+        if (p->received_ms == 0 || p->state.volume == 0 || p->state.data != DATA_OK || core_is_gone(&a->view, p))
+            continue; /* the volume of an empty member changes with its copy */
+        uint64_t advance = p->state.position.lsn;
+        if (a->server.in_recovery != TRI_YES || advance > a->server.last.lsn)
+            advance = 0;
+        want[n++] = (struct pg_slot_want){p->state.volume, advance};
+        set += p->state.volume;
+    }
+    bool settled = a->server.in_recovery != TRI_NO || set == a->slots_set;
+    a->slots_set = set;
+    a->slots_ms = now + (settled ? SLOTS_SAME_MS : SLOTS_CHANGED_MS);
+    if (n > 0)
+        (void)pg_task_slots(a->misc, want, n, d->slots_settled, now + TASK_MS, &e);
+}
+
 static void act_tasks(struct agent *a, const struct verdict *d, int64_t now)
 {
     struct err e = {0};
@@ -343,23 +370,8 @@ static void act_tasks(struct agent *a, const struct verdict *d, int64_t now)
         a->senders_ended = pg_task_end_senders(a->misc, d->target, now + TASK_MS, &e);
         return;
     }
-    if ((d->effects & EFF_SLOTS) != 0 && now >= a->slots_ms) {
-        struct pg_slot_want want[HA_MEMBERS_MAX];
-        size_t n = 0;
-        for (uint8_t i = 0; i < a->n_members; i++) {
-            const struct peer *p = &a->member[i].peer;
-            if (p->received_ms == 0 || p->state.volume == 0 || p->state.data != DATA_OK ||
-                core_is_gone(&a->view, p))
-                continue; /* the volume of an empty member changes with its copy */
-            uint64_t advance = p->state.position.lsn;
-            if (a->server.in_recovery != TRI_YES || advance > a->server.last.lsn)
-                advance = 0;
-            want[n++] = (struct pg_slot_want){p->state.volume, advance};
-        }
-        a->slots_ms = now + (a->server.in_recovery == TRI_NO ? 1000 : 5000);
-        if (n > 0)
-            (void)pg_task_slots(a->misc, want, n, d->slots_settled, now + TASK_MS, &e);
-    }
+    if ((d->effects & EFF_SLOTS) != 0 && now >= a->slots_ms)
+        act_slots(a, d, now);
 }
 
 static int64_t probe_interval(const struct agent *a, const struct verdict *d, int64_t now)

@@ -185,6 +185,7 @@ struct agent {
     int64_t op_next_ms;
     int64_t checkpoint_ms; /* begin of the last completed one */
     int64_t slots_ms;
+    uint64_t slots_set; /* what the last task was for: the volumes, summed, and whether others are dropped */
     int64_t volume_old_ms; /* since when less is here than the record says, 0 = it is not so */
     bool clients_ended;
     bool senders_ended;

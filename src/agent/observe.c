@@ -77,7 +77,8 @@ static void server_ended(struct agent *a, const struct link_status *g)
     a->follow.not_streaming_ms = 0;
     a->clients_ended = a->senders_ended = false;
     a->dir_looked_ms = 0;
-    a->slots_ms = 0; /* a directory that was rewound or copied has none */
+    a->slots_ms = 0;
+    a->slots_set = 0; /* a directory that was rewound or copied has none */
     pg_probe_want(a->probe, false);
     pg_detach_set_postmaster(a->detach, 0);
     pg_detach_reset(a->detach);
@@ -116,7 +117,8 @@ static void observe_promotion(struct agent *a, const struct pg_facts *f, int64_t
         s->promoted_ms = now;
         s->promoted_end_lsn = f->write_lsn;
         s->walend_known = false;
-        a->slots_ms = 0; /* nobody can be admitted before the standbys find theirs */
+        a->slots_ms = 0;
+        a->slots_set = 0; /* nobody can be admitted before the standbys find theirs */
         log_event(LOG_INFO, "recovery-ended", "the server is writable",
                   LOG_I("timeline", f->timeline));
     }
