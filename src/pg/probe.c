@@ -12,13 +12,10 @@
 #include "base/must.h"
 #include "base/str.h"
 #include "pg/conn.h"
+#include "fresh_private.h"
 
 #define LOOK_DEADLINE_MS 3000
 #define FULL_EVERY_MS 1000
-#define FRESH_EVERY_MS 30000
-#define FRESH_DEADLINE_MS 2000
-#define FRESH_RETRY_MS 20
-#define FRESH_PAUSE_MS 5
 #define STALE_MS 1000
 
 #define EPOCH_US(x) "coalesce((extract(epoch from " x ") * 1000000)::int8, 0)"
@@ -77,10 +74,6 @@ static const char prepare_sql[] =
 static const char light_sql[] = "EXECUTE light";
 static const char full_sql[] = "EXECUTE whole";
 
-static const char fresh_sql[] = "SELECT current_setting('synchronous_standby_names'),"
-                                " current_setting('primary_conninfo'),"
-                                " current_setting('restore_command')";
-
 enum column {
     C_RECOVERY,
     C_WRITE,
@@ -117,7 +110,7 @@ struct pg_probe {
     const struct pg_env *env;
     struct pg_driver driver;
     struct pg_conn *conn;
-    struct pg_conn *fresh;
+    struct pg_fresh fresh;
     bool wanted;
     int64_t interval_ms;
     int64_t next_ms;        /* next look; 0 = at once */
@@ -125,10 +118,6 @@ struct pg_probe {
     bool preparing, looking, looking_full;
     int64_t prepared_ms; /* the session that has the statements, by when it began; 0 = none */
 
-    bool fresh_running, fresh_sent, fresh_asked;
-    int64_t fresh_begun_ms;
-    int64_t fresh_after_ms;
-    int64_t next_fresh_ms;
     struct pg_facts facts;
     struct pg_history history, received_history; /* timeline 0 = not read */
     struct err error;
@@ -350,10 +339,10 @@ static void take_look(struct pg_probe *p, int64_t now)
     if (pg_conn_query_state(p->conn) == PG_QUERY_FAILED) {
         p->error = *pg_conn_query_error(p->conn);
         p->next_ms = now; /* recovery may have ended in the middle of it */
-        if (strcmp(pg_conn_query_sqlstate(p->conn), "55000") != 0)
+        if (strcmp(pg_conn_query_sqlstate(p->conn), "55000") != 0) {
             p->next_ms += p->interval_ms;
-        if (strcmp(pg_conn_query_sqlstate(p->conn), "26000") == 0)
-            p->prepared_ms = 0; /* somebody has deallocated it */
+            p->prepared_ms = 0; /* whatever it was: the statements may be gone */
+        }
         return;
     }
     struct pg_facts f = p->facts;
@@ -405,67 +394,6 @@ static void forget(struct pg_probe *p)
     p->next_ms = 0;
 }
 
-/* ---- the fresh session ---- */
-
-static void fresh_end(struct pg_probe *p, int64_t next_ms)
-{
-    p->fresh_running = false;
-    p->next_fresh_ms = next_ms;
-    pg_conn_close(p->fresh);
-}
-
-static void fresh_begin(struct pg_probe *p, int64_t now)
-{
-    p->fresh_running = true;
-    p->fresh_sent = p->fresh_asked = false;
-    p->fresh_begun_ms = now;
-    pg_conn_open(p->fresh);
-}
-
-static void fresh_take(struct pg_probe *p, int64_t now)
-{
-    struct pg_facts *f = &p->facts;
-    const char *ssn = pg_conn_value(p->fresh, 0, 0), *info = pg_conn_value(p->fresh, 0, 1),
-               *restore = pg_conn_value(p->fresh, 0, 2);
-    /* A value that does not fit is not ours and must not look like one that is. */
-    if (!str_copy(f->fresh_ssn, sizeof(f->fresh_ssn), ssn ? ssn : ""))
-        str_copy(f->fresh_ssn, sizeof(f->fresh_ssn), "?");
-    if (!str_copy(f->fresh_conninfo, sizeof(f->fresh_conninfo), info ? info : ""))
-        str_copy(f->fresh_conninfo, sizeof(f->fresh_conninfo), "?");
-    if (!str_copy(f->fresh_restore, sizeof(f->fresh_restore), restore ? restore : ""))
-        str_copy(f->fresh_restore, sizeof(f->fresh_restore), "?");
-    f->fresh_ms = p->fresh_begun_ms;
-    fresh_end(p, now + FRESH_EVERY_MS);
-}
-
-/* Asked for: soon, but never as a busy loop. */
-static int64_t fresh_due(const struct pg_probe *p)
-{
-    int64_t soon = p->fresh_begun_ms + FRESH_PAUSE_MS;
-    if (!p->fresh_asked)
-        return p->next_fresh_ms;
-    return soon > p->fresh_after_ms ? soon : p->fresh_after_ms + 1; /* later, not in the same ms */
-}
-
-static void fresh_step(struct pg_probe *p, int64_t now)
-{
-    if (!p->fresh_running) {
-        if (pg_conn_state(p->conn) >= PG_CONN_IDLE && now >= fresh_due(p))
-            fresh_begin(p, now);
-        return;
-    }
-    enum pg_conn_state s = pg_conn_state(p->fresh);
-    if (s == PG_CONN_IDLE && !p->fresh_sent) {
-        p->fresh_sent = true;
-        if (!pg_conn_query(p->fresh, fresh_sql, 0, NULL, now + FRESH_DEADLINE_MS, NULL))
-            fresh_end(p, now + FRESH_RETRY_MS);
-    } else if (s == PG_CONN_IDLE && pg_conn_query_state(p->fresh) == PG_QUERY_OK) {
-        fresh_take(p, now);
-    } else if (s == PG_CONN_IDLE || s == PG_CONN_OFF) {
-        fresh_end(p, now + FRESH_RETRY_MS);
-    }
-}
-
 /* ---- the driver ---- */
 
 static void probe_prepare(void *ctx, struct loop *l)
@@ -475,10 +403,7 @@ static void probe_prepare(void *ctx, struct loop *l)
         return;
     if (!p->looking && !p->preparing)
         loop_wake_at(l, p->next_ms);
-    if (!p->fresh_running)
-        loop_wake_at(l, fresh_due(p));
-    else if (pg_conn_state(p->fresh) == PG_CONN_IDLE || pg_conn_state(p->fresh) == PG_CONN_OFF)
-        loop_wake_now(l);
+    pg_fresh_prepare(&p->fresh, l);
 }
 
 static void probe_dispatch(void *ctx, struct loop *l)
@@ -499,7 +424,7 @@ static void probe_dispatch(void *ctx, struct loop *l)
     }
     if (s == PG_CONN_IDLE && now >= p->next_ms)
         begin_look(p, now);
-    fresh_step(p, now);
+    pg_fresh_step(&p->fresh, &p->facts, now);
 }
 
 /* ---- life ---- */
@@ -512,7 +437,7 @@ struct pg_probe *pg_probe_new(struct pg_engine *g, const struct pg_env *env)
     p->env = env;
     p->interval_ms = 1000;
     p->conn = pg_conn_local(g, env, false);
-    p->fresh = pg_conn_local(g, env, true);
+    p->fresh.conn = pg_conn_local(g, env, true);
     p->driver = (struct pg_driver){.kind = PG_DRIVER_MACHINE,
                                    .ctx = p,
                                    .prepare = probe_prepare,
@@ -527,7 +452,7 @@ void pg_probe_free(struct pg_probe *p)
         return;
     pg_engine_remove(p->engine, &p->driver);
     pg_conn_free(p->conn);
-    pg_conn_free(p->fresh);
+    pg_conn_free(p->fresh.conn);
     free(p);
 }
 
@@ -541,9 +466,8 @@ void pg_probe_want(struct pg_probe *p, bool up)
         return;
     }
     pg_conn_close(p->conn);
-    pg_conn_close(p->fresh);
-    p->preparing = p->looking = p->fresh_running = false;
-    p->next_fresh_ms = 0;
+    pg_fresh_stop(&p->fresh);
+    p->preparing = p->looking = false;
     p->facts.fresh_ms = 0;
     forget(p);
 }
@@ -564,13 +488,7 @@ void pg_probe_kick(struct pg_probe *p)
 
 void pg_probe_kick_settings(struct pg_probe *p, int64_t after_ms)
 {
-    /* A session that is being made may be older than what the caller has just changed. */
-    if (p->fresh_running && p->fresh_begun_ms > after_ms)
-        return;
-    if (p->fresh_running)
-        fresh_end(p, 0);
-    p->fresh_asked = true;
-    p->fresh_after_ms = after_ms;
+    pg_fresh_ask(&p->fresh, after_ms);
 }
 
 const struct pg_facts *pg_probe_facts(const struct pg_probe *p)

@@ -169,6 +169,20 @@ static void start__standby_closed__promoted_to_allocated_timeline(void **st)
     passed++;
 }
 
+/* The statements are prepared once in a session; whatever makes one fail, a later look is right again. */
+static void look__fails_for_a_while__taken_again(void **st)
+{
+    (void)st;
+    const struct pg_facts *f = pg_probe_facts(a.probe);
+    node_sql(&a, "ALTER FUNCTION pg_catalog.pg_is_wal_replay_paused() RENAME TO hidden");
+    WAIT(5000, strstr(pg_probe_error(a.probe)->msg, "pg_is_wal_replay_paused"));
+    int64_t last = f->at_ms;
+    CHECK(f->valid && f->in_recovery == TRI_NO); /* what is known stays, and ages */
+    node_sql(&a, "ALTER FUNCTION pg_catalog.hidden() RENAME TO pg_is_wal_replay_paused");
+    WAIT(5000, f->at_ms > last);
+    passed++;
+}
+
 static void tasks__checkpoint_slots_roles(void **st)
 {
     (void)st;
@@ -726,6 +740,7 @@ int main(void)
         STEP(initdb__failing_script__named_and_partial),
         STEP(initdb__scripts_roles_checksums),
         STEP(start__standby_closed__promoted_to_allocated_timeline),
+        STEP(look__fails_for_a_while__taken_again),
         STEP(tasks__checkpoint_slots_roles),
         STEP(clone__foreign_source_refused__then_copied),
         STEP(follow__streams_under_its_volume_id),
