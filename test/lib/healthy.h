@@ -118,4 +118,43 @@ static inline const char *rule(struct scene *s)
     return core_rules[s->d.rule].id;
 }
 
+/* A new agent: nothing is remembered. */
+static inline void forget(struct scene *s)
+{
+    memset(&s->m, 0, sizeof s->m);
+    s->m.last_turn_ms = NOW - 10;
+}
+
+/* pg-0 is silent and its Lease as old as the count asks; pg-1 has read it since. */
+static inline void expired(struct scene *s)
+{
+    at(s, 1);
+    s->v.lv.changed_ms = NOW - 10000;
+    s->v.lv.got_ms = NOW;
+    s->v.peer[0].received_ms = 0;
+}
+
+/* pg-1 has acquired epoch 6, is frozen for it, and pg-2 has reported; pg-0 is silent. */
+static inline void elected(struct scene *s)
+{
+    at(s, 1);
+    struct view *v = &s->v;
+    v->lv.lease.holder = identity_of(1);
+    v->lv.lease.epoch = 6;
+    v->self.durable_epoch = 6;
+    v->lv.write = WRITE_ACQUIRE;
+    v->lv.outcome = OUTCOME_OK;
+    v->lv.write_seq = 1;
+    v->lv.write_sent_ms = NOW - 30;
+    v->lv.write_done_ms = NOW - 20;
+    v->lv.write_duration_s = 10;
+    v->lv.write_holder = true;
+    v->pg.frozen_epoch = 6;
+    v->pg.follows = 0;
+    v->pg.streaming = false;
+    v->peer[0].received_ms = 0;
+    v->peer[1].state.frozen_epoch = 6;
+    v->peer[1].state.durable_epoch = 6;
+}
+
 #endif

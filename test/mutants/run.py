@@ -25,7 +25,10 @@ FLAGS = ["-std=gnu17", "-O2", "-w", "-Iinclude", "-Isrc/core", "-Itest/sim", "-I
          "-D_GNU_SOURCE"]
 # Unit tests: what is linked with them.
 UNITS = {
-    "test_core": (["core", "base"], []),
+    "test_core_right": (["core", "base"], []),
+    "test_core_election": (["core", "base"], []),
+    "test_core_replication": (["core", "base"], []),
+    "test_core_operations": (["core", "base"], []),
     "test_core_mutants": (["core", "base"], []),
     "test_core_writer": (["core", "base"], []),
     "test_core_edges": (["core", "base"], []),
