@@ -157,4 +157,58 @@ static inline void elected(struct scene *s)
     v->peer[1].state.durable_epoch = 6;
 }
 
+/* The writer of epoch 6, pg-1, is ready to promote to timeline 5. */
+static inline void ready(struct scene *s)
+{
+    elected(s);
+    struct view *v = &s->v;
+    v->lv.lease.record.writer = B;
+    v->lv.lease.record.writer_epoch = 6;
+    v->lv.lease.record.timeline = 5;
+    v->lv.lease.record.epoch = 6;
+    v->self.record = v->lv.lease.record;
+    v->st.epoch = 6;
+    v->pg.closed = TRI_YES;
+    v->pg.open = TRI_NO;
+    v->pg.ssn = ssn_of_record(&v->lv.lease.record, B, false, REPL_QUORUM);
+}
+
+/* Takes the turn; whether it saw the fact f. */
+static inline bool fact(struct scene *s, uint64_t f)
+{
+    (void)rule(s);
+    return (s->d.facts & f) != 0;
+}
+
+/* pg-1 holds the Lease of epoch 5, which has no writer yet, and is frozen. */
+static inline void electing(struct scene *s)
+{
+    at(s, 1);
+    s->v.lv.lease.holder = s->v.self.id;
+    s->v.lv.lease.record.writer_epoch = s->v.st.record.writer_epoch = s->v.self.record.writer_epoch = 4;
+    s->v.pg.frozen_epoch = 5;
+    s->m.deadline_ms = NOW + 5000;
+    s->m.elected_epoch = 5;
+    s->m.elected_ms = NOW - 100;
+    for (int i = 0; i < 2; i++)
+        s->v.peer[i].state.frozen_epoch = 5;
+}
+
+/* It has not answered for 20 s. */
+static inline void stale(struct peer *p)
+{
+    p->sent_ms = p->received_ms = NOW - 20000;
+}
+
+/* The writer of epoch 5 whose server is down. */
+static inline void down(struct scene *s, bool crashed)
+{
+    at(s, 0);
+    s->v.pg = (struct pg){.process = PG_DOWN, .crashed = crashed, .position = {4, 200}, .accounted = TRI_YES,
+                          .local_timeline = 4};
+    s->m.deadline_ms = NOW + 5000;
+    s->m.proven = true;
+    s->m.right_seq = 1;
+}
+
 #endif

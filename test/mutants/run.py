@@ -26,12 +26,14 @@ FLAGS = ["-std=gnu17", "-O2", "-w", "-Iinclude", "-Isrc/core", "-Itest/sim", "-I
 # Unit tests: what is linked with them.
 UNITS = {
     "test_core_right": (["core", "base"], []),
+    "test_core_acquisition": (["core", "base"], []),
+    "test_core_bootstrap": (["core", "base"], []),
     "test_core_election": (["core", "base"], []),
     "test_core_replication": (["core", "base"], []),
-    "test_core_operations": (["core", "base"], []),
-    "test_core_mutants": (["core", "base"], []),
+    "test_core_handover": (["core", "base"], []),
+    "test_core_repair": (["core", "base"], []),
+    "test_core_words": (["core", "base"], []),
     "test_core_writer": (["core", "base"], []),
-    "test_core_edges": (["core", "base"], []),
     "test_core_order": (["core", "base"], []),
     "test_core_endpoint": (["core", "base"], []),
     "test_core_early": (["core", "base"], []),

@@ -1,4 +1,4 @@
-/* Acquisition, election and promotion: who may, with whose reports, and what stands against it. */
+/* Votes, reports, the writer, promotion, and what stands against it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,52 +8,327 @@
 
 #include "healthy.h"
 
-static void core__expired_lease__acquired_only_after_the_whole_count_and_a_read(void **state)
+static void writer__its_own_end_is_recorded_for_those_who_follow(void **state)
 {
     (void)state;
     struct scene s;
-    expired(&s);
-    assert_string_equal(rule(&s), "acquire");
-    assert_int_equal(s.d.write.want.epoch, 6);
-    assert_int_equal(s.d.write.want.record.writer, A); /* the record stays as it was */
-    s.v.lv.changed_ms = NOW - 9999;
-    assert_string_equal(rule(&s), "follow");
-    expired(&s);
-    s.v.lv.got_ms = NOW - 200;
-    assert_string_not_equal(rule(&s), "acquire");
-    assert_true((s.d.effects & EFF_LEASE_GET) != 0);
+    elected(&s);
+    assert_string_equal(rule(&s), "elect-writer");
+    const struct record *r = &s.d.write.want.record;
+    assert_int_equal(record_find(r, B)->flushed.lsn, 200);
+    assert_int_equal(record_find(r, C)->flushed.lsn, 100);
 }
 
-static void core__collations_differ__not_elected_but_the_writer_returns(void **state)
+static void ask_vote(struct scene *s, uint64_t epoch)
+{
+    s->v.in.vote = true;
+    s->v.in.vote_req = (struct peer_request){PEER_VOTE, identity_of(2), epoch, 0};
+    s->v.pg.follows = 0;
+    s->v.pg.streaming = false;
+}
+
+static void vote__neither_backwards_nor_for_an_epoch_followed(void **state)
 {
     (void)state;
     struct scene s;
-    expired(&s);
-    s.v.lv.got_ms = NOW;
-    s.v.pg.resorted = true;
-    assert_true(core_barred(&s.v));
-    assert_string_equal(rule(&s), "follow");
-    s.v.set.collation_any = true; /* the operator's word */
-    assert_false(core_barred(&s.v));
-    assert_string_equal(rule(&s), "acquire");
-    s.v.set.collation_any = false;
-    s.v.lv.lease.record.writer = B;
-    assert_string_equal(rule(&s), "acquire");
-    s.v.set.nofailover = true; /* a tag is meant for every case */
-    assert_string_not_equal(rule(&s), "acquire");
+    at(&s, 1);
+    ask_vote(&s, 4);
+    assert_string_not_equal(rule(&s), "vote");
+    assert_int_equal(s.d.refused_epoch, 5);
+    ask_vote(&s, 6);
+    assert_string_equal(rule(&s), "vote");
+    assert_int_equal(s.d.store_epoch, 6);
+    s.v.pg.follows = A;
+    s.v.pg.follows_epoch = 6;
+    assert_string_not_equal(rule(&s), "vote");
 }
 
-static void core__no_acquisition__without_enough_members_answering(void **state)
+static void election__needs_v_less_w_reports(void **state)
 {
     (void)state;
     struct scene s;
-    expired(&s);
-    s.v.lv.got_ms = NOW;
-    s.v.peer[1].received_ms = 0;
-    assert_string_not_equal(rule(&s), "acquire");
+    elected(&s);
+    struct record *r = &s.v.lv.lease.record;
+    assert_int_equal(record_needed(r), 2);
+    for (int i = 3; i < 5; i++) {
+        struct ha_name n = name_of(i);
+        record_add(r, (uint64_t)(0xd0 + i), &n)->in_v = true;
+    }
+    assert_int_equal(record_needed(r), 4);
+    assert_string_equal(rule(&s), "elect-wait");
+    r->w = 3;
+    assert_string_equal(rule(&s), "elect-writer");
 }
 
-static void core__election__counts_only_frozen_reports(void **state)
+static void election__older_lineage_counts_and_is_less(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    for (int i = 0; i < 3; i++)
+        s.v.lv.lease.record.m[i].flushed = (struct position){3, 100};
+    s.v.peer[1].state.position = (struct position){3, 900};
+    assert_string_equal(rule(&s), "elect-writer");
+}
+
+static void election__rolled_back_volume_does_not_report(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.peer[1].state.position.lsn = 99;
+    assert_string_equal(rule(&s), "elect-wait");
+}
+
+static void election__timeline_above_every_one_reported(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.pg.local_timeline = 8;
+    assert_string_equal(rule(&s), "elect-writer");
+    assert_int_equal(s.d.write.want.record.timeline, 9);
+}
+
+/* pg-0 was promoted by hand to a number of its own. Whoever allocates a higher one says that it is void. */
+static void election__timeline_made_by_hand_stays_void(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.peer[0].received_ms = s.v.peer[0].sent_ms = NOW;
+    s.v.peer[0].state.position = (struct position){400, 90};
+    s.v.peer[0].state.frozen_epoch = 6;
+    assert_string_equal(rule(&s), "elect-writer");
+    assert_int_equal(s.d.write.want.record.timeline, 401);
+    struct record after = s.d.write.want.record;
+    /* The writer is gone before it promoted; everybody has an epoch and a count more behind him. */
+    elected(&s);
+    s.v.lv.lease.record = after;
+    s.v.lv.lease.record.writer = A;
+    s.v.peer[0].received_ms = s.v.peer[0].sent_ms = NOW;
+    s.v.peer[0].state.position = (struct position){400, 900};
+    s.v.peer[0].state.frozen_epoch = 6;
+    s.v.lv.lease.record.writer_epoch = 5;
+    assert_string_equal(rule(&s), "elect-writer");
+    s.v.peer[1].state.frozen_epoch = 0; /* and what it says is no report */
+    assert_string_equal(rule(&s), "elect-wait");
+}
+
+static void bypass__not_on_a_timeline_made_by_hand(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.peer[1].state.frozen_epoch = 0;
+    s.m.bypass_epoch = 6;
+    s.m.bypass_end = (struct position){4, 200};
+    s.v.pg.position = (struct position){400, 200};
+    assert_string_equal(rule(&s), "elect-wait");
+}
+
+static void bypass__needs_all_wal_of_the_releaser(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.peer[1].state.frozen_epoch = 0;
+    s.m.bypass_epoch = 6;
+    s.m.bypass_end = (struct position){4, 200};
+    assert_string_equal(rule(&s), "elect-bypass");
+    s.m.bypass_end.lsn = 201;
+    assert_string_equal(rule(&s), "elect-wait");
+}
+
+static void resume__only_at_the_epoch_of_the_writer(void **state)
+{
+    (void)state;
+    struct scene s;
+    elected(&s);
+    s.v.lv.lease.record.writer = B; /* of epoch 5: it has won epoch 6 anew and votes like anybody */
+    s.v.lv.lease.record.writer_epoch = 5;
+    s.v.peer[1].state.frozen_epoch = 0;
+    assert_string_equal(rule(&s), "elect-wait");
+}
+
+static void resume__needs_all_of_its_recorded_wal(void **state)
+{
+    (void)state;
+    struct scene s;
+    ready(&s);
+    s.v.lv.lease.record.m[1].flushed = (struct position){4, 201};
+    s.v.self.record = s.v.lv.lease.record;
+    rule(&s);
+    assert_true((s.d.facts & FACT(RESUMABLE)) == 0);
+    s.v.pg.position.lsn = 201;
+    rule(&s);
+    assert_true((s.d.facts & FACT(RESUMABLE)) != 0);
+    s.v.pg.accounted = TRI_UNKNOWN;
+    rule(&s);
+    assert_true((s.d.facts & FACT(RESUMABLE)) == 0);
+}
+
+/* For some milliseconds of a promotion PostgreSQL is on the new timeline and still in recovery. */
+static void promote__under_way__no_other_timeline_is_allocated(void **state)
+{
+    (void)state;
+    struct scene s;
+    ready(&s);
+    s.v.pg.maybe_writable = true;
+    s.v.lv.write_sent_ms = NOW - s.v.set.renew_ms; /* a renewal is due: what it says is seen here */
+    assert_string_equal(rule(&s), "promote");
+    s.v.pg.local_timeline = s.v.pg.position.timeline = s.v.lv.lease.record.timeline;
+    assert_string_equal(rule(&s), "promote-ending");
+    assert_int_equal(s.d.write.want.record.timeline, s.v.lv.lease.record.timeline);
+    assert_true((s.d.effects & (EFF_PROMOTE | EFF_OPEN | EFF_LABEL_PRIMARY)) == 0);
+    s.v.pg.maybe_writable = false; /* started anew since: that number is used up */
+    assert_string_equal(rule(&s), "resume-timeline");
+    assert_int_equal(s.d.write.want.record.timeline, s.v.lv.lease.record.timeline + 1);
+}
+
+static void promote__only_with_the_setting_proved(void **state)
+{
+    (void)state;
+    struct scene s;
+    ready(&s);
+    assert_string_equal(rule(&s), "promote");
+    assert_true((s.d.effects & EFF_STRIP) != 0); /* nobody else keeps the label */
+    s.v.pg.ssn.w = 2;
+    assert_string_equal(rule(&s), "prepare");
+    assert_true((s.d.effects & EFF_STRIP) != 0);
+    s.v.pg.ssn = (struct ssn){.kind = SSN_EMPTY};
+    assert_string_equal(rule(&s), "prepare");
+}
+
+static void gone__only_by_a_record_that_was_read(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.pods_known = true;
+    s.v.peer[0].pod_known = false;
+    s.v.peer[0].state.volume = 99;
+    assert_true(core_is_gone(&s.v, &s.v.peer[0]));
+    s.v.lv.lease.has_record = false;
+    assert_false(core_is_gone(&s.v, &s.v.peer[0]));
+    s.v.lv.known = false;
+    assert_false(core_is_gone(&s.v, &s.v.peer[0]));
+}
+
+static void waits_for__is_cut_where_it_is_full(void **state)
+{
+    (void)state;
+    struct scene s;
+    electing(&s);
+    s.v.n_peers = 0;
+    for (uint8_t i = 0; i < 4; i++) {
+        struct ha_name n = {""};
+        memset(n.s, 'a' + i, sizeof n.s - 1);
+        (void)record_add(&s.v.lv.lease.record, 100u + i, &n);
+    }
+    for (uint8_t i = 0; i < s.v.lv.lease.record.n; i++)
+        s.v.lv.lease.record.m[i].in_v = i > 2;
+    (void)rule(&s);
+    assert_int_equal(strlen(s.d.waits_for), sizeof s.d.waits_for - 1);
+}
+
+static void waits_for__a_volume_shown_twice__is_not_replaced(void **state)
+{
+    (void)state;
+    struct scene s;
+    electing(&s);
+    s.v.peer[0].name = name_of(7);
+    s.v.peer[0].state.volume = C;
+    stale(&s.v.peer[0]);
+    (void)rule(&s);
+    assert_null(strstr(s.d.waits_for, "pg-2(replaced)"));
+}
+
+static void report__of_a_member_without_data__does_not_count(void **state)
+{
+    (void)state;
+    struct scene s;
+    electing(&s);
+    stale(&s.v.peer[0]);
+    s.v.peer[0].state.frozen_epoch = 0;
+    assert_true(fact(&s, FACT(SUFFICIENT)));
+    s.v.peer[1].state.data = DATA_EMPTY;
+    assert_false(fact(&s, FACT(SUFFICIENT)));
+}
+
+static void prepared__only_with_the_record_on_the_volume(void **state)
+{
+    (void)state;
+    struct scene s;
+    electing(&s);
+    struct record *r = &s.v.lv.lease.record;
+    r->writer = B;
+    r->writer_epoch = 5;
+    r->timeline = 5;
+    s.m.named_epoch = 5;
+    s.v.self.record = s.v.st.record = *r;
+    s.v.pg.closed = TRI_YES;
+    s.v.pg.ssn = ssn_of_record(r, B, false, REPL_QUORUM);
+    assert_true(fact(&s, FACT(PREPARED)));
+    s.v.self.has_record = false;
+    assert_false(fact(&s, FACT(PREPARED)));
+}
+
+static void fetch__only_from_who_must_not_go_first(void **state)
+{
+    (void)state;
+    struct scene s;
+    electing(&s);
+    s.v.peer[1].state.position.lsn = 300;
+    assert_false(fact(&s, FACT(FETCH)));
+    s.v.st.paused = true;
+    assert_true(fact(&s, FACT(FETCH)));
+    s.v.st.paused = false;
+    s.v.peer[1].state.nofailover = true;
+    assert_true(fact(&s, FACT(FETCH)));
+}
+
+static void election_again__keeps_the_record_of_a_new_cluster(void **state)
+{
+    (void)state;
+    struct scene s;
+    electing(&s);
+    struct record *r = &s.v.lv.lease.record;
+    r->writer = r->writer_epoch = 0;
+    s.v.st = (struct state_view){.known = true};
+    s.v.self.has_record = false;
+    s.v.peer[0].state.refused_epoch = 6;
+    assert_string_equal(rule(&s), "elect-again");
+    assert_int_equal(s.d.write.want.epoch, 7);
+    assert_int_equal(s.d.write.want.record.n, 3);
+    r->n = 0;
+    s.m.refused_max = 6;
+    assert_string_equal(rule(&s), "elect-again");
+    assert_int_equal(s.d.write.want.record.n, 1);
+    s.v.lv.lease.has_record = false;
+    assert_string_equal(rule(&s), "elect-again");
+    assert_int_equal(s.d.write.want.record.n, 1);
+    s.v.st.system_id = 9; /* not new: there is nothing to begin a list from */
+    assert_string_equal(rule(&s), "elect-again");
+    assert_true(s.d.write.want.has_record);
+    assert_int_equal(s.d.write.want.record.n, 0);
+}
+
+static void server_on_another_timeline__ended_at_once(void **state)
+{
+    (void)state;
+    struct scene s;
+    healthy(&s.v, &s.m, 0);
+    s.v.pg.local_timeline = 5;
+    assert_string_equal(rule(&s), "wrong-timeline");
+    assert_true((s.d.effects & EFF_FENCE) != 0 && s.d.alarm);
+    s.v.pg.local_timeline = 3;
+    assert_string_equal(rule(&s), "wrong-timeline");
+    s.v.pg.local_timeline = 0; /* not read yet */
+    assert_string_equal(rule(&s), "serve");
+}
+
+static void election__counts_only_frozen_reports(void **state)
 {
     (void)state;
     struct scene s;
@@ -69,7 +344,7 @@ static void core__election__counts_only_frozen_reports(void **state)
     assert_string_equal(rule(&s), "elect-detach");
 }
 
-static void core__election__greater_report_goes_first_and_a_rolled_back_one_is_void(void **state)
+static void election__greater_report_goes_first_and_a_rolled_back_one_is_void(void **state)
 {
     (void)state;
     struct scene s;
@@ -83,7 +358,7 @@ static void core__election__greater_report_goes_first_and_a_rolled_back_one_is_v
 }
 
 /* B won; C, which must not be primary, has the last acknowledged rows. */
-static void core__election__difference_is_streamed_from_a_member_that_must_not_be_primary(void **state)
+static void election__difference_is_streamed_from_a_member_that_must_not_be_primary(void **state)
 {
     (void)state;
     struct scene s;
@@ -109,7 +384,7 @@ static void core__election__difference_is_streamed_from_a_member_that_must_not_b
     assert_int_equal(s.d.write.want.record.writer, B);
 }
 
-static void core__election__what_cannot_be_streamed_in_time_goes_first_after_all(void **state)
+static void election__what_cannot_be_streamed_in_time_goes_first_after_all(void **state)
 {
     (void)state;
     struct scene s;
@@ -133,7 +408,7 @@ static void core__election__what_cannot_be_streamed_in_time_goes_first_after_all
 }
 
 /* Rules that the simulator rarely reaches: each needs two mistakes at once, or a hand in the Lease. */
-static void core__second_locks__hold_by_themselves(void **state)
+static void second_locks__hold_by_themselves(void **state)
 {
     (void)state;
     struct scene s;
@@ -152,7 +427,7 @@ static void core__second_locks__hold_by_themselves(void **state)
     assert_int_equal(s.d.write.want.epoch, 10);
 }
 
-static void core__promoted_by_hand__ended_and_its_report_is_void(void **state)
+static void promoted_by_hand__ended_and_its_report_is_void(void **state)
 {
     (void)state;
     struct scene s;
@@ -173,7 +448,7 @@ static void core__promoted_by_hand__ended_and_its_report_is_void(void **state)
 
 /* A human promotes the very candidate in the middle of its election: its new timeline is above all
  * that the others report, and holds less. */
-static void core__promoted_by_hand_in_its_own_election__is_not_the_greatest(void **state)
+static void promoted_by_hand_in_its_own_election__is_not_the_greatest(void **state)
 {
     (void)state;
     struct scene s;
@@ -187,7 +462,7 @@ static void core__promoted_by_hand_in_its_own_election__is_not_the_greatest(void
 }
 
 /* It may have been the only one that confirmed the writer's last commits. */
-static void core__follower_promoted_by_hand__others_pass_it_before_it_is_rewound(void **state)
+static void follower_promoted_by_hand__others_pass_it_before_it_is_rewound(void **state)
 {
     (void)state;
     struct scene s;
@@ -209,7 +484,7 @@ static void core__follower_promoted_by_hand__others_pass_it_before_it_is_rewound
 }
 
 /* The server came up on an older timeline and sees none of what it confirmed on the newer one. */
-static void core__own_wal_unread__neither_elected_nor_promoted(void **state)
+static void own_wal_unread__neither_elected_nor_promoted(void **state)
 {
     (void)state;
     struct scene s;
@@ -233,7 +508,7 @@ static void core__own_wal_unread__neither_elected_nor_promoted(void **state)
 }
 
 /* PostgreSQL would refuse the promotion, too. */
-static void core__settings_below_the_primarys__restarted_in_turn(void **state)
+static void settings_below_the_primarys__restarted_in_turn(void **state)
 {
     (void)state;
     struct scene s;
@@ -255,7 +530,7 @@ static void core__settings_below_the_primarys__restarted_in_turn(void **state)
     assert_string_not_equal(rule(&s), "raise-settings");
 }
 
-static void core__promotion__needs_budget_and_preparation(void **state)
+static void promotion__needs_budget_and_preparation(void **state)
 {
     (void)state;
     struct scene s;
@@ -287,20 +562,38 @@ static void core__promotion__needs_budget_and_preparation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(core__expired_lease__acquired_only_after_the_whole_count_and_a_read),
-        cmocka_unit_test(core__collations_differ__not_elected_but_the_writer_returns),
-        cmocka_unit_test(core__no_acquisition__without_enough_members_answering),
-        cmocka_unit_test(core__election__counts_only_frozen_reports),
-        cmocka_unit_test(core__election__greater_report_goes_first_and_a_rolled_back_one_is_void),
-        cmocka_unit_test(core__election__difference_is_streamed_from_a_member_that_must_not_be_primary),
-        cmocka_unit_test(core__election__what_cannot_be_streamed_in_time_goes_first_after_all),
-        cmocka_unit_test(core__second_locks__hold_by_themselves),
-        cmocka_unit_test(core__promoted_by_hand__ended_and_its_report_is_void),
-        cmocka_unit_test(core__promoted_by_hand_in_its_own_election__is_not_the_greatest),
-        cmocka_unit_test(core__follower_promoted_by_hand__others_pass_it_before_it_is_rewound),
-        cmocka_unit_test(core__own_wal_unread__neither_elected_nor_promoted),
-        cmocka_unit_test(core__settings_below_the_primarys__restarted_in_turn),
-        cmocka_unit_test(core__promotion__needs_budget_and_preparation),
+        cmocka_unit_test(writer__its_own_end_is_recorded_for_those_who_follow),
+        cmocka_unit_test(vote__neither_backwards_nor_for_an_epoch_followed),
+        cmocka_unit_test(election__needs_v_less_w_reports),
+        cmocka_unit_test(election__older_lineage_counts_and_is_less),
+        cmocka_unit_test(election__rolled_back_volume_does_not_report),
+        cmocka_unit_test(election__timeline_above_every_one_reported),
+        cmocka_unit_test(election__timeline_made_by_hand_stays_void),
+        cmocka_unit_test(bypass__not_on_a_timeline_made_by_hand),
+        cmocka_unit_test(bypass__needs_all_wal_of_the_releaser),
+        cmocka_unit_test(resume__only_at_the_epoch_of_the_writer),
+        cmocka_unit_test(resume__needs_all_of_its_recorded_wal),
+        cmocka_unit_test(promote__under_way__no_other_timeline_is_allocated),
+        cmocka_unit_test(promote__only_with_the_setting_proved),
+        cmocka_unit_test(gone__only_by_a_record_that_was_read),
+        cmocka_unit_test(waits_for__is_cut_where_it_is_full),
+        cmocka_unit_test(waits_for__a_volume_shown_twice__is_not_replaced),
+        cmocka_unit_test(report__of_a_member_without_data__does_not_count),
+        cmocka_unit_test(prepared__only_with_the_record_on_the_volume),
+        cmocka_unit_test(fetch__only_from_who_must_not_go_first),
+        cmocka_unit_test(election_again__keeps_the_record_of_a_new_cluster),
+        cmocka_unit_test(server_on_another_timeline__ended_at_once),
+        cmocka_unit_test(election__counts_only_frozen_reports),
+        cmocka_unit_test(election__greater_report_goes_first_and_a_rolled_back_one_is_void),
+        cmocka_unit_test(election__difference_is_streamed_from_a_member_that_must_not_be_primary),
+        cmocka_unit_test(election__what_cannot_be_streamed_in_time_goes_first_after_all),
+        cmocka_unit_test(second_locks__hold_by_themselves),
+        cmocka_unit_test(promoted_by_hand__ended_and_its_report_is_void),
+        cmocka_unit_test(promoted_by_hand_in_its_own_election__is_not_the_greatest),
+        cmocka_unit_test(follower_promoted_by_hand__others_pass_it_before_it_is_rewound),
+        cmocka_unit_test(own_wal_unread__neither_elected_nor_promoted),
+        cmocka_unit_test(settings_below_the_primarys__restarted_in_turn),
+        cmocka_unit_test(promotion__needs_budget_and_preparation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

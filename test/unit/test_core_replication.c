@@ -8,7 +8,261 @@
 
 #include "healthy.h"
 
-static void core__last_standby_gone__sealed_only_after_the_record(void **state)
+static void follow__learns_the_epoch_first(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 1);
+    s.v.self.durable_epoch = 0;
+    s.v.self.has_record = false;
+    assert_string_equal(rule(&s), "follow");
+    assert_int_equal(s.d.store_epoch, 5);
+    assert_true(s.d.store_record);
+    s.v.self.durable_epoch = 5;
+    s.v.self.has_record = true;
+    s.v.self.record.rev = 2;
+    rule(&s);
+    assert_true(s.d.store_record); /* a later one, too */
+}
+
+static void standby__never_has_an_empty_setting(void **state)
+{
+    (void)state;
+    struct record r = three();
+    assert_int_equal(ssn_of_record(&r, B, false, REPL_QUORUM).n, 2);
+    r.w = 0;
+    assert_int_equal(ssn_of_record(&r, B, false, REPL_QUORUM).kind, SSN_UNSATISFIABLE);
+    assert_int_equal(ssn_of_record(&r, A, true, REPL_QUORUM).kind, SSN_EMPTY);
+}
+
+static void admission__waits_for_w_members(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.pg.open = TRI_NO;
+    s.v.pg.closed = TRI_YES;
+    s.v.pg.promoted_end_lsn = 201;
+    assert_string_equal(rule(&s), "admit-wait");
+    s.v.pg.sender[0].flushed_lsn = 201;
+    assert_string_equal(rule(&s), "admit");
+}
+
+static void barrier__needs_force_and_flush(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.set.k = 2;
+    s.v.pg.ssn.w = 2;
+    s.v.pg.ssn_proof_lsn = 200;
+    rule(&s);
+    assert_int_equal(s.d.write.want.record.w, 2);
+    s.v.pg.ssn_in_force = false; /* a reload is not its effect */
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+    s.v.pg.ssn_in_force = true;
+    s.v.pg.ssn_proof_lsn = 201;
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+}
+
+static void leave__by_the_barrier(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.pg.n_senders = 1;
+    s.m.gone[2].volume = C;
+    s.m.gone[2].since_ms = NOW - 15000;
+    rule(&s);
+    assert_int_equal(s.d.ssn.n, 1);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+    s.v.pg.ssn = s.d.ssn;
+    s.v.pg.ssn_proof_lsn = 200;
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_RENEW);
+    assert_int_equal(record_votes(&s.d.write.want.record), 2);
+    s.v.pg.n_senders = 0; /* the last copies are needed */
+    rule(&s);
+    assert_int_equal(record_votes(&s.d.write.want.record), 0);
+}
+
+static void growth__recorded_first_and_only_when_caught_up(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.lv.lease.record.m[2].in_v = s.v.self.record.m[2].in_v = false;
+    s.v.pg.ssn = ssn_of_record(&s.v.lv.lease.record, A, true, REPL_QUORUM);
+    rule(&s);
+    assert_int_equal(record_votes(&s.d.write.want.record), 3);
+    assert_int_equal(s.d.ssn.n, 1);
+    s.v.pg.sender[1].caught_up = false;
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+}
+
+/* Its stream has outlived the promotion, and nothing of the new timeline has come yet. */
+static void growth__only_with_a_record_of_this_timeline(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.lv.lease.record.m[2].in_v = s.v.self.record.m[2].in_v = false;
+    s.v.peer[1].state.position.timeline = 3;
+    s.v.pg.promoted_end_lsn = 201;
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+    s.v.pg.promoted_end_lsn = 200;
+    rule(&s);
+    assert_int_equal(record_votes(&s.d.write.want.record), 3);
+    s.v.pg.promoted_end_lsn = 0; /* the agent was restarted since the promotion */
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+}
+
+static void seal__recorded_with_w_0(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.pg.n_senders = 0;
+    s.m.unsat_since_ms = NOW - 4999;
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+    s.m.unsat_since_ms = NOW - 5000;
+    rule(&s);
+    assert_int_equal(s.d.write.want.record.w, 0);
+    assert_int_equal(s.d.write.want.record.sealed, A);
+    assert_int_equal(s.d.ssn.kind, SSN_SET);
+}
+
+static void positions__never_ahead_of_what_was_flushed(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.lv.write_sent_ms = NOW - 2000;
+    s.v.pg.sender[0].flushed_lsn = 150;
+    rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_RENEW);
+    assert_int_equal(s.d.write.want.record.m[0].flushed.lsn, 200);
+    assert_int_equal(s.d.write.want.record.m[1].flushed.lsn, 150);
+}
+
+static void setting__what_is_not_known_equals_nothing(void **state)
+{
+    (void)state;
+    struct ssn a = {.kind = SSN_UNKNOWN}, b = {.kind = SSN_EMPTY};
+    assert_false(ssn_eq(&a, &a));
+    assert_false(ssn_eq(&a, &b));
+    assert_true(ssn_eq(&b, &b));
+}
+
+/* Just promoted: W is lowered at once only where nobody can be hoped for. */
+static void degrade__hopes_for_who_answers_with_data_or_may_answer(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.m.deadline_ms = NOW + 5000;
+    s.v.pg.open = TRI_NO;
+    s.v.pg.closed = TRI_YES;
+    s.v.pg.n_senders = 0;
+    s.v.pg.promoted_end_lsn = 200;
+    s.v.pods_known = true;
+    (void)rule(&s);
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+    for (int i = 0; i < 2; i++)
+        s.v.peer[i].state.data = DATA_EMPTY;
+    (void)rule(&s);
+    assert_int_equal(s.d.write.want.record.sealed, A);
+    for (int i = 0; i < 2; i++)
+        stale(&s.v.peer[i]);
+    (void)rule(&s); /* asked, and not silent for long */
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+    for (int i = 0; i < 2; i++)
+        s.v.peer[i].pod_known = false;
+    (void)rule(&s);
+    assert_int_equal(s.d.write.want.record.sealed, A);
+}
+
+static void leave__not_for_a_volume_that_is_not_known_nor_with_no_confirmation(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.m.deadline_ms = NOW + 5000;
+    s.v.pg.n_senders = 1;
+    s.m.gone[2].volume = C;
+    s.m.gone[2].since_ms = NOW - 1000;
+    s.v.peer[1].state.volume = 0;
+    (void)rule(&s);
+    assert_true(ssn_has(&s.d.ssn, C));
+    s.v.peer[1].state.volume = 99; /* replaced: at once */
+    (void)rule(&s);
+    assert_false(ssn_has(&s.d.ssn, C));
+    s.v.pg.n_senders = 0;
+    s.v.lv.lease.record.w = 0;
+    s.v.pg.ssn = (struct ssn){.kind = SSN_EMPTY};
+    (void)rule(&s); /* its copy may be the only other one */
+    assert_int_equal(s.d.write.kind, WRITE_NONE);
+}
+
+static void confirmations__lowered_as_soon_as_the_operator_asks_for_fewer(void **state)
+{
+    (void)state;
+    struct scene s;
+    for (int strict = 0; strict < 2; strict++) {
+        healthy(&s.v, &s.m, 0);
+        s.v.set.strict = strict != 0;
+        s.v.lv.lease.record.w = 2;
+        s.v.pg.ssn = ssn_of_record(&s.v.lv.lease.record, A, true, REPL_QUORUM);
+        assert_string_equal(rule(&s), "serve");
+        assert_int_equal(s.d.write.want.record.w, 1);
+        assert_int_equal(s.d.ssn.w, 2); /* recorded first, then set */
+    }
+}
+
+static void sealed__asynchronous_replication_lifts_the_seal(void **state)
+{
+    (void)state;
+    struct scene s;
+    healthy(&s.v, &s.m, 0);
+    s.v.set.mode = REPL_ASYNC;
+    s.v.lv.lease.record.sealed = A;
+    s.v.lv.lease.record.w = 0;
+    s.v.pg.ssn = (struct ssn){.kind = SSN_EMPTY};
+    assert_string_equal(rule(&s), "serve");
+    assert_int_equal(s.d.write.kind, WRITE_RENEW);
+    assert_true(s.d.write.want.record.sealed == 0);
+    assert_int_equal(s.d.write.want.record.rev, 4);
+}
+
+static void full_record__takes_nobody_more(void **state)
+{
+    (void)state;
+    struct scene s;
+    healthy(&s.v, &s.m, 0);
+    struct record *r = &s.v.lv.lease.record;
+    for (uint64_t v = 1; r->n < HA_MEMBERS_MAX; v++) {
+        struct ha_name n = {""};
+        snprintf(n.s, sizeof n.s, "pg-%d", 2 + (int)v);
+        assert_non_null(record_add(r, v, &n));
+    }
+    struct ha_name more = {"pg-99"};
+    assert_null(record_add(r, 999, &more));
+    assert_ptr_equal(record_add(r, C, &more), &r->m[2]); /* who is in it takes another name */
+    s.v.peer[1].state.volume = 999;
+    s.v.pg.sender[1] = (struct walsender){999, true, 200, true};
+    s.v.lv.write_sent_ms = NOW - 2000;
+    assert_string_equal(rule(&s), "serve");
+    assert_int_equal(s.d.write.kind, WRITE_RENEW);
+    assert_null(record_find(&s.d.write.want.record, 999));
+}
+
+static void last_standby_gone__sealed_only_after_the_record(void **state)
 {
     (void)state;
     struct scene s;
@@ -24,7 +278,7 @@ static void core__last_standby_gone__sealed_only_after_the_record(void **state)
 }
 
 /* An agent that has just started knows nobody's address: that is no reason to give up the copies. */
-static void core__promoted_while_nobody_could_be_asked__no_seal_before_its_time(void **state)
+static void promoted_while_nobody_could_be_asked__no_seal_before_its_time(void **state)
 {
     (void)state;
     struct scene s;
@@ -51,7 +305,7 @@ static void core__promoted_while_nobody_could_be_asked__no_seal_before_its_time(
     assert_int_equal(s.d.write.want.record.sealed, A);
 }
 
-static void core__slots__settled_only_when_every_member_shows_its_volume(void **state)
+static void slots__settled_only_when_every_member_shows_its_volume(void **state)
 {
     (void)state;
     struct scene s;
@@ -90,7 +344,7 @@ static void core__slots__settled_only_when_every_member_shows_its_volume(void **
     assert_false(s.d.slots_settled);
 }
 
-static void core__renewal__records_no_position_that_may_split_a_record(void **state)
+static void renewal__records_no_position_that_may_split_a_record(void **state)
 {
     (void)state;
     struct scene s;
@@ -108,7 +362,7 @@ static void core__renewal__records_no_position_that_may_split_a_record(void **st
     assert_int_equal(record_find(r, C)->flushed.lsn, 0x50012A8);
 }
 
-static void core__raising_w__set_first_and_recorded_when_proved(void **state)
+static void raising_w__set_first_and_recorded_when_proved(void **state)
 {
     (void)state;
     struct scene s;
@@ -127,7 +381,7 @@ static void core__raising_w__set_first_and_recorded_when_proved(void **state)
     assert_int_equal(s.d.write.want.record.w, 2);
 }
 
-static void core__open_outcome__leaves_the_setting_alone(void **state)
+static void open_outcome__leaves_the_setting_alone(void **state)
 {
     (void)state;
     struct scene s;
@@ -146,7 +400,7 @@ static void core__open_outcome__leaves_the_setting_alone(void **state)
 }
 
 /* PostgreSQL counts what a receiver has flushed, also on a timeline that the primary has left. */
-static void core__follow__confirms_only_with_wal_that_is_the_writers(void **state)
+static void follow__confirms_only_with_wal_that_is_the_writers(void **state)
 {
     (void)state;
     struct scene s, w;
@@ -182,7 +436,7 @@ static void core__follow__confirms_only_with_wal_that_is_the_writers(void **stat
     assert_false(s.d.provisional);
 }
 
-static void core__follow__a_lineage_is_proved_once_in_an_epoch(void **state)
+static void follow__a_lineage_is_proved_once_in_an_epoch(void **state)
 {
     (void)state;
     struct scene s;
@@ -209,7 +463,7 @@ static void core__follow__a_lineage_is_proved_once_in_an_epoch(void **state)
     assert_true(s.d.provisional);
 }
 
-static void core__replica__admits_nobody_before_its_wal_is_the_writers(void **state)
+static void replica__admits_nobody_before_its_wal_is_the_writers(void **state)
 {
     (void)state;
     struct scene s;
@@ -246,15 +500,30 @@ static void ssn__more_confirmations_than_others__unsatisfiable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(core__last_standby_gone__sealed_only_after_the_record),
-        cmocka_unit_test(core__promoted_while_nobody_could_be_asked__no_seal_before_its_time),
-        cmocka_unit_test(core__slots__settled_only_when_every_member_shows_its_volume),
-        cmocka_unit_test(core__renewal__records_no_position_that_may_split_a_record),
-        cmocka_unit_test(core__raising_w__set_first_and_recorded_when_proved),
-        cmocka_unit_test(core__open_outcome__leaves_the_setting_alone),
-        cmocka_unit_test(core__follow__confirms_only_with_wal_that_is_the_writers),
-        cmocka_unit_test(core__follow__a_lineage_is_proved_once_in_an_epoch),
-        cmocka_unit_test(core__replica__admits_nobody_before_its_wal_is_the_writers),
+        cmocka_unit_test(follow__learns_the_epoch_first),
+        cmocka_unit_test(standby__never_has_an_empty_setting),
+        cmocka_unit_test(admission__waits_for_w_members),
+        cmocka_unit_test(barrier__needs_force_and_flush),
+        cmocka_unit_test(leave__by_the_barrier),
+        cmocka_unit_test(growth__recorded_first_and_only_when_caught_up),
+        cmocka_unit_test(growth__only_with_a_record_of_this_timeline),
+        cmocka_unit_test(seal__recorded_with_w_0),
+        cmocka_unit_test(positions__never_ahead_of_what_was_flushed),
+        cmocka_unit_test(setting__what_is_not_known_equals_nothing),
+        cmocka_unit_test(degrade__hopes_for_who_answers_with_data_or_may_answer),
+        cmocka_unit_test(leave__not_for_a_volume_that_is_not_known_nor_with_no_confirmation),
+        cmocka_unit_test(confirmations__lowered_as_soon_as_the_operator_asks_for_fewer),
+        cmocka_unit_test(sealed__asynchronous_replication_lifts_the_seal),
+        cmocka_unit_test(full_record__takes_nobody_more),
+        cmocka_unit_test(last_standby_gone__sealed_only_after_the_record),
+        cmocka_unit_test(promoted_while_nobody_could_be_asked__no_seal_before_its_time),
+        cmocka_unit_test(slots__settled_only_when_every_member_shows_its_volume),
+        cmocka_unit_test(renewal__records_no_position_that_may_split_a_record),
+        cmocka_unit_test(raising_w__set_first_and_recorded_when_proved),
+        cmocka_unit_test(open_outcome__leaves_the_setting_alone),
+        cmocka_unit_test(follow__confirms_only_with_wal_that_is_the_writers),
+        cmocka_unit_test(follow__a_lineage_is_proved_once_in_an_epoch),
+        cmocka_unit_test(replica__admits_nobody_before_its_wal_is_the_writers),
         cmocka_unit_test(ssn__more_confirmations_than_others__unsatisfiable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
