@@ -30,6 +30,12 @@ bench-scale: system need-gate kube-bins need-python ## start, failover and cost 
 	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/scale.py --sizes $(SIZES) --clusters $(CLUSTERS) -n $(call bench_n,5) \
 	    $(if $(REST_S),--rest $(REST_S)) --out test/bench/results/scale-$(RUN).jsonl
 
+CASES ?= plain,connections,tables,unreplayed,long,large
+.PHONY: bench-load
+bench-load: system need-gate kube-bins need-python ## failovers under load: connections, tables, WAL to replay, long transactions, a large directory; N=5
+	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/load.py --cases $(CASES) -n $(call bench_n,5) \
+	    --out test/bench/results/load-$(RUN).jsonl
+
 # The other commit's programs stand beside the present ones; the harness is the present one for both.
 REF ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD)
 CHECKED = build/bench-check.jsonl

@@ -133,3 +133,28 @@ unsigned sweep_signal(pid_t agent, pid_t probe, int sig, bool force)
     fd_close(&fd);
     return found;
 }
+
+unsigned sweep_orphans(pid_t agent, pid_t probe)
+{
+    must(getpid() == 1);
+    char text[4096];
+    unsigned found = 0;
+    int64_t pid = 0;
+    int fd = open("/proc/self/task/1/children", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0; /* a kernel without CONFIG_PROC_CHILDREN */
+    ssize_t n;
+    while ((n = read(fd, text, sizeof(text))) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            if (text[i] >= '0' && text[i] <= '9' && pid <= INT32_MAX) {
+                pid = pid * 10 + (text[i] - '0');
+                continue;
+            }
+            if (pid > 1 && pid <= INT32_MAX && pid != agent && pid != probe && kill((pid_t)pid, SIGKILL) == 0)
+                found++;
+            pid = 0;
+        }
+    }
+    fd_close(&fd);
+    return found;
+}

@@ -185,7 +185,8 @@ def test_agent__keeps_crashing__back_off_grows_to_a_second(guard):
     assert pauses[0] < 0.5 < pauses[-1] < 1.9, pauses
 
 
-def test_server_lock__postmaster_killed__held_by_a_backend_until_swept(guard):
+def test_server_lock__postmaster_killed__its_backends_end_unasked(guard):
+    """By itself a busy backend would go on committing until it waits for something."""
     guard.make_data()
     proc, agent = guard.start()
     guard.start_postgres(agent)
@@ -195,30 +196,47 @@ def test_server_lock__postmaster_killed__held_by_a_backend_until_swept(guard):
     postmaster = next(p for p in guard.servers(proc)
                       if ppid_of(p) == guard.inner_pid(proc))
     os.kill(postmaster, signal.SIGKILL)
-    st = agent.wait_status(lambda s: s["postgres_pid"] == 0 and s["lock"] == "held",
-                           "the lock to be seen as held")
-    assert st["last_exit"] == signal.SIGKILL
-    assert st["writable"] == 1, "a backend is alive and may commit"
-    assert guard.servers(proc)
-    agent.number("kill", 0)
-    st = agent.wait_status(lambda s: s["lock"] == "free" and not s["sweeping"], "a sweep", 5)
+    st = agent.wait_status(lambda s: s["postgres_pid"] == 0 and s["lock"] == "free",
+                           "the lock to be free", 5)
     # A process that has let go of the lock has closed its files, but is not a zombie yet.
     until(lambda: not guard.servers(proc), "the servers to be gone")
+    assert st["last_exit"] == signal.SIGKILL
+    assert st["writable"] == 0
+    assert st["agent_starts"] == 1, "the agent is spared"
+    assert not guard.events("servers-killed"), "nobody asked for it"
+
+
+def leave_a_child(guard, agent):
+    """A server that ends by itself and leaves a process behind that holds the volume."""
+    script = os.path.join(guard.sock_dir, "server")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write("#!/bin/sh\nsleep 300 &\nexit 3\n")
+    os.chmod(script, 0o755)
+    assert agent.number("start", script, guard.data) > 0
+    return agent.wait_status(lambda s: s["postgres_pid"] == 0 and s["lock"] == "held",
+                             "the lock to be seen as held")
+
+
+def test_server_lock__server_ended_by_itself__held_by_a_child_until_swept(guard):
+    guard.make_data()
+    _, agent = guard.start()
+    assert leave_a_child(guard, agent)["last_exit"] == 3 << 8
+    agent.number("grant", 60000)
+    agent.number("arm")
+    st = agent.wait_status(lambda s: s["writable"] == 1, "it may be writable")
+    assert st["lock"] == "held", "a process is alive"
+    agent.number("kill", 0)
+    st = agent.wait_status(lambda s: s["lock"] == "free" and not s["sweeping"], "a sweep", 5)
     assert st["writable"] == 0
     assert st["agent_starts"] == 1, "the agent is spared"
 
 
-def test_start__leftovers_of_a_dead_postmaster__killed_first(guard):
+def test_start__leftovers_of_an_earlier_server__killed_first(guard):
     guard.make_data()
     proc, agent = guard.start()
-    guard.start_postgres(agent)
-    guard.writers(2)
-    before = guard.servers(proc)
-    postmaster = next(p for p in before if ppid_of(p) == guard.inner_pid(proc))
-    os.kill(postmaster, signal.SIGKILL)
-    agent.wait_status(lambda s: s["postgres_pid"] == 0, "the end of the postmaster")
+    leave_a_child(guard, agent)
     assert guard.start_postgres(agent)["starts"] == 2
-    assert not set(before) & set(guard.servers(proc))
+    assert "sleep" not in [comm for comm, _ in descendants(proc.pid).values()]
     assert guard.events("leftovers-found")
 
 
