@@ -14,6 +14,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import figures  # noqa: E402
+import load_report  # noqa: E402
 import phases  # noqa: E402
 import plots  # noqa: E402
 import scale_report  # noqa: E402
@@ -46,7 +47,9 @@ class Report:
     def __init__(self, path):
         self.path = path
         self.rows = figures.load(path)
-        self.scale = scale_report.load(os.path.join(RESULTS, os.path.basename(path).replace("bench-", "scale-", 1)))
+        self.scale, self.load = (
+            scale_report.load(os.path.join(RESULTS, os.path.basename(path).replace("bench-", f"{kind}-", 1)))
+            for kind in ("scale", "load"))
         self.subjects = figures.subjects(self.rows)
         self.absent = {k: v for r in self.rows if r["what"] == "session"
                        for k, v in r["absent"].items() if k not in self.subjects}
@@ -235,6 +238,7 @@ class Report:
                  "safety": self.safety, "at-rest": self.at_rest, "made-of": self.made_of,
                  "settings": self.settings, "machine": self.machine, "pictures": self.pictures,
                  "source": lambda: f"`{os.path.relpath(self.path, ROOT)}`\n",
+                 "load": lambda: load_report.overview(self.load, table),
                  "scale-members": lambda: scale_report.members(self.scale, table),
                  "scale-clusters": lambda: scale_report.clusters(self.scale, table),
                  "scale-pictures": lambda: scale_report.pictures(self.scale)}

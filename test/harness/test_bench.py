@@ -10,8 +10,10 @@ sys.path.insert(0, os.path.join(ROOT, "test", "bench"))
 
 import bench  # noqa: E402
 import figures  # noqa: E402
+import load_report  # noqa: E402
 import phases  # noqa: E402
 import report  # noqa: E402
+import scale_report  # noqa: E402
 import stats  # noqa: E402
 
 
@@ -140,3 +142,24 @@ def test_the_page_agrees_with_its_raw_data():
     path = os.path.join(report.RESULTS, "bench-latest.jsonl")
     stale = [p for p, text in report.Report(path).files().items() if report.differs(p, text)]
     assert not stale, f"run make bench-report: {stale}"
+
+
+def test_renewals_are_told_by_their_bucket():
+    renewals = {"0.005": 90, "0.01": 98, "0.025": 99, "+Inf": 100}
+    assert scale_report.bucket(renewals, 0.5) == "≤ 5 ms"
+    assert scale_report.bucket(renewals, 0.95) == "≤ 10 ms"
+    assert scale_report.bucket(renewals, 0.99) == "≤ 25 ms"
+    assert scale_report.bucket(renewals, 1.0) == "above all"
+    assert scale_report.bucket({}, 0.5) == scale_report.bucket({"0.005": 0, "+Inf": 0}, 0.5) == "none"
+
+
+def test_returns_under_load_are_told_apart_by_the_rewind():
+    def killed(back_ms, rewound, old="a", new="b"):
+        return {"what": "episode", "case": "tables", "metric": "P1", "gap_ms": 300.0, "old": old, "new": new,
+                "streams_ms": {"a": back_ms, "c": 100.0}, "rewound": rewound}
+    rows = [{"what": "case", "case": "tables", "says": "many tables"}, killed(400.0, False), killed(3000.0, True),
+            killed(600.0, False), killed(50.0, False, old="a", new="a")]
+    assert load_report.returns(rows, "tables") == ([400.0, 600.0], [3000.0])
+    table = load_report.overview(rows, report.table)
+    assert "| many tables | 300 ms, at most 300 ms (n=4) | not measured | 500 ms, at most 600 ms (n=2) | 3.00 s" in table
+    assert load_report.overview([], report.table) == load_report.NOT_MEASURED
