@@ -15,6 +15,8 @@
 #include "kube/intent.h"
 
 #define SWITCH_MS 60000
+#define SETTLE_MS 5000 /* for the former primary to stream again: a second mostly */
+#define SETTLE_POLL_MS 200
 
 static bool people_read(const struct session *s)
 {
@@ -181,6 +183,24 @@ static int dry_run(struct session *s, const struct cluster_view *v, enum intent_
     return EXIT_DONE;
 }
 
+/* The topology after: once no more is wrong with the cluster than was before, else what is wrong then. */
+static void show_after(struct session *s, size_t alarms_before, bool done)
+{
+    int64_t until_ms = clock_boot_ms() + (done ? SETTLE_MS : 0);
+    struct cluster_view v;
+
+    for (;;) {
+        s->deadline_ms = clock_boot_ms() + API_REQUEST_MS;
+        if (cluster_gather(s, &v, true) != EXIT_DONE)
+            return;
+        if (v.alarms_n <= alarms_before || clock_boot_ms() >= until_ms)
+            break;
+        api_pause(s->api, SETTLE_POLL_MS);
+    }
+    fputc('\n', s->out);
+    render_topology(s, &v);
+}
+
 static int run_switch(struct session *s, enum intent_kind kind)
 {
     const char *to = s->args.value[OPT_TO];
@@ -223,11 +243,7 @@ static int run_switch(struct session *s, enum intent_kind kind)
     rc = operation_follow(s, &in, FOLLOW_FINAL, &result);
     if (rc == EXIT_REFUSED || !people_read(s))
         return rc;
-    s->deadline_ms = clock_boot_ms() + API_REQUEST_MS;
-    if (cluster_gather(s, &v, true) == EXIT_DONE) {
-        fputc('\n', s->out);
-        render_topology(s, &v);
-    }
+    show_after(s, v.alarms_n, rc == EXIT_DONE);
     return rc;
 }
 

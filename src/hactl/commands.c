@@ -90,7 +90,8 @@ static const struct command commands[] = {
      .text = "Without --to the best standby is taken. Shows the topology, asks, hands the order to "
              "the primary, streams its progress, and ends with a verdict: done or failed with the "
              "milliseconds of each phase, or refused with the reason (exit code 5, nothing was "
-             "changed). --dry-run checks what can be seen from here and orders nothing.",
+             "changed). The topology after is shown once the former primary streams, at most 5 s "
+             "later. --dry-run checks what can be seen from here and orders nothing.",
      .opts = {OPT_TO, OPT_FORCE, OPT_DRY_RUN},
      .run = cmd_switchover},
     {.name = "failover",

@@ -42,6 +42,7 @@ static struct {
     int version;
     bool tripped; /* conflict or drop has happened */
     char role[3][16];
+    int returning; /* so many looks at pg-0 find a former primary that does not stream yet */
 } srv;
 
 static void set_data(const char *key, const char *text)
@@ -71,6 +72,7 @@ static void put_result(const struct intent_result *r)
 
 static void switch_roles(const char *to)
 {
+    srv.returning = strcmp(srv.role[0], "primary") == 0 ? 2 : 0;
     for (int i = 0; i < 3; i++) {
         char name[16];
         snprintf(name, sizeof(name), "pg-%d", i);
@@ -223,11 +225,15 @@ static bool serve(int fd, const char *method, const char *path, const char *body
         answer(fd, 200, "{\"items\":[]}");
     } else if (strcmp(path, "/status") == 0) {
         /* All pods have one address here: the name in the answer tells whose it is. */
+        bool primary = strcmp(srv.role[0], "primary") == 0;
+        bool back = primary || srv.returning == 0;
+        srv.returning -= back ? 0 : 1;
         snprintf(text, sizeof(text),
-                 "{\"name\":\"pg-0\",\"role\":\"%s\",\"state\":\"running\",\"timeline\":3,"
+                 "{\"name\":\"pg-0\",\"role\":\"%s\",\"state\":\"%s\",\"timeline\":3,"
                  "\"port\":5440,\"lsn\":\"0/5000000\",\"rule\":\"serve\",\"reason\":\"why\","
                  "\"pause\":%s}",
-                 srv.role[0], known_pause() ? "true" : "false");
+                 srv.role[0], primary ? "running" : back ? "streaming" : "starting",
+                 known_pause() ? "true" : "false");
         answer(fd, 200, text);
     } else if (strcmp(path, "/cluster") == 0) {
         answer(fd, 200,
@@ -377,6 +383,8 @@ static void switchover__done__verdict_and_topology(void **state)
     SAYS(out, "switchover done: pg-1 is primary, no write for 120 ms, 180 ms in all\n");
     SAYS(out, "  preflight 2 ms, stop 40 ms, first-write 9 ms\n");
     SAYS(out, "primary pg-1\n");
+    assert_null(strstr(out, "degraded")); /* the former primary was waited for */
+    assert_null(strstr(out, "starting"));
     EXPECT("switchover --to pg-1 --force", EXIT_DONE);
     SAYS(out, "pg-1 is the primary already");
 }
