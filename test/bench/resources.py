@@ -21,7 +21,7 @@ import netns  # noqa: E402
 import wait  # noqa: E402
 from cluster import Cluster  # noqa: E402
 
-GOAL_RSS_MB = 12.0       # guard and agent together
+GOAL_RSS_MB = 8.0        # guard and agent together
 GOAL_CPU_PERCENT = 0.1   # of one core, guard and agent together, at rest
 GOAL_GROWTH_KB = 512     # of the agent, over all probes
 PATHS = ("/liveness", "/readiness", "/primary", "/replica", "/metrics", "/status", "/nothing-here")
