@@ -119,6 +119,8 @@ class Connections(Case):
                    "-R", str(self.RATE), "-T", "3600", "-f", self._script, "postgres"]
         while self._going.is_set():
             self._pgbench = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if not self._going.is_set():  # ended between the question and the start: nobody else would end it
+                self._pgbench.terminate()
             self._pgbench.wait()
             time.sleep(0.1)  # ok: a client's pause between two attempts
 
