@@ -11,7 +11,7 @@ PYTEST  := $(PYTHON) -m pytest -p no:cacheprovider
 # Of the scenarios on the real API server, in make test.
 PARTS := 1 2
 
-.PHONY: check check-demo test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
+.PHONY: check check-san check-demo test run-test integration test-harness scenarios scenarios-devkube scenarios-real \
         $(PARTS:%=scenarios-real-%) scenarios-real-proof scenarios-devkube-core scenarios-real-core e2e demo run-demo build-demo build-test \
         bench-quick bench-resources install need-python
 
@@ -37,6 +37,9 @@ $(B)/faultlib.so: test/lib/faultlib.c
 
 check: $(UNIT) ## unit tests (cmocka), with the number of tests
 	$(Q)tools/run-units $(UNIT)
+
+check-san: ## the same with the address and undefined-behaviour sanitizers
+	$(Q)$(ANEW) SAN=1 check
 
 SYSTEM := $(PROGRAMS) $(NEXT)/pghad-agent $(B)/devkube $(B)/ha-writer $(B)/faultlib.so
 # For files that are read before this one: what a target needs is expanded at once.
@@ -97,6 +100,7 @@ test: ## all tests, after make deps; the last lines give the counts per layer
 run-test: build-test need-python
 	$(Q)tools/run-layers \
 	    unit=check,core=check-core \
+	    sanitizers=check-san \
 	    fuzz=fuzz-corpus \
 	    guard=test-guard \
 	    devkube=check-devkube \

@@ -64,7 +64,7 @@ enum effect {
     /* the writer of the present epoch: at most one */                                             \
     X(WRITER_ME, "the record names this volume as writer of this epoch")                           \
     X(WRITER_OTHER, "the record names another volume as writer of this epoch")                     \
-    X(WRITER_DISPUTED, "the Lease names a writer that was not made writer in this epoch")          \
+    X(WRITER_DISPUTED, "the Lease names a writer or a holder that was not made so in this epoch")  \
     /* single bits */                                                                              \
     X(RIGHT, "the right to write is live")                                                         \
     X(BUDGET, "enough of it is left to begin a promotion")                                         \
@@ -78,7 +78,7 @@ enum effect {
     X(GREATEST, "no sufficient report is greater than our own")                                    \
     X(FETCH, "what a member that must not be primary holds more can be streamed from it")           \
     X(REFUSED, "a member has a durable epoch that is not older than ours")                         \
-    X(BYPASS, "named successor that holds all WAL of the releaser, or the releaser itself")        \
+    X(BYPASS, "all that was ever acknowledged is here: by a release, or as the last writer itself") \
     X(MAY_ACQUIRE, "every condition of an acquisition holds")                                      \
     X(EARLY, "a strict writer is silent to as many voters as can elect")                           \
     X(BLIND_WRITER, "no Lease was read, and the writer of our durable epoch answers as primary")   \
@@ -153,10 +153,12 @@ struct memo {
     bool proven;              /* this process has had a 2xx of its own */
     int64_t last_turn_ms;
     int64_t count_from_ms;    /* own observation has no gap since */
+    int64_t counted_ms;       /* no Lease seen so far gives anybody a right beyond this; 0 = none seen */
     uint64_t promise_epoch;   /* promise given */
     int64_t promise_until_ms;
     struct ha_name promised_to;
     uint64_t acquired_epoch;  /* by this agent process: a fence before it no longer matters */
+    uint64_t held_epoch;      /* so acquired, and seen in the Lease */
     uint64_t named_epoch;     /* this agent process has asked to be named as writer of it */
     uint64_t bypass_epoch;    /* acquired as preceding epoch's writer or its named successor */
     struct position bypass_end;

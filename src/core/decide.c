@@ -33,7 +33,7 @@ static void plan_store(struct turn *t, struct verdict *out)
     if (epoch != v->self.durable_epoch)
         out->store_epoch = epoch;
     out->store_record =
-        t->lease->exists && t->lease->has_record && !t->disputed &&
+        v->lv.known && t->lease->exists && t->lease->has_record && !t->disputed &&
         t->lease->epoch >= v->self.durable_epoch &&
         (!v->self.has_record || record_cmp(t->rec, &v->self.record) > 0);
 }
@@ -264,6 +264,7 @@ void decide(const struct view *v, const struct memo *m, struct verdict *out)
     out->wake_at_ms = v->now_ms + v->set.retry_ms;
     setup(&t, v, out);
     right_account(&t);
+    claim_count(&t);
     right_answer_promise(&t);
     replication_track(&t);
     handover_track(&t);

@@ -57,7 +57,8 @@ static bool ordered_to(const struct turn *t, const struct ha_name *target)
 bool loss_accepted(const struct turn *t)
 {
     /* Without the record of the Lease nobody knows which epoch the order would end: left to the last resort. */
-    if (t->writer_me || !t->lease->has_record || t->stale)
+    bool writes = t->writer_me && (t->mine || t->v->pg.maybe_writable);
+    if (writes || !t->lease->has_record || t->stale)
         return false;
     bool acquired = t->mine && t->m->accepted_epoch != 0 && t->m->accepted_epoch == t->lease->epoch;
     return acquired || (t->v->intent.accept_loss && ordered_to(t, &t->v->self.id.name));
@@ -70,8 +71,9 @@ const struct peer *loss_accepted_for(const struct turn *t)
     return ordered && p != NULL && peer_fresh(t, p) ? p : NULL;
 }
 
-/* Whoever accepts a loss gives up what nobody can tell, not what an answering voter shows. */
-static bool a_voter_holds_more(const struct turn *t, const struct record *rec)
+/* Whoever accepts a loss gives up what nobody can tell, not what an answering voter shows; and a writer of whose
+ * WAL a voter holds more was rolled back. */
+bool a_voter_holds_more(const struct turn *t, const struct record *rec)
 {
     for (uint8_t i = 0; i < rec->n; i++) {
         const struct peer *p = rec->m[i].in_v ? peer_of_volume(t, rec->m[i].volume) : NULL;
@@ -82,7 +84,7 @@ static bool a_voter_holds_more(const struct turn *t, const struct record *rec)
     return false;
 }
 
-static bool own_copy_counts(const struct turn *t, const struct record *rec)
+bool own_copy_counts(const struct turn *t, const struct record *rec)
 {
     const struct record_member *own = record_find(rec, t->v->self.volume);
     if (own == NULL)
@@ -136,14 +138,6 @@ struct tally election_tally(const struct turn *t, const struct record *rec, uint
     return r;
 }
 
-bool election_counted(const struct turn *t)
-{
-    int64_t from = t->v->lv.changed_ms;
-    if (t->m->count_from_ms > from)
-        from = t->m->count_from_ms;
-    return t->v->lv.known && from > 0 && t->now - from >= t->lease_ms;
-}
-
 /* The highest copy of the record that this member can show: Lease, ConfigMap or its own disk. */
 const struct record *highest_copy(const struct turn *t)
 {
@@ -157,7 +151,7 @@ const struct record *highest_copy(const struct turn *t)
     return best;
 }
 
-static bool ranks_before(const struct turn *t, const struct peer *p)
+bool ranks_before(const struct turn *t, const struct peer *p)
 {
     int c = position_cmp(p->state.position, t->v->pg.position);
     if (c != 0)
@@ -181,90 +175,6 @@ static uint8_t own_rank(const struct turn *t, const struct record *rec)
             rank++;
     }
     return rank;
-}
-
-/* Only the writer of an epoch can say that nothing of that epoch writes any more: this volume, or its pod
- * that came back with an empty one. Whoever was made holder by somebody who edited the Lease cannot. */
-bool lease_released(const struct turn *t)
-{
-    const struct lease *l = t->lease;
-    if (!l->exists || /* ONE_WAY: all who ask have seen it */
-        !name_empty(&l->holder.name) || !l->release.valid || t->stale ||
-        l->release.epoch != l->epoch)
-        return false;
-    if (!l->has_record || l->record.writer_epoch != l->epoch)
-        return true;
-    const struct record_member *w = record_find(&l->record, l->record.writer);
-    return l->release.volume == l->record.writer ||
-           (w != NULL && name_eq(&w->name, &l->release.releaser));
-}
-
-/* The writer that gave the Lease back has come back before anybody was elected: all that was ever
- * acknowledged is in its own WAL, whoever of V is missing. */
-static bool returning_writer(const struct turn *t)
-{
-    const struct lease *l = t->lease;
-    return lease_released(t) && l->release.volume == t->v->self.volume && l->release.end.lsn > 0 &&
-           t->rec->writer == t->v->self.volume && t->rec->writer_epoch == l->epoch &&
-           position_cmp(t->v->pg.position, l->release.end) >= 0;
-}
-
-/* For how long the recorded writer has not answered this member, 0 = it answers, or never did. */
-int64_t writer_silent(const struct turn *t)
-{
-    const struct peer *p = peer_of_volume(t, t->rec->writer);
-    return p == NULL || p->silent_since_ms == 0 ? 0 : t->now - p->silent_since_ms;
-}
-
-/* Before its Lease has run out a writer can be succeeded where it can have nothing acknowledged any more: its
- * gate lets no session commit without W confirmations, and those who elect cease to confirm (vote), so
- * that too few others are left. What it has acknowledged until then is in their reports, as in every
- * election. It may go on to show what it has to readers, until its own deadline. 0 = not now. */
-static int64_t early_since(const struct turn *t)
-{
-    const struct record *r = t->rec;
-    int64_t least = t->v->set.early_ms;
-    if (least <= 0 || !r->strict || r->w == 0 || r->sealed != 0 || t->stale || t->behind || t->disputed ||
-        t->v->set.mode == REPL_ASYNC || r->writer_epoch != t->lease->epoch || writer_silent(t) < least)
-        return 0;
-    uint8_t silent = 0;
-    for (uint8_t i = 0; i < r->n; i++) {
-        const struct peer *p = peer_of_volume(t, r->m[i].volume);
-        bool own = r->m[i].volume == t->v->self.volume;
-        if (!r->m[i].in_v || r->m[i].volume == r->writer)
-            continue;
-        bool knows = p != NULL && peer_fresh(t, p) && p->state.lease_epoch == t->lease->epoch;
-        if (knows && p->state.writer_silent_ms < least)
-            return 0; /* a link is cut, and the writer lives */
-        if (own || knows)
-            silent++;
-    }
-    return silent < record_needed(r) ? 0 : t->now - writer_silent(t) + least;
-}
-
-bool election_early(const struct turn *t)
-{
-    return early_since(t) != 0 && !election_counted(t);
-}
-
-/* When an acquisition may begin: proof of death, a writer that cannot acknowledge, or the count. 0 = not now. */
-static int64_t open_since(struct turn *t, bool *successor)
-{
-    const struct lease *l = t->lease;
-    const struct lease_view *lv = &t->v->lv;
-    *successor = false;
-    int64_t counted = (lv->changed_ms > t->m->count_from_ms ? lv->changed_ms : t->m->count_from_ms) +
-                      t->lease_ms;
-    if (lease_released(t)) {
-        if (name_eq(&l->release.successor, &t->v->self.id.name)) {
-            *successor = true;
-            return lv->changed_ms;
-        }
-        return name_empty(&l->release.successor) ? lv->changed_ms
-                                                 : lv->changed_ms + 2 * t->v->set.renew_ms;
-    }
-    int64_t early = early_since(t);
-    return early != 0 && early < counted ? early : counted;
 }
 
 bool core_barred(const struct view *v)
@@ -308,7 +218,7 @@ bool election_may_acquire(struct turn *t)
     if (rec->sealed != 0 && rec->sealed != v->self.volume && !accepted)
         return false;
     bool successor;
-    int64_t since = open_since(t, &successor);
+    int64_t since = claim_open_since(t, &successor);
     if (!asked && !electable(t, rec, successor))
         return false;
     if (!successor)
@@ -318,89 +228,12 @@ bool election_may_acquire(struct turn *t)
         return false;
     struct tally tally = election_tally(t, rec, 0);
     uint8_t needed = restored || !t->lease->has_record ? record_votes(rec) : tally.needed;
-    if (!successor && !accepted && !returning_writer(t) && tally.answering < needed)
+    bool whole = returning_writer(t) || (rec == t->rec && last_writer_alone(t, rec));
+    if (!successor && !accepted && !whole && tally.answering < needed)
         return false;
     /* Compare-and-swap only on a version that a linearizable read has shown after the count ended. */
     t->need_get = v->lv.got_ms < since;
     return !t->need_get;
-}
-
-static bool boot_before(const struct turn *t, const struct peer *p, const struct record *copy)
-{
-    const struct peer_state *s = &p->state;
-    const struct record_member *line = copy != NULL ? record_find(copy, s->volume) : NULL;
-    struct version theirs = {s->record_epoch, s->record_rev}, ours = {0, 0};
-    if (copy != NULL)
-        ours = (struct version){copy->epoch, copy->rev};
-    if (s->data != DATA_OK)
-        return false;
-    int newer = version_cmp(theirs, ours);
-    if (newer != 0)
-        return newer > 0; /* it knows the later V; its election finds the greatest */
-    if (copy != NULL && (line == NULL || !line->in_v))
-        return false;
-    if (t->v->self.data != DATA_OK)
-        return true;
-    if (s->durable_epoch != t->v->self.durable_epoch)
-        return s->durable_epoch > t->v->self.durable_epoch &&
-               position_cmp(s->position, t->v->pg.position) >= 0;
-    return ranks_before(t, p);
-}
-
-/* The last record is lost in the API, not on the volumes: its rule of sufficient reports holds. */
-static bool adoption_sufficient(const struct turn *t, const struct record *copy)
-{
-    if (replicates_async(t, copy))
-        return true; /* no quorum to meet: the greatest report of all expected members goes first */
-    const struct record_member *me = record_find(copy, t->v->self.volume);
-    if ((copy->sealed != 0 && copy->sealed != t->v->self.volume) || me == NULL || !me->in_v)
-        return false;
-    uint8_t reports = 0;
-    for (uint8_t i = 0; i < copy->n; i++) {
-        const struct peer *p = peer_of_volume(t, copy->m[i].volume);
-        bool own = copy->m[i].volume == t->v->self.volume;
-        if (copy->m[i].in_v && (own || (p != NULL && peer_fresh(t, p) && p->state.data == DATA_OK)))
-            reports++;
-    }
-    return copy->sealed != 0 || reports >= record_needed(copy);
-}
-
-/* Every expected member answers; with data anywhere it is an adoption and the greatest goes first,
- * with none the first ordinal initialises. */
-bool election_boot_ready(const struct turn *t)
-{
-    const struct view *v = t->v;
-    uint8_t answer = 1;
-    bool data = v->self.data == DATA_OK;
-    /* Chosen before and interrupted: what is there was never used. */
-    bool chosen = v->self.data == DATA_PARTIAL && t->rec->n == 1 &&
-                  t->rec->writer == 0 && /* ONE_WAY: a cluster that had a writer is not new */
-                  t->me != NULL;
-    if ((v->self.data != DATA_OK && v->self.data != DATA_EMPTY && !chosen) || promise_binds(t))
-        return false;
-    if (data && (v->pg.accounted != TRI_YES || v->pg.in_recovery != TRI_YES))
-        return false;
-    const struct record *copy = v->self.has_record ? &v->self.record : NULL;
-    for (uint8_t i = 0; i < v->n_peers; i++) {
-        const struct peer *p = &v->peer[i];
-        /* An unfinished copy reports nothing; whether the others suffice the last record says. */
-        bool answers = p->state.data == DATA_OK || p->state.data == DATA_EMPTY ||
-                       (p->state.data == DATA_PARTIAL && data && copy != NULL);
-        if (!peer_fresh(t, p) || !answers)
-            continue;
-        if (p->state.data == DATA_OK &&
-            (p->state.position.lsn == 0 || (data && p->state.system_id != v->self.system_id)))
-            return false;
-        if (boot_before(t, p, copy) || p->state.in_recovery == TRI_NO)
-            return false; /* it has more, or is a primary that lives and makes the state anew */
-        data = data || p->state.data == DATA_OK;
-        answer++;
-    }
-    if (copy != NULL && !adoption_sufficient(t, copy))
-        return false;
-    if (!data && v->self.ordinal != 0)
-        return false;
-    return answer >= v->set.members;
 }
 
 /* The standby to hand over to: the named one, or the best by rank. 0 with the reason otherwise. */

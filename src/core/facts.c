@@ -49,11 +49,31 @@ static uint64_t data_facts(const struct turn *t)
     return FACT(DATA_UNKNOWN);
 }
 
-static uint64_t writer_facts(const struct turn *t)
+/* What the member that was chosen to initialise has written. Any other list is of a cluster that has data. */
+static bool begins_list(const struct turn *t)
+{
+    return t->rec->n == 1 && t->me != NULL && t->rec->writer == 0 && t->me->flushed.lsn == 0;
+}
+
+/* An election is carried through by the process that acquired its epoch: whoever finds itself named as
+ * holder cannot know whether the epoch has had a writer, whom somebody has edited away. The list of a
+ * cluster that begins names nobody else who could write. */
+static bool not_acquired(struct turn *t)
+{
+    struct memo *m = t->m;
+    uint64_t epoch = t->lease->epoch;
+    if (!t->mine || t->rec->writer_epoch == epoch)
+        return false;
+    if (m->acquired_epoch == epoch)
+        m->held_epoch = epoch;
+    return m->held_epoch != epoch && !begins_list(t);
+}
+
+static uint64_t writer_facts(struct turn *t)
 {
     if (t->writer_me)
         return FACT(WRITER_ME);
-    if (t->disputed)
+    if (t->disputed || not_acquired(t))
         return FACT(WRITER_DISPUTED);
     bool other = t->lease->exists && t->lease->has_record && !t->stale && !t->behind &&
                  t->rec->writer != 0 &&
@@ -242,7 +262,7 @@ static uint64_t election_facts(struct turn *t)
         m->elected_epoch = 0;
         if (!election_may_acquire(t))
             return 0;
-        return FACT(MAY_ACQUIRE) | (t->lease->exists && election_early(t) ? FACT(EARLY) : 0);
+        return FACT(MAY_ACQUIRE) | (claim_early(t) ? FACT(EARLY) : 0);
     }
     if (m->elected_epoch != t->lease->epoch) {
         m->elected_epoch = t->lease->epoch;
@@ -260,8 +280,9 @@ static uint64_t election_facts(struct turn *t)
         f |= FACT(FETCH);
     if (m->refused_max >= t->lease->epoch)
         f |= FACT(REFUSED);
-    if (m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 && tally.own && !loss_accepted(t) &&
-        position_cmp(t->v->pg.position, m->bypass_end) >= 0)
+    bool released = m->bypass_epoch == t->lease->epoch && m->bypass_epoch != 0 && tally.own &&
+                    position_cmp(t->v->pg.position, m->bypass_end) >= 0;
+    if (!loss_accepted(t) && (released || last_writer_alone(t, t->rec)))
         f |= FACT(BYPASS);
     if (t->now - m->elected_ms > 2 * t->lease_ms || promise_binds(t) || loss_accepted_for(t) != NULL)
         f |= FACT(OVERDUE);
@@ -425,7 +446,7 @@ uint64_t facts_of(struct turn *t)
         f |= FACT(DEPOSED);
     if (lease_busy(t))
         f |= FACT(BUSY);
-    if (election_counted(t))
+    if (claim_counted(t))
         f |= FACT(COUNTED);
     if (t->lease->exists && t->lease->epoch > 0 && v->pg.frozen_epoch == t->lease->epoch &&
         v->pg.accounted == TRI_YES)
@@ -440,7 +461,7 @@ uint64_t facts_of(struct turn *t)
                                        (t->rec->writer != 0 || t->rec->writer_epoch != 0));
     if (v->st.known && v->st.system_id == 0 && v->lv.known && !has_writer) {
         f |= FACT(CLUSTER_NEW);
-        if (election_boot_ready(t))
+        if (bootstrap_ready(t))
             f |= FACT(BOOT_READY);
     }
     const struct record *copy = highest_copy(t);

@@ -70,14 +70,12 @@ bool loss_accepted(const struct turn *t);
 const struct peer *loss_accepted_for(const struct turn *t);
 /* Asked for and in force: while the record still asks for confirmations, its rules hold. */
 bool replicates_async(const struct turn *t, const struct record *rec);
-bool election_counted(const struct turn *t);
-/* Its Lease has not run out, but nothing that the silent writer does can be acknowledged any more. */
-bool election_early(const struct turn *t);
-int64_t writer_silent(const struct turn *t);
-/* The last holder's own release, which ends the wait for its right. */
-bool lease_released(const struct turn *t);
 bool election_may_acquire(struct turn *t);
-bool election_boot_ready(const struct turn *t);
+/* Whether p goes first among those that are equally entitled. */
+bool ranks_before(const struct turn *t, const struct peer *p);
+/* Own copy has a vote under rec, or an operator accepted that it is all there is. */
+bool own_copy_counts(const struct turn *t, const struct record *rec);
+bool a_voter_holds_more(const struct turn *t, const struct record *rec);
 const struct record *highest_copy(const struct turn *t);
 bool peer_fresh(const struct turn *t, const struct peer *p);
 bool report_counts(const struct turn *t, const struct record *rec, const struct peer *p,
@@ -85,6 +83,26 @@ bool report_counts(const struct turn *t, const struct record *rec, const struct 
 const struct peer *peer_of_volume(const struct turn *t, uint64_t volume);
 const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name);
 uint64_t best_standby(const struct turn *t, const struct ha_name *named, const char **why);
+
+/* claim.c. Every right that the Lease has ever given, by our own count: claim_count() keeps the latest end. */
+void claim_count(struct turn *t);
+bool claim_counted(const struct turn *t);
+/* Its Lease has not run out, but nothing that the silent writer does can be acknowledged any more. */
+bool claim_early(const struct turn *t);
+int64_t writer_silent(const struct turn *t);
+/* The last holder's own release, which ends the wait for its right. */
+bool lease_released(const struct turn *t);
+/* From when an acquisition may begin; *successor: the release names this member. 0 = not now. */
+int64_t claim_open_since(struct turn *t, bool *successor);
+/* The writer that gave the Lease back has come back before anybody was elected. */
+bool returning_writer(const struct turn *t);
+/* The writer that the record names last answers, and its WAL counts. */
+bool last_writer_there(const struct turn *t);
+/* This member is that writer, and too few others can ever report: an election has nothing to ask them. */
+bool last_writer_alone(const struct turn *t, const struct record *rec);
+
+/* bootstrap.c: the Lease of a cluster without state may be created or taken. */
+bool bootstrap_ready(const struct turn *t);
 
 /* replication.c: V, W and the seal */
 enum change_kind { CHANGE_NONE, CHANGE_RECORD, CHANGE_SETTING };

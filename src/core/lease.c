@@ -288,10 +288,13 @@ static bool plan_release(struct turn *t, struct lease *l)
         successor = loss_accepted_for(t)->state.volume;
     else if ((t->out->facts & FACT(SUFFICIENT)) != 0)
         successor = election_tally(t, t->rec, t->lease->epoch).best;
+    else if (last_writer_there(t)) /* it needs no reports */
+        successor = t->rec->writer;
     l->holder = (struct identity){0};
     l->exists = true;
     l->release = (struct release){
-        .valid = !t->disputed, /* who writes is not known: the others wait for its whole right */
+        /* Who writes is not known: the others wait for its whole right. */
+        .valid = (t->out->facts & FACT(WRITER_DISPUTED)) == 0,
         .epoch = l->epoch,
         .releaser = t->v->self.id.name,
         .volume = t->v->self.volume,

@@ -69,13 +69,17 @@ const struct rule core_rules[] = {
     /* --- first start of a cluster, or its state was lost -------------------------------------- */
     {"boot-takeover", F(CLUSTER_NEW) | F(LEASE_MY_POD), 0, F(BUSY), 0, WRITE_TAKEOVER,
      "an earlier incarnation of this pod was initialising the cluster"},
-    {"boot-initdb", F(CLUSTER_NEW) | F(LEASE_MINE) | F(DATA_NONE) | F(RIGHT), 0, 0, EFF_INITDB,
+    {"boot-initdb", F(CLUSTER_NEW) | F(LEASE_MINE) | F(DATA_NONE) | F(RIGHT), 0, F(WRITER_DISPUTED), EFF_INITDB,
      WRITE_RENEW, "every expected member is empty and this one was chosen to initialise"},
     {"boot-start", F(CLUSTER_NEW) | F(DATA_GOOD) | F(PG_DOWN), 0, 0,
      EFF_PG_START | EFF_CLOSE | EFF_PEERS, WRITE_RENEW,
      "a data directory without cluster state: started closed, to learn its position"},
     {"boot-create", F(CLUSTER_NEW) | F(LEASE_ABSENT) | F(BOOT_READY), 0, F(BUSY), EFF_PEERS,
      WRITE_CREATE, "the Lease is created; that gives no right yet"},
+    /* A server that writes has data, and its member would say so. */
+    {"boot-acquire-empty", F(CLUSTER_NEW) | F(BOOT_READY) | F(DATA_NONE) | F(LEASE_EMPTY), 0,
+     F(BUSY) | F(WRITABLE) | F(LISTED), EFF_PEERS, WRITE_ACQUIRE,
+     "every expected member is empty: nobody can be writing, and no right has to be waited for"},
     {"boot-acquire", F(CLUSTER_NEW) | F(BOOT_READY) | F(COUNTED),
      F(LEASE_EMPTY) | F(LEASE_OTHER) | F(LEASE_RELEASED), F(BUSY) | F(WRITABLE), EFF_PEERS,
      WRITE_ACQUIRE,
@@ -122,10 +126,6 @@ const struct rule core_rules[] = {
     {"takeover", F(LEASE_MY_POD) | F(WRITER_ME) | F(PG_STANDBY) | F(RESUMABLE), 0, F(BUSY),
      EFF_CLOSE | EFF_PEERS, WRITE_TAKEOVER,
      "the volume lock proves that the earlier incarnation is dead: same epoch, new timeline"},
-    {"takeover-elected", F(LEASE_MY_POD) | F(PG_STANDBY), 0,
-     F(BUSY) | F(WRITER_ME) | F(WRITER_OTHER) | F(WRITER_DISPUTED),
-     EFF_CLOSE | EFF_PEERS, WRITE_TAKEOVER,
-     "the earlier incarnation had not finished its election: this one goes on with it"},
     {"resume-release", F(LEASE_MINE) | F(WRITER_ME) | F(PG_STANDBY) | F(ACCOUNTED), 0,
      F(RESUMABLE) | F(WRITABLE), EFF_PEERS, WRITE_RELEASE, "others can elect, or own WAL falls short: the Lease is given back"},
     /* PostgreSQL shows the new timeline some milliseconds before it says that recovery has ended. */
@@ -172,9 +172,9 @@ const struct rule core_rules[] = {
 
     /* --- election ------------------------------------------------------------------------------ */
     /* A holder never changes its volume; somebody who edits the Lease can have the same effect. An epoch
-     * that has a writer is not elected in again. */
+     * that has a writer is not elected in again, and whether it has one knows only who acquired it. */
     {"elect-foreign", F(LEASE_MINE), F(WRITER_OTHER) | F(WRITER_DISPUTED), 0, EFF_PEERS, WRITE_RELEASE,
-     "the Lease is ours, but its epoch has another writer, or names one that was never made writer"},
+     "the Lease is ours, but its epoch has another writer, or it is not certain that it has none"},
     {"elect-overdue", F(LEASE_MINE) | F(OVERDUE), 0, F(WRITER_ME), EFF_PEERS | EFF_ALARM,
      WRITE_RELEASE, "no sufficient reports for two lease durations, or an order names another member"},
     /* An acquisition goes above every epoch that it hears of, so this needs a Lease and a ConfigMap that

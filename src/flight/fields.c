@@ -175,8 +175,9 @@ static const struct field gone_fields[] = {
 static const struct field memo_fields[] = {
     ONE(struct memo, deadline_ms), ONE(struct memo, forfeit_ms), ONE(struct memo, right_seq),
     ONE(struct memo, proven), ONE(struct memo, last_turn_ms), ONE(struct memo, count_from_ms),
-    ONE(struct memo, promise_epoch), ONE(struct memo, promise_until_ms), NAME(memo, promised_to),
-    ONE(struct memo, acquired_epoch), ONE(struct memo, named_epoch), ONE(struct memo, bypass_epoch),
+    ONE(struct memo, counted_ms), ONE(struct memo, promise_epoch),
+    ONE(struct memo, promise_until_ms), NAME(memo, promised_to), ONE(struct memo, acquired_epoch),
+    ONE(struct memo, held_epoch), ONE(struct memo, named_epoch), ONE(struct memo, bypass_epoch),
     SUB(memo, bypass_end, position), ONE(struct memo, accepted_epoch),
     ONE(struct memo, refused_max), ONE(struct memo, elected_ms), ONE(struct memo, elected_epoch),
     ONE(struct memo, unsat_since_ms), SUBS(memo, gone, gone), ONE(struct memo, handover_intent),

@@ -461,6 +461,8 @@ static void change_memo(struct view *v, struct memo *m, struct input *in)
     default:
         m->has_pending = input_flag(in);
         any_record(&m->pending, in);
+        m->held_epoch = any_epoch(in);
+        m->counted_ms = any_future(in, v);
         break;
     }
 }

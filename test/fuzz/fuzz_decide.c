@@ -177,6 +177,9 @@ static void check_write(const struct view *v, const struct memo *before, const s
         REQUIRE(d->memo.deadline_ms > v->now_ms);
         REQUIRE(names_as_writer(&want->record, v, want->epoch));
         REQUIRE(want->record.timeline > l->record.timeline);
+        /* Elected in an epoch that this process acquired, or alone in the list of a cluster that begins. */
+        REQUIRE(before->acquired_epoch == l->epoch || before->held_epoch == l->epoch ||
+                (l->record.n == 1 && l->record.writer == 0));
         break;
     case WRITE_TAKEOVER:
         REQUIRE(identity_same_pod(&l->holder, &v->self.id) && want->epoch == l->epoch);
@@ -185,6 +188,9 @@ static void check_write(const struct view *v, const struct memo *before, const s
     case WRITE_RELEASE:
         REQUIRE(!v->pg.maybe_writable && holder_is_self(v) && want->holder.name.s[0] == '\0');
         REQUIRE(d->memo.deadline_ms == 0 && d->memo.forfeit_ms == v->now_ms);
+        /* Who has neither acquired the epoch nor is its writer says nothing of who writes. */
+        REQUIRE(!want->release.valid || l->record.writer_epoch == l->epoch || v->self.has_record ||
+                before->acquired_epoch == l->epoch || before->held_epoch == l->epoch || l->record.n == 1);
         break;
     case WRITE_ADOPT:
         REQUIRE(d->memo.deadline_ms > v->now_ms && want->epoch >= l->epoch);
@@ -195,7 +201,6 @@ static void check_write(const struct view *v, const struct memo *before, const s
     case WRITE_NONE:
         break;
     }
-    (void)before;
 }
 
 /* What destroys data asks for a copy elsewhere, and for nobody who may be writing here. */
@@ -207,6 +212,8 @@ static void check_destructive(const struct view *v, const struct verdict *d)
         REQUIRE(v->self.data != DATA_FOREIGN && v->self.data != DATA_BROKEN &&
                 v->self.data != DATA_UNKNOWN);
     }
+    if ((e & EFF_INITDB) != 0 && v->lv.lease.record.n > 1) /* not beside members that the record lists */
+        REQUIRE(d->memo.acquired_epoch == v->lv.lease.epoch || d->memo.held_epoch == v->lv.lease.epoch);
     if ((e & EFF_INITDB) != 0)
         REQUIRE(v->self.data != DATA_OK && v->st.known && v->st.system_id == 0 &&
                 holder_is_self(v) && d->memo.deadline_ms > v->now_ms);

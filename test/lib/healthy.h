@@ -142,6 +142,7 @@ static inline void elected(struct scene *s)
     v->lv.lease.holder = identity_of(1);
     v->lv.lease.epoch = 6;
     v->self.durable_epoch = 6;
+    s->m.acquired_epoch = 6;
     v->lv.write = WRITE_ACQUIRE;
     v->lv.outcome = OUTCOME_OK;
     v->lv.write_seq = 1;
@@ -188,6 +189,7 @@ static inline void electing(struct scene *s)
     s->v.lv.lease.record.writer_epoch = s->v.st.record.writer_epoch = s->v.self.record.writer_epoch = 4;
     s->v.pg.frozen_epoch = 5;
     s->m.deadline_ms = NOW + 5000;
+    s->m.acquired_epoch = 5;
     s->m.elected_epoch = 5;
     s->m.elected_ms = NOW - 100;
     for (int i = 0; i < 2; i++)

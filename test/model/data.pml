@@ -63,7 +63,7 @@
 byte E = 1, phase = WRITER, holder = 0, writer = 0, TL = 1;
 byte V = ALL, W = W0, sealed = NONE;
 byte rep;            /* who has reported to the holder */
-bool better, bypass; /* a report is greater; the holder is the named successor, or released itself */
+bool better, bypass; /* a report is greater; the holder is the named successor, or the last writer */
 byte succ = NONE, relepoch, reltl, rellen;
 
 /* volumes */
@@ -235,9 +235,18 @@ inline report(m)
 #define BYPASS_EPOCH (relepoch == E)
 #endif
 
+/* The last writer that the record names needs nobody. The code lets it go on so only where too few others can
+ * report and none is silent, which this leaves out. */
+#ifdef LAST_PRIMARY
+#define LAST(u) (waswriter[u])
+bool waswriter[NV];
+#else
+#define LAST(u) (writer == u)
+#endif
+
 inline acquire(u)
 {
-    bypass = ((succ == u && BYPASS_EPOCH) || (writer == u && relepoch == E));
+    bypass = ((succ == u && BYPASS_EPOCH) || LAST(u));
 #ifndef KEEP_RELEASE
     succ = NONE; relepoch = 0; reltl = 0; rellen = 0;
 #endif
@@ -250,6 +259,9 @@ inline acquire(u)
 inline second(u)
 {
     phase = WRITER; writer = u; bypass = 0; better = 0;
+#ifdef LAST_PRIMARY
+    waswriter[u] = 1;
+#endif
 #ifdef SHRINK_V
     V = V & rep;
     if :: W >= NV -> skip :: else fi;
@@ -287,28 +299,27 @@ inline try_second(u)
     a = 0; b = 0; c = 0
 }
 
+/* The end of recovery is a record of the new timeline, and nobody is admitted before W others hold it. */
 inline promote(u)
 {
-    role[u] = 1; adm[u] = 0; froz[u] = 0; fol[u] = NONE; plen[u] = size[u];
+    role[u] = 1; adm[u] = 0; froz[u] = 0; fol[u] = NONE;
     if
     :: phase == WRITER && writer == u && pe[u] == E -> covered(u)
     :: else
-    fi
+    fi;
+    at(u, size[u]) = ptl[u]; size[u]++; plen[u] = size[u]
 }
 
 inline admit(u)
 {
-    if
-    :: size[u] == 0 -> n = NV
-    :: else -> confirmed(u, sm[u], size[u] - 1)
-    fi;
+    confirmed(u, sm[u], plen[u] - 1);
 #ifdef ADMIT_AT_ONCE
     n = NV;
 #endif
     if
     :: n >= sw[u] ->
         adm[u] = 1;
-        for (p : 0 .. L - 1) { if :: p < size[u] -> told(u, p) :: else fi };
+        for (p : 0 .. L - 1) { if :: p < plen[u] -> told(u, p) :: else fi };
         p = 0
     :: else
     fi;
@@ -390,12 +401,12 @@ byte oldtl[NV];
     :: d_step { alive[u] && role[u] && adm[u] && size[u] > 1 && !has(acked[1], at(u, 1)) -> \
         told_if_confirmed(u, 1) } \
     THIRD(u) \
-    :: d_step { alive[u] && !role[u] && !reb[u] && has(V, u) && E < EPOCHS && !(phase == WRITER && writer == u && dur[u] == E) && \
+    :: d_step { alive[u] && !role[u] && !reb[u] && has(V, u) && E < EPOCHS && \
         !(phase == ELECTING && holder == u) && (sealed == NONE || sealed == u) && may_report(u) -> acquire(u) } \
     :: d_step { phase == ELECTING && holder != u && has(V, u) && alive[u] && !role[u] && !reb[u] && \
         !has(rep, u) && may_report(u) -> report(u) } \
     :: d_step { phase == ELECTING && holder == u && alive[u] && !role[u] && TL < TLS -> try_second(u) } \
-    :: d_step { alive[u] && !role[u] && !reb[u] && ptl[u] != 0 -> promote(u) } \
+    :: d_step { alive[u] && !role[u] && !reb[u] && ptl[u] != 0 && size[u] < L -> promote(u) } \
     :: d_step { alive[u] && role[u] && !adm[u] -> admit(u) } \
     :: d_step { alive[u] && role[u] && mixed[u] -> mixed[u] = 0; om[u] = 0; ow[u] = 0 } \
     /* crash, restart in place at the same epoch, permanent loss */ \
@@ -426,7 +437,13 @@ byte oldtl[NV];
 #define RAISING 1
 #endif
 
-#if L > 2
+#if L > 3
+#define THIRD(u) \
+    :: d_step { alive[u] && role[u] && adm[u] && size[u] > 2 && !has(acked[2], at(u, 2)) -> \
+        told_if_confirmed(u, 2) } \
+    :: d_step { alive[u] && role[u] && adm[u] && size[u] > 3 && !has(acked[3], at(u, 3)) -> \
+        told_if_confirmed(u, 3) }
+#elif L > 2
 #define THIRD(u) \
     :: d_step { alive[u] && role[u] && adm[u] && size[u] > 2 && !has(acked[2], at(u, 2)) -> \
         told_if_confirmed(u, 2) }

@@ -16,10 +16,17 @@ SIM = sys.argv[1]
 
 # Episodes that failed once, and what was wrong: for as long as a seed means the same they pass.
 FAILED_ONCE = {
-    45474: "the judge of last copies took W from a Lease that had been put back",
-    30305: "a restart that the last fault had made due came later than the time that was left to settle",
-    16277: "a writer that had slept through an epoch and was written into its Lease put its record back forever",
-    532550: "two members cloned anew at once, and the primary that had gone meanwhile waited for their votes",
+    2872524: "the last writer waited for the votes of volumes that had been cloned anew",
+    9999750: "the same, with an older volume of its own in the record",
+    8768226: "candidates that could not be elected went first again and again, and the last writer never",
+    4562426: "a Lease put back to a shorter duration was counted by what it said then",
+    7677427: "a holder by hand was elected in an epoch whose writer had been edited away",
+    396007: "the same, and the edited-away writer followed nobody for ever",
+    7329442: "an empty holder initialised although the record listed members with data",
+    3615995: "a member stored the record of a Lease that it had not read since its start",
+    2877517: "a cluster was not adopted because of a server that did not start",
+    436050: "the model let a walsender use an older setting after the promotion",
+    3744301: "the model promoted by hand to a number that was given out later",
 }
 failed = []
 

@@ -224,7 +224,7 @@ static void fault_process(struct member *m, enum fault_kind k)
         break;
     case F_PROMOTED: /* nobody's upstream: what it writes reaches, and is confirmed by, all who follow it */
         if (may_lose(m) && !followed(m) && m->volume != W.lease.record.writer &&
-            m->proc == PG_RUNNING && m->recovery && m->answers && W.by_hand < 100)
+            m->proc == PG_RUNNING && m->recovery && m->answers && W.by_hand < 8)
             promoted_by_hand(m);
         break;
     case F_SETTINGS:

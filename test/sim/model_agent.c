@@ -42,7 +42,7 @@ void container_dies(struct member *m, int64_t back_ms)
  * under one number, which PostgreSQL itself cannot tell apart, are not modelled. */
 void promoted_by_hand(struct member *m)
 {
-    m->tl = 400 + W.by_hand++;
+    m->tl = 100 + 50 * W.by_hand++;
     m->recovery = false;
     m->unread = 0;
     m->st.rx = false;

@@ -63,6 +63,7 @@ void api_client_reset(struct member *m)
         (void)api_make_late(m, &m->put);
     m->put.active = false;
     m->known = m->get_pending = false;
+    m->lease = (struct lease){0};
     m->changed = m->got = 0;
     m->seen_rv = 0;
     m->seen_state = UINT64_MAX;

@@ -302,6 +302,20 @@ void check_kept(const struct member *m, const char *when)
 
 /* --- the server's life ---------------------------------------------------------------------- */
 
+/* A walsender that served a standby takes part in releasing commits only after it has found recovery ended,
+ * which is a round after a reload that came before (decision 0081): none of them uses an older setting. */
+static void streams_after_promotion(const struct member *m)
+{
+    for (int i = 0; i < W.n; i++) {
+        struct stream *s = &W.m[i].st;
+        if (!s->on || s->upstream != m->idx)
+            continue;
+        s->setting = m->ssn_backend;
+        s->setting_seq = m->ssn_seq;
+        s->setting_at_ms = 0;
+    }
+}
+
 static void promoted(struct member *m)
 {
     if (m->settings_low) { /* recovery ends with an error where it was paused */
@@ -310,6 +324,7 @@ static void promoted(struct member *m)
     }
     m->promote_at_ms = 0;
     m->recovery = false;
+    streams_after_promotion(m);
     m->len -= m->unread; /* what recovery has not read is not part of the new timeline */
     m->unread = 0;
     m->st.rx = false;

@@ -13,6 +13,14 @@ const struct record *last_record(void)
     return best;
 }
 
+static bool somebody_is_called(const struct ha_name *name)
+{
+    for (int i = 0; i < W.n; i++)
+        if (name_eq(&W.m[i].id.name, name) && W.m[i].container_at_ms != INT64_MAX)
+            return true;
+    return false;
+}
+
 /* The Lease was lost, so every voter of the highest copy is asked, and one of their volumes is gone. */
 bool operators_case(void)
 {
@@ -25,20 +33,32 @@ bool operators_case(void)
     return false;
 }
 
-/* The record is there and fewer of its voters than have to report can ever do so again. */
+/* Its copy counts in an election: it is the one that is recorded, not rolled back nor promoted by hand. */
+static bool copy_counts(const struct record *r, const struct record_member *line)
+{
+    const struct member *m = by_volume(line->volume);
+    return m != NULL && m->data == DATA_OK && !m->damaged && pos_of(m).timeline <= r->timeline &&
+           position_cmp(pos_of(m), line->flushed) >= 0;
+}
+
+/* The record is there and fewer of its voters than have to report can ever do so again. Where all of them
+ * answer, the last writer needs nobody. */
 bool too_few_are_left(void)
 {
     const struct record *r = last_record();
     uint8_t left = 0;
+    bool writer = false, all_there = true;
     if (r == NULL || r != &W.lease.record)
         return false;
     for (uint8_t i = 0; i < r->n; i++) {
-        const struct member *m = by_volume(r->m[i].volume);
-        if (r->m[i].in_v && m != NULL && m->data == DATA_OK && !m->damaged &&
-            position_cmp(pos_of(m), r->m[i].flushed) >= 0)
-            left++;
+        if (!r->m[i].in_v)
+            continue;
+        bool counts = copy_counts(r, &r->m[i]);
+        left = (uint8_t)(left + (counts ? 1 : 0));
+        writer = writer || (counts && r->m[i].volume == r->writer);
+        all_there = all_there && somebody_is_called(&r->m[i].name);
     }
-    return left < record_needed(r);
+    return left < record_needed(r) && !(writer && all_there);
 }
 
 bool operator_told(void)

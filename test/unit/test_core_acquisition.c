@@ -31,6 +31,26 @@ static void acquire__counts_anew_after_a_gap(void **state)
     assert_string_not_equal(rule(&s), "acquire");
 }
 
+/* Put back to a version with a shorter duration, it says less than its writer goes by. */
+static void acquire__counts_the_longest_right_that_was_seen(void **state)
+{
+    (void)state;
+    struct scene s;
+    expired(&s);
+    s.v.set.lease_ms = 5000;
+    s.v.lv.lease.duration_s = 20;
+    s.v.lv.changed_ms = NOW - 10000;
+    assert_string_not_equal(rule(&s), "acquire");
+    s.m = s.d.memo;
+    s.v.lv.lease.duration_s = 5;
+    s.v.lv.changed_ms = NOW - 9000;
+    assert_false(fact(&s, FACT(COUNTED)));
+    s.v.lv.got_ms = s.v.now_ms = s.v.lv.changed_ms + 19000;
+    s.m.last_turn_ms = s.v.now_ms - 10;
+    s.v.peer[1].sent_ms = s.v.peer[1].received_ms = s.v.now_ms - 50;
+    assert_string_equal(rule(&s), "acquire");
+}
+
 static void acquire__clears_the_release(void **state)
 {
     (void)state;
@@ -50,6 +70,29 @@ static void acquire__clears_the_release(void **state)
     s.v.self.durable_epoch = 6; /* not the epoch just before */
     rule(&s);
     assert_int_equal(s.d.memo.bypass_epoch, 0);
+}
+
+/* What was not said of this Lease as it is now, by the writer of its epoch, by-passes nothing. */
+static void acquire__by_an_old_release__is_no_bypass(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct scene s;
+        expired(&s);
+        s.v.lv.got_ms = NOW;
+        s.v.lv.changed_ms = NOW - 20000;
+        s.v.peer[0].received_ms = NOW - 50;
+        s.v.peer[0].state.in_recovery = TRI_YES;
+        s.v.lv.lease.holder = (struct identity){0};
+        s.v.lv.lease.release = (struct release){.valid = true, .epoch = i == 0 ? 4 : 5, .releaser = name_of(0),
+                                                .volume = A, .end = {4, 200}, .successor = name_of(1)};
+        if (i == 1)
+            s.v.st.epoch = 6; /* put back */
+        if (i == 2)
+            s.v.lv.lease.record.writer_epoch = s.v.st.record.writer_epoch = s.v.self.record.writer_epoch = 4;
+        assert_string_equal(rule(&s), "acquire");
+        assert_int_equal(s.d.memo.bypass_epoch, i == 3 ? 6 : 0);
+    }
 }
 
 /* Nobody was elected since it gave the Lease back, and nobody else answers. */
@@ -257,8 +300,15 @@ static void writer_edited_away__is_not_a_new_cluster(void **state)
     s.v.lv.lease.record.writer = 0;
     assert_string_equal(rule(&s), "data-lost-release");
     assert_true((s.d.facts & FACT(CLUSTER_NEW)) == 0);
-    s.v.lv.lease.record.writer_epoch = 0; /* chosen to initialise, and nobody was writer yet */
+    s.v.lv.lease.record.writer_epoch = 0; /* the list says that others have data */
+    assert_string_equal(rule(&s), "elect-foreign");
+    assert_false(s.d.write.want.release.valid);
+    struct ha_name own = name_of(1); /* chosen to initialise, and nobody was writer yet */
+    s.v.lv.lease.record = (struct record){.epoch = 5, .rev = 1};
+    record_add(&s.v.lv.lease.record, 99, &own)->in_v = true;
     assert_string_equal(rule(&s), "boot-initdb");
+    s.v.lv.lease.record.m[0].flushed = (struct position){1, 50};
+    assert_string_equal(rule(&s), "elect-foreign");
 }
 
 /* A member whose name somebody wrote into the Lease gives it back; the writer has not seen that yet. */
@@ -337,13 +387,15 @@ static void retry__does_not_put_off_an_earlier_look(void **state)
 {
     (void)state;
     struct scene s;
-    electing(&s);
+    at(&s, 0);
     s.v.lv.lease.holder.boot = 6;
+    s.v.pg.in_recovery = TRI_YES;
+    s.v.pg.maybe_writable = false;
     s.v.lv.changed_ms = NOW - 10000 + 50;
     s.v.n_peers = 0;
     s.v.lv.outcome = OUTCOME_REFUSED;
     s.v.lv.write_sent_ms = NOW - 20;
-    assert_string_equal(rule(&s), "takeover-elected");
+    assert_string_equal(rule(&s), "takeover");
     assert_int_equal(s.d.write.kind, WRITE_NONE);
     assert_int_equal(s.d.wake_at_ms, NOW + 50);
 }
@@ -353,7 +405,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(acquire__counts_the_longer_duration),
         cmocka_unit_test(acquire__counts_anew_after_a_gap),
+        cmocka_unit_test(acquire__counts_the_longest_right_that_was_seen),
         cmocka_unit_test(acquire__clears_the_release),
+        cmocka_unit_test(acquire__by_an_old_release__is_no_bypass),
         cmocka_unit_test(acquire__the_releaser_itself__needs_nobody),
         cmocka_unit_test(acquire__after_a_release_that_names_nobody__is_no_bypass),
         cmocka_unit_test(acquire__only_with_a_vote_that_reaches_its_record),

@@ -33,6 +33,37 @@ static void bootstrap__never_over_data(void **state)
     assert_string_equal(rule(&s), "boot-wait");
 }
 
+/* Nobody has data, so nobody writes: the Lease that was just created is taken at once. With data anywhere a right
+ * that an older Lease gave may be alive. */
+static void bootstrap__all_empty__waits_for_no_right(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 0);
+    s.v.pg = (struct pg){.process = PG_DOWN};
+    s.v.self = (struct self){.id = identity_of(0), .volume = A, .data = DATA_EMPTY, .server_lock = TRI_YES};
+    s.v.st = (struct state_view){.known = true};
+    s.v.lv = (struct lease_view){.known = true, .changed_ms = NOW - 20, .got_ms = NOW};
+    s.v.lv.lease = (struct lease){.exists = true, .fresh = true, .duration_s = 10};
+    for (int i = 0; i < 2; i++) {
+        s.v.peer[i].state.data = DATA_EMPTY;
+        s.v.peer[i].state.system_id = s.v.peer[i].state.durable_epoch = 0;
+        s.v.peer[i].state.position = (struct position){0};
+    }
+    assert_string_equal(rule(&s), "boot-acquire-empty");
+    assert_int_equal(s.d.write.want.epoch, 1);
+    s.v.peer[1].state.data = DATA_OK;
+    assert_string_equal(rule(&s), "boot-wait");
+    s.v.peer[1].state.data = DATA_PARTIAL; /* of a copy whose source may live */
+    assert_string_equal(rule(&s), "boot-wait");
+    s.v.peer[1].state.data = DATA_EMPTY;
+    s.v.peer[1].sent_ms = NOW - 5000;
+    assert_string_equal(rule(&s), "boot-wait");
+    s.v.peer[1].sent_ms = NOW - 50;
+    s.v.lv.lease.holder = identity_of(1); /* somebody else was faster */
+    assert_string_equal(rule(&s), "boot-wait");
+}
+
 /* The state was lost: pg-0, alone in a list that never had a writer. */
 static void new_cluster(struct scene *s, enum data_state data)
 {
@@ -196,13 +227,30 @@ static void adoption__of_one_record_the_later_epoch_then_the_greater_position(vo
     assert_string_equal(rule(&s), "boot-create");
 }
 
-static void adoption__waits_for_a_position_of_everybody_and_ignores_no_other_cluster(void **state)
+/* A server that does not start has no position: whether the others suffice the last record says. */
+static void adoption__without_a_position_of_everybody__needs_a_record(void **state)
 {
     (void)state;
     struct scene s;
     adopting(&s);
     s.v.peer[1].state.position.lsn = 0;
+    assert_string_equal(rule(&s), "boot-create");
+    s.v.peer[0].state.position.lsn = 0;
     assert_string_equal(rule(&s), "boot-wait");
+    adopting(&s);
+    s.v.self.has_record = false;
+    for (int i = 0; i < 2; i++)
+        s.v.peer[i].state.record_epoch = s.v.peer[i].state.record_rev = 0;
+    assert_string_equal(rule(&s), "boot-create");
+    s.v.peer[1].state.position.lsn = 0;
+    assert_string_equal(rule(&s), "boot-wait");
+}
+
+static void adoption__ignores_no_other_cluster(void **state)
+{
+    (void)state;
+    struct scene s;
+    adopting(&s);
     s.v.peer[1].state.position.lsn = 199;
     s.v.peer[1].state.system_id = 10;
     assert_string_equal(rule(&s), "boot-wait");
@@ -306,6 +354,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bootstrap__never_over_data),
+        cmocka_unit_test(bootstrap__all_empty__waits_for_no_right),
         cmocka_unit_test(boot__what_was_begun_here_goes_on),
         cmocka_unit_test(boot__unfinished_copies_answer_only_where_there_is_a_record),
         cmocka_unit_test(boot__a_peer_without_a_vote_goes_not_before),
@@ -314,7 +363,8 @@ int main(void)
         cmocka_unit_test(writer__of_the_first_timeline__voids_nobody),
         cmocka_unit_test(adoption__the_latest_record_goes_first),
         cmocka_unit_test(adoption__of_one_record_the_later_epoch_then_the_greater_position),
-        cmocka_unit_test(adoption__waits_for_a_position_of_everybody_and_ignores_no_other_cluster),
+        cmocka_unit_test(adoption__without_a_position_of_everybody__needs_a_record),
+        cmocka_unit_test(adoption__ignores_no_other_cluster),
         cmocka_unit_test(adoption__only_with_the_reports_that_the_last_record_asks_for),
         cmocka_unit_test(adoption__not_while_a_promise_binds_nor_before_own_wal_is_known),
         cmocka_unit_test(data_of_another_cluster__never_touched),

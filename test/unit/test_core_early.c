@@ -46,6 +46,22 @@ static void silent__to_all_who_elect__acquired_inside_the_lease(void **state)
     assert_int_equal(s.d.write.want.record.writer, A);
 }
 
+/* Nothing is early about it, and a Lease that was put back says nothing of its writer's gate. */
+static void silent__counted_or_restored__an_ordinary_acquisition(void **state)
+{
+    (void)state;
+    struct scene s;
+    silent(&s);
+    s.v.peer[0].silent_since_ms = NOW - 1600;
+    s.v.lv.changed_ms = NOW - 11000;
+    s.v.lv.got_ms = NOW;
+    assert_string_equal(rule(&s), "acquire");
+    s.v.lv.changed_ms = NOW - 500;
+    assert_string_equal(rule(&s), "acquire-early");
+    s.v.st.epoch = 6;
+    assert_string_not_equal(rule(&s), "acquire-early");
+}
+
 static void silent__before_its_time__waited_for(void **state)
 {
     (void)state;
@@ -185,7 +201,7 @@ static void record__elected__says_what_its_gate_is(void **state)
         s.v.set.early_ms = 1500;
         recorded(&s, true);
         s.v.lv.lease.holder = s.v.self.id;
-        s.v.lv.lease.epoch = s.v.self.durable_epoch = s.v.pg.frozen_epoch = 6;
+        s.v.lv.lease.epoch = s.v.self.durable_epoch = s.v.pg.frozen_epoch = s.m.acquired_epoch = 6;
         s.v.lv.write = WRITE_ACQUIRE;
         s.v.lv.outcome = OUTCOME_OK;
         s.v.lv.write_seq = 1;
@@ -298,6 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(silent__to_all_who_elect__acquired_inside_the_lease),
+        cmocka_unit_test(silent__counted_or_restored__an_ordinary_acquisition),
         cmocka_unit_test(silent__before_its_time__waited_for),
         cmocka_unit_test(silent__another_voter_hears_it__waited_for),
         cmocka_unit_test(silent__another_voter_does_not_answer__waited_for),

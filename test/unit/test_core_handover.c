@@ -132,6 +132,21 @@ static void release__whose_target_has_vanished__names_nobody(void **state)
     assert_string_equal(s.d.write.want.release.successor.s, "pg-1");
 }
 
+/* The target has confirmed all in the last moment: nothing is rolled back any more. */
+static void handover__confirmed_when_its_time_is_up__is_finished(void **state)
+{
+    (void)state;
+    struct scene s;
+    stopped_for_handover(&s);
+    s.m.handover_ms = s.m.stop_ms = NOW - 20000;
+    assert_string_equal(rule(&s), "handover-release");
+    stopped_for_handover(&s);
+    s.m.handover_ms = s.m.stop_ms = NOW - 20000;
+    s.v.peer[0].state.position.lsn = 199;
+    assert_string_not_equal(rule(&s), "handover-release");
+    assert_int_equal(s.d.result.state, INTENT_FAILED);
+}
+
 static void switching_over(struct scene *s, int64_t since_ms)
 {
     healthy(&s->v, &s->m, 0);
@@ -309,6 +324,7 @@ int main(void)
         cmocka_unit_test(crashed_server__its_children_end_before_the_release),
         cmocka_unit_test(switchover__lag_is_judged_by_the_stream),
         cmocka_unit_test(crash__who_has_no_vote_or_is_silent_confirms_nothing),
+        cmocka_unit_test(handover__confirmed_when_its_time_is_up__is_finished),
         cmocka_unit_test(release__whose_target_has_vanished__names_nobody),
         cmocka_unit_test(switchover__ends_with_its_epoch_or_when_the_checkpoint_takes_too_long),
         cmocka_unit_test(switchover_under_way__the_end_of_the_container_goes_before_it),

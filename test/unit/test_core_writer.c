@@ -189,7 +189,41 @@ static void disputed__ends_with_the_next_election(void **state)
     assert_string_equal(rule(&s), "acquire");
     assert_int_equal(s.d.write.want.epoch, 6);
     s.v.lv.lease = s.d.write.want;
+    s.m = s.d.memo;
     assert_true((rule(&s), s.d.facts & FACT(WRITER_DISPUTED)) == 0);
+}
+
+/* Named as holder of an epoch whose writer was edited away, as a process that died in its election is, too: it
+ * has not acquired that epoch, and nobody may take its word that nobody writes. */
+static void holder_that_did_not_acquire__gives_it_back_and_all_count(void **state)
+{
+    (void)state;
+    struct scene s;
+    electing(&s);
+    assert_string_equal(rule(&s), "elect-writer");
+    s.m = s.d.memo; /* an acquisition of the next epoch that fails changes nothing */
+    s.m.acquired_epoch = 6;
+    assert_string_equal(rule(&s), "elect-writer");
+    forget(&s);
+    assert_string_equal(rule(&s), "elect-foreign");
+    assert_int_equal(s.d.write.kind, WRITE_RELEASE);
+    assert_false(s.d.write.want.release.valid);
+    struct lease given = s.d.write.want;
+    at(&s, 2);
+    s.v.lv.lease = given;
+    assert_true((rule(&s), s.d.facts & FACT(LEASE_RELEASED)) == 0);
+}
+
+/* What an agent remembers of a Lease that it has not read is nothing to go by after its start. */
+static void lease_not_read__is_not_stored(void **state)
+{
+    (void)state;
+    struct scene s;
+    at(&s, 1);
+    s.v.self.has_record = false;
+    assert_true((rule(&s), s.d.store_record));
+    s.v.lv.known = false;
+    assert_false((rule(&s), s.d.store_record));
 }
 
 /* Edited in the epoch before, and the ConfigMap is gone: still not a new cluster. */
@@ -236,6 +270,12 @@ static void volume_hangs__given_up_only_when_a_standby_can_be_elected(void **sta
     assert_string_equal(rule(&s), "storage-hangs");
     s.v.peer[1].received_ms = 0; /* two reports are needed */
     assert_string_equal(rule(&s), "serve");
+    s.v.pg.position.lsn = 99; /* our own would count no more, and theirs all the same */
+    assert_string_equal(rule(&s), "serve");
+    s.v.peer[1].received_ms = NOW - 50;
+    assert_string_equal(rule(&s), "storage-hangs");
+    s.v.pg.position.lsn = 200;
+    s.v.peer[1].received_ms = 0;
     s.v.peer[1].received_ms = NOW - 50;
     s.v.set.crash_policy = CRASH_RESTART;
     assert_string_equal(rule(&s), "serve");
@@ -261,6 +301,8 @@ int main(void)
         cmocka_unit_test(follower__the_writer_it_has_seen__stands_against_the_same_version),
         cmocka_unit_test(named_by_hand__in_an_old_lease__is_not_stored_either),
         cmocka_unit_test(disputed__ends_with_the_next_election),
+        cmocka_unit_test(holder_that_did_not_acquire__gives_it_back_and_all_count),
+        cmocka_unit_test(lease_not_read__is_not_stored),
         cmocka_unit_test(writer_edited_away__is_no_new_cluster),
         cmocka_unit_test(volume_hangs__given_up_only_when_a_standby_can_be_elected),
     };
