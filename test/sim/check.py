@@ -25,6 +25,7 @@ FAILED_ONCE = {
     7329442: "an empty holder initialised although the record listed members with data",
     3615995: "a member stored the record of a Lease that it had not read since its start",
     2877517: "a cluster was not adopted because of a server that did not start",
+    760124: "the judge took W from the record of a later writer than the one that had asked nobody",
     436050: "the model let a walsender use an older setting after the promotion",
     3744301: "the model promoted by hand to a number that was given out later",
 }

@@ -199,7 +199,9 @@ static void keep(const struct member *m, uint32_t entry)
 {
     if (m->reign_epoch < W.given_up_epoch)
         return; /* told late what an operator has given up since */
-    bool promised = W.lease.record.w > 0 || W.lease.record.sealed == m->volume;
+    const struct record *r = &W.lease.record;
+    bool asks = r->writer == m->volume || m->ssn_backend.kind == SSN_SET; /* or a later writer does, in a pause */
+    bool promised = (r->w > 0 && asks) || r->sealed == m->volume;
     if (!W.modes || (promised && m->set.mode != REPL_ASYNC))
         W.kept[entry] = true;
 }
