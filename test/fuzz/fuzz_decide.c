@@ -189,7 +189,8 @@ static void check_write(const struct view *v, const struct memo *before, const s
         REQUIRE(!v->pg.maybe_writable && holder_is_self(v) && want->holder.name.s[0] == '\0');
         REQUIRE(d->memo.deadline_ms == 0 && d->memo.forfeit_ms == v->now_ms);
         /* Who has neither acquired the epoch nor is its writer says nothing of who writes. */
-        REQUIRE(!want->release.valid || l->record.writer_epoch == l->epoch || v->self.has_record ||
+        REQUIRE(!want->release.valid || l->record.writer_epoch == l->epoch ||
+                (v->self.has_record && names_as_writer(&v->self.record, v, v->self.durable_epoch)) ||
                 before->acquired_epoch == l->epoch || before->held_epoch == l->epoch || l->record.n == 1);
         break;
     case WRITE_ADOPT:
