@@ -225,7 +225,7 @@ struct verdict {
     bool slots_settled;    /* every expected member shows its volume: a member's slot of any other
                             * volume is nobody's */
     struct intent_result result; /* id 0 = nothing to say */
-    char waits_for[128];   /* for people */
+    char waits_for[128];   /* for people: whose report does not come or is void, and why; cut where full */
     int64_t wake_at_ms;    /* decide again at the latest then */
     struct memo memo;
 };

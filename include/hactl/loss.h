@@ -10,6 +10,7 @@ struct loss {
     uint8_t needed;  /* so many of them have to report to prove that nothing is lost */
     uint8_t answer;  /* with the volume that has the vote and all that the record says it has */
     bool stranger;   /* the target answers with a volume that the record does not know: it cannot be elected */
+    bool by_hand;    /* the target was promoted by hand: what it has is of no epoch, and it cannot be elected */
     char absent[256]; /* the others, as "pg-0 pg-1(replaced)", cut where they are too many */
     uint64_t bytes;  /* of WAL that the record or a voter shows and the target lacks; 0 = none known */
     bool older;      /* the target is on an older timeline than that, so bytes say too little */

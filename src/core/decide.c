@@ -57,40 +57,6 @@ static void plan_upstream(struct turn *t, const struct rule *r, struct verdict *
         out->upstream_name = w->name;
 }
 
-static void put_text(char *dst, size_t size, const char *a, const char *b)
-{
-    size_t n = 0;
-    for (; *a != '\0' && n + 1 < size; a++)
-        dst[n++] = *a;
-    for (; *b != '\0' && n + 1 < size; b++)
-        dst[n++] = *b;
-    dst[n] = '\0';
-}
-
-/* Names the members of V that have not reported: people must see whom the cluster waits for. Where the
- * Lease has lost its record, an election asks everybody in the V of the highest copy. One that answers
- * with another volume has been replaced, and will not report any more. */
-static void name_missing(struct turn *t, struct verdict *out)
-{
-    char *dst = out->waits_for;
-    size_t size = sizeof out->waits_for, used = 0;
-    const struct record *copy = t->rec->n > 0 && !t->stale ? t->rec : highest_copy(t);
-    for (uint8_t i = 0; copy != NULL && i < copy->n; i++) {
-        const struct record_member *line = &copy->m[i];
-        const struct peer *p = peer_of_volume(t, line->volume);
-        if (!line->in_v || line->volume == t->v->self.volume || (p != NULL && peer_fresh(t, p)))
-            continue;
-        const struct peer *other = peer_of_name(t, &line->name);
-        bool replaced = other != NULL && peer_fresh(t, other) && other->state.volume != line->volume;
-        put_text(dst + used, size - used, used > 0 ? " " : "", line->name.s);
-        while (dst[used] != '\0')
-            used++;
-        put_text(dst + used, size - used, replaced ? "(replaced)" : "", "");
-        while (dst[used] != '\0')
-            used++;
-    }
-}
-
 bool core_is_gone(const struct view *v, const struct peer *p)
 {
     return v->pods_known && !p->pod_known && v->lv.known && v->lv.lease.has_record &&
@@ -155,7 +121,7 @@ static void fill(struct turn *t, const struct rule *r)
     out->serving = (out->facts & needed) == needed && (r->effects & EFF_FENCE) == 0;
     if (out->failsafe)
         out->effects |= EFF_PROMISES;
-    name_missing(t, out);
+    name_missing(t, out->waits_for, sizeof out->waits_for);
 }
 
 static bool writes_by(const struct record *r, const struct view *v, uint64_t epoch)

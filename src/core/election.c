@@ -22,13 +22,13 @@ const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name
     return NULL;
 }
 
-/* Below the position last recorded for that volume: it was rolled back. On a timeline that the record
- * has not allocated: somebody promoted it by hand, and what it holds is of no epoch. */
-static bool allocated(const struct record *rec, struct position p)
+/* On another one somebody has promoted it by hand, and what it holds is of no epoch. */
+bool allocated(const struct record *rec, struct position p)
 {
     return rec->timeline == 0 || p.timeline <= rec->timeline;
 }
 
+/* Below the position last recorded for that volume: it was rolled back. */
 static bool position_counts(const struct record *rec, const struct record_member *line,
                             struct position p)
 {

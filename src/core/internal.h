@@ -84,6 +84,12 @@ const struct peer *peer_of_volume(const struct turn *t, uint64_t volume);
 const struct peer *peer_of_name(const struct turn *t, const struct ha_name *name);
 uint64_t best_standby(const struct turn *t, const struct ha_name *named, const char **why);
 
+/* The record knows of this timeline. */
+bool allocated(const struct record *rec, struct position p);
+
+/* missing.c. Cut where dst is full. */
+void name_missing(const struct turn *t, char *dst, size_t size);
+
 /* claim.c. Every right that the Lease has ever given, by our own count: claim_count() keeps the latest end. */
 void claim_count(struct turn *t);
 bool claim_counted(const struct turn *t);

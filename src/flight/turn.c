@@ -191,7 +191,7 @@ static void tell_effects(FILE *out, const struct flight_cursor *c)
     if (c->meta.held)
         fputs("    not done: the agent had stood still and looked first\n", out);
     if (d->waits_for[0] != '\0')
-        fprintf(out, "    voters that do not answer: %s\n", d->waits_for);
+        fprintf(out, "    voters whose report is missing: %s\n", d->waits_for);
 }
 
 static uint64_t bits_of(const struct flight_near *n)

@@ -120,6 +120,11 @@ static int check_loss(struct session *s, const struct cluster_view *v, const str
                             "--accept-data-loss tells which do not.",
                             "failover refused: %s came back with another volume, of which the Lease knows nothing",
                             target->name);
+    if (l.by_hand && (accept || !force))
+        return session_fail(s, EXIT_REFUSED, "Name another one. If there is none: \"The last resort\" in "
+                            "docs/runbooks/no-primary.md.",
+                            "failover refused: %s was promoted by hand, to timeline %lld of which the Lease knows "
+                            "nothing", target->name, (long long)target->timeline);
     if (l.answer >= l.needed || accept || force)
         return EXIT_DONE;
     (void)str_format(hint, sizeof(hint), "Bring one of them back with its volume. If they are lost for good, "

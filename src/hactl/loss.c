@@ -20,11 +20,25 @@ static bool has_volume(const struct member_view *m, const struct record_member *
     return str_eq(m->volume, volume);
 }
 
-/* Below what was recorded of it a volume was rolled back: what it says is no report. */
-static bool reports(const struct member_view *m, const struct record_member *line)
+/* On a timeline that nobody has allocated: what is there is of no epoch. */
+static bool promoted_by_hand(const struct record *r, const struct member_view *m)
 {
-    return m && m->source == SOURCE_LIVE && m->lsn && has_volume(m, line) &&
-           !ahead(line->flushed.timeline, line->flushed.lsn, m);
+    return r->timeline && m->timeline > r->timeline;
+}
+
+/* NULL where its report counts; else why it does not, as the members say it (src/core/missing.c). */
+static const char *why_missing(const struct record *r, const struct record_member *line,
+                               const struct member_view *m)
+{
+    if (!m || m->source != SOURCE_LIVE)
+        return "";
+    if (!has_volume(m, line))
+        return "(replaced)";
+    if (!m->lsn)
+        return "(no-position)";
+    if (promoted_by_hand(r, m) || line->flushed.lsn == UINT64_MAX) /* marked so */
+        return "(promoted-by-hand)";
+    return ahead(line->flushed.timeline, line->flushed.lsn, m) ? "(rolled-back)" : NULL;
 }
 
 static bool in_record(const struct record *r, const struct member_view *m)
@@ -35,18 +49,16 @@ static bool in_record(const struct record *r, const struct member_view *m)
     return false;
 }
 
-static void note_absent(struct loss *l, const struct record_member *line, const struct member_view *m)
+static void note_absent(struct loss *l, const struct record_member *line, const char *why)
 {
     size_t used = strlen(l->absent);
-    bool replaced = m && m->source == SOURCE_LIVE && !has_volume(m, line);
 
-    snprintf(l->absent + used, sizeof(l->absent) - used, "%s%s%s", used ? " " : "", line->name.s,
-             replaced ? "(replaced)" : "");
+    snprintf(l->absent + used, sizeof(l->absent) - used, "%s%s%s", used ? " " : "", line->name.s, why);
 }
 
 static void note_wal(struct loss *l, const struct member_view *target, int64_t timeline, uint64_t lsn)
 {
-    if (!ahead(timeline, lsn, target))
+    if (lsn == UINT64_MAX || !ahead(timeline, lsn, target)) /* a mark is no WAL */
         return;
     l->older = l->older || timeline > target->timeline;
     if (lsn > target->lsn && lsn - target->lsn > l->bytes)
@@ -58,17 +70,21 @@ void loss_look(const struct cluster_view *v, const struct member_view *target, s
     *ret = (struct loss){.known = v->any_live && v->has_record && target->lsn};
     if (!ret->known)
         return;
+    bool live = target->source == SOURCE_LIVE;
+
     ret->needed = record_needed(&v->record);
-    ret->stranger = target->source == SOURCE_LIVE && !in_record(&v->record, target);
+    ret->stranger = live && !in_record(&v->record, target);
+    ret->by_hand = live && promoted_by_hand(&v->record, target);
     for (uint8_t i = 0; i < v->record.n; i++) {
         const struct record_member *line = &v->record.m[i];
         const struct member_view *m = cluster_find(v, line->name.s);
+        const char *why = why_missing(&v->record, line, m);
         if (!line->in_v)
             continue;
         ret->voters++;
         note_wal(ret, target, line->flushed.timeline, line->flushed.lsn);
-        if (!reports(m, line)) {
-            note_absent(ret, line, m);
+        if (why) {
+            note_absent(ret, line, why);
             continue;
         }
         ret->answer++;

@@ -35,6 +35,7 @@ UNITS = {
     "test_core_words": (["core", "base"], []),
     "test_core_writer": (["core", "base"], []),
     "test_core_last_writer": (["core", "base"], []),
+    "test_core_missing": (["core", "base"], []),
     "test_core_order": (["core", "base"], []),
     "test_core_endpoint": (["core", "base"], []),
     "test_core_early": (["core", "base"], []),

@@ -3,6 +3,7 @@ import contextlib
 import json
 import signal
 
+import psycopg2
 import wait
 
 
@@ -62,6 +63,33 @@ def test_a_failover_may_accept_the_loss_of_data(fresh):
         load.wait_writes(20)
     c.switchover()
     c.wait_healthy()
+    c.verify()
+
+
+def test_a_survivor_that_was_promoted_by_hand_cannot_be_named(fresh):
+    """What it has is of no epoch. It says so itself, and the others go on without it once they are back."""
+    def alarm():
+        return {a["name"]: a["text"] for a in survivor.status()["alarms"]}.get("waits-for", "")
+
+    c = fresh(size=3)
+    p = c.wait_healthy()
+    survivor = c.standby()
+    with c.load() as load:
+        load.wait_writes(20)
+    for m in c.others(survivor):
+        m.kill()
+    with contextlib.suppress(psycopg2.Error):  # its server may be ended before it answers
+        survivor.sql("SELECT pg_promote(false)")
+    wait.until(lambda: f"{survivor.name}(promoted-by-hand)" in alarm(), 40, "it to be named with the reason")
+    assert p.name in alarm(), alarm()
+    assert not c.writable()
+    for given in (), ("--accept-data-loss", "--force"):
+        r = c.hactl("failover", "--to", survivor.name, *given, check=5)
+        assert f"{survivor.name} was promoted by hand" in r.stderr, r.stderr
+    for m in c.others(survivor):
+        m.start()
+    c.wait_healthy(90)
+    assert c.primary() is not survivor
     c.verify()
 
 

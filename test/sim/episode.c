@@ -205,15 +205,15 @@ static void disturb(const struct plan *p)
 /* Where members may not go on by themselves they must say so, and the documented way out must work. */
 static void ask_operator(void)
 {
-    bool order = too_few_are_left();
-    if (!order && !operators_case())
+    bool few = too_few_are_left(), order = few;
+    if (!few && !operators_case())
         violate("liveness", "not whole 90 s after healing");
     else if (!operator_told())
         violate("alarm", "nobody says whom the election waits for");
     /* An order is for one epoch, and somebody who tries in vain may take the next one just then. */
     for (int i = 0; order && i < 3 && W.violation == NULL; i++) {
-        order_failover();
-        if (run_until_whole(90000))
+        order = order_failover();
+        if (order && run_until_whole(90000))
             return;
     }
     if (order)

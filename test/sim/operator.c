@@ -69,28 +69,34 @@ bool operator_told(void)
     return false;
 }
 
-/* in: only volumes that this record lists; NULL = any. */
+/* hactl refuses to order others: one that the record does not list, or that was promoted by hand. */
+static bool may_be_named(const struct record *r, const struct member *m)
+{
+    return record_find(r, m->volume) != NULL && pos_of(m).timeline <= r->timeline;
+}
+
+/* in: only volumes that an order under this record may name; NULL = any. */
 static struct member *with_most_data(const struct record *in)
 {
     struct member *best = NULL;
     for (int i = 0; i < W.n; i++)
-        if (W.m[i].data == DATA_OK && !W.m[i].damaged &&
-            (in == NULL || record_find(in, W.m[i].volume) != NULL) &&
+        if (W.m[i].data == DATA_OK && !W.m[i].damaged && (in == NULL || may_be_named(in, &W.m[i])) &&
             (best == NULL || position_cmp(pos_of(&W.m[i]), pos_of(best)) > 0))
             best = &W.m[i];
     return best;
 }
 
-void order_failover(void)
+bool order_failover(void)
 {
-    const struct member *target = with_most_data(last_record()); /* hactl refuses others */
+    const struct member *target = with_most_data(last_record());
     if (target == NULL)
-        return;
+        return false;
     give_intent(INTENT_FAILOVER, target);
     W.intent.accept_loss = true;
     W.intent_until_ms = W.now + 30000;
     W.state_seq++;
     TRACE(target, "ORDER: failover to it, loss of data accepted");
+    return true;
 }
 
 bool loss_was_accepted(const struct member *m, uint64_t epoch)

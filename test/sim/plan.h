@@ -51,7 +51,7 @@ bool episode(const struct plan *p, bool trace); /* false: W.violation and W.deta
 bool operators_case(void); /* a vote that nobody but the lost Lease could do without is gone for good */
 bool too_few_are_left(void);
 bool operator_told(void);
-void order_failover(void); /* to the member with the most data, loss of data accepted */
+bool order_failover(void); /* to the member with the most data, loss of data accepted; false: to none */
 void last_resort(void);    /* the procedure of that name in docs/runbooks/no-primary.md */
 
 /* shrink.c: the smallest plan found that violates the same; false when the episode passes */

@@ -236,23 +236,6 @@ static void renewal__of_a_stripped_lease__with_nothing_to_put_back(void **state)
     assert_int_equal(s.d.write.want.record.n, 0);
 }
 
-/* Without its record the election asks every voter of the highest copy: people must see which one is
- * missed, and that it is of no use to wait for one that came back with another volume. */
-static void lost_record__says_whom_the_election_waits_for(void **state)
-{
-    (void)state;
-    struct scene s;
-    healthy(&s.v, &s.m, 1);
-    s.v.lv.lease = (struct lease){.exists = true, .fresh = true, .duration_s = 10};
-    s.v.peer[0].received_ms = 0;
-    s.v.peer[1].state.volume = 0xdd;
-    rule(&s);
-    assert_string_equal(s.d.waits_for, "pg-0 pg-2(replaced)");
-    healthy(&s.v, &s.m, 1);
-    rule(&s);
-    assert_string_equal(s.d.waits_for, "");
-}
-
 static void no_record_anywhere__nobody_acquires(void **state)
 {
     (void)state;
@@ -417,7 +400,6 @@ int main(void)
         cmocka_unit_test(restored_lease__is_nobodys),
         cmocka_unit_test(returning__releaser_of_an_epoch_without_a_writer__waits),
         cmocka_unit_test(renewal__of_a_stripped_lease__with_nothing_to_put_back),
-        cmocka_unit_test(lost_record__says_whom_the_election_waits_for),
         cmocka_unit_test(no_record_anywhere__nobody_acquires),
         cmocka_unit_test(record_stripped_from_the_lease__put_back_above_what_may_have_been_written),
         cmocka_unit_test(writer_edited_away__is_not_a_new_cluster),

@@ -215,35 +215,6 @@ static void gone__only_by_a_record_that_was_read(void **state)
     assert_false(core_is_gone(&s.v, &s.v.peer[0]));
 }
 
-static void waits_for__is_cut_where_it_is_full(void **state)
-{
-    (void)state;
-    struct scene s;
-    electing(&s);
-    s.v.n_peers = 0;
-    for (uint8_t i = 0; i < 4; i++) {
-        struct ha_name n = {""};
-        memset(n.s, 'a' + i, sizeof n.s - 1);
-        (void)record_add(&s.v.lv.lease.record, 100u + i, &n);
-    }
-    for (uint8_t i = 0; i < s.v.lv.lease.record.n; i++)
-        s.v.lv.lease.record.m[i].in_v = i > 2;
-    (void)rule(&s);
-    assert_int_equal(strlen(s.d.waits_for), sizeof s.d.waits_for - 1);
-}
-
-static void waits_for__a_volume_shown_twice__is_not_replaced(void **state)
-{
-    (void)state;
-    struct scene s;
-    electing(&s);
-    s.v.peer[0].name = name_of(7);
-    s.v.peer[0].state.volume = C;
-    stale(&s.v.peer[0]);
-    (void)rule(&s);
-    assert_null(strstr(s.d.waits_for, "pg-2(replaced)"));
-}
-
 static void report__of_a_member_without_data__does_not_count(void **state)
 {
     (void)state;
@@ -576,8 +547,6 @@ int main(void)
         cmocka_unit_test(promote__under_way__no_other_timeline_is_allocated),
         cmocka_unit_test(promote__only_with_the_setting_proved),
         cmocka_unit_test(gone__only_by_a_record_that_was_read),
-        cmocka_unit_test(waits_for__is_cut_where_it_is_full),
-        cmocka_unit_test(waits_for__a_volume_shown_twice__is_not_replaced),
         cmocka_unit_test(report__of_a_member_without_data__does_not_count),
         cmocka_unit_test(prepared__only_with_the_record_on_the_volume),
         cmocka_unit_test(fetch__only_from_who_must_not_go_first),

@@ -67,7 +67,32 @@ static void loss__silent_replaced_or_rolled_back__no_reports(void **state)
     view.record.m[1].flushed.lsn = 1100; /* the target itself has less than it once had */
     look(1);
     assert_int_equal(loss.answer, 0);
-    assert_string_equal(loss.absent, "pg-0 pg-1 pg-2(replaced)");
+    assert_string_equal(loss.absent, "pg-0 pg-1(rolled-back) pg-2(replaced)");
+    view.m[1].lsn = 0;
+    look(0);
+    assert_string_equal(loss.absent, "pg-0 pg-1(no-position) pg-2(replaced)");
+}
+
+static void loss__promoted_by_hand__no_report_and_no_target(void **state)
+{
+    (void)state;
+    view.record.timeline = 4;
+    view.m[2].timeline = 5;
+    view.m[2].lsn = 2000;
+    look(1);
+    assert_int_equal(loss.answer, 2);
+    assert_string_equal(loss.absent, "pg-2(promoted-by-hand)");
+    assert_null(loss.more); /* it has more, of no epoch */
+    assert_false(loss.by_hand);
+    look(2);
+    assert_true(loss.by_hand);
+    view.record.timeline = 6; /* its number counts as used, and its line is marked */
+    view.record.m[2].flushed = (struct position){5, UINT64_MAX};
+    look(1);
+    assert_string_equal(loss.absent, "pg-2(promoted-by-hand)");
+    assert_int_equal(loss.bytes, 0);
+    look(2);
+    assert_false(loss.by_hand); /* an order may name it */
 }
 
 static void loss__target_with_another_volume__a_stranger(void **state)
@@ -118,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(loss__all_report_and_are_equal__nothing, three),
         cmocka_unit_test_setup(loss__silent_replaced_or_rolled_back__no_reports, three),
+        cmocka_unit_test_setup(loss__promoted_by_hand__no_report_and_no_target, three),
         cmocka_unit_test_setup(loss__target_with_another_volume__a_stranger, three),
         cmocka_unit_test_setup(loss__a_voter_that_answers_has_more__named, three),
         cmocka_unit_test_setup(loss__nobody_answers_or_no_record__not_known, three),
