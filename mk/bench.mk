@@ -49,3 +49,23 @@ bench-check: system need-gate kube-bins need-python ## this tree against REF=com
 	$(Q)rm -rf build/ref
 	$(Q)$(BENCH) -n $(call bench_n,20) --subjects pghad,ref --out $(CHECKED)
 	$(Q)$(PYTHON) test/bench/check.py $(CHECKED)
+
+.PHONY: bench-health need-wrk
+need-wrk:
+	$(Q)command -v wrk >/dev/null || tools/deps bench
+
+bench-health: SUBJECTS = pghad,patroni-4-tuned
+bench-health: system need-gate kube-bins need-python need-wrk bench-peers ## health requests that a member answers, at rest and in failovers; N=5
+	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/health.py --subjects $(SUBJECTS) -n $(call bench_n,5) \
+	    --out test/bench/results/health-$(RUN).jsonl
+
+FAILOVERS ?= 1000
+bench-growth: PROBES = 1000000
+.PHONY: bench-growth
+bench-growth: system need-gate kube-bins need-python ## memory over FAILOVERS=1000 and PROBES=1000000 health requests
+	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/growth.py --failovers $(FAILOVERS) --probes $(PROBES) \
+	    --out test/bench/results/growth-$(RUN).jsonl
+
+.PHONY: bench-start
+bench-start: system need-gate kube-bins need-python ## from the start of containers to the first commit, sizes, build time; N=20
+	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/start.py -n $(call bench_n,20) --out test/bench/results/start-$(RUN).jsonl

@@ -156,7 +156,7 @@ class Bench:
     def gaps(load, at, silences):
         """The longest silence, and all that a client would call one."""
         begin, end = max(silences, key=lambda x: x[1] - x[0])
-        front = load.history(front=True).gap_us(at)
+        front = load.front_gap_us(at)
         return {"gap_ms": round((end - begin) / 1000, 2), "gap_from_us": begin, "gap_to_us": end,
                 "front_gap_ms": round(front / 1000, 2) if front else None,
                 "silent_ms": round(sum(b - a for a, b in silences if b - a > 50_000) / 1000, 2)}
@@ -188,9 +188,9 @@ class Bench:
         put("fault", row["at_us"])
         put("back", row.get("back_us"))
         put("first_commit", end_us)
-        put("label", next((t for t, pod in s.labels.changes
-                           if t >= zero_us and pod == new.name), None))
-        put("slice", next((t for t, a in s.front.changes if t >= zero_us and a == [new.ip]), None))
+        if s.service:
+            put("label", next((t for t, pod in s.labels.changes if t >= zero_us and pod == new.name), None))
+            put("slice", next((t for t, a in s.front.changes if t >= zero_us and a == [new.ip]), None))
         timeline = new.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))"
                            "::bit(32)::int")[0][0]
         streams = {name: round((t - zero_s) * 1000, 2)
@@ -267,6 +267,9 @@ def build_subjects(names, absent):
             name = f"patroni-{major}-{times}"
             known[name] = (lambda i, name=name, major=major, times=times:
                            patroni.Patroni(name, i, patroni.modules(major), times))
+    for word, how in (("sync", {"synchronous": True}), ("etcd", {"on_etcd": True})):
+        name = f"patroni-4-tuned-{word}"
+        known[name] = lambda i, name=name, how=how: patroni.Patroni(name, i, patroni.modules(4), "tuned", **how)
     for i, name in enumerate(names):
         if name not in known:
             raise SystemExit(f"bench: no subject {name!r}: one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Patroni as a subject: its Kubernetes mode on the same API server, set as its own documentation says.
+"""Patroni as a subject: its Kubernetes mode on the same API server, or an etcd, set as its own documentation says.
 
 tools/patroni gets the programs. A member runs in the network and PID namespaces of a pod, as user postgres,
 and is started again at once when it was killed, as pghad's are. The kubeconfig holds a token of the pod's
@@ -18,6 +18,8 @@ import yaml
 
 import sandbox
 import wait
+from kubebase import Daemon, free_port
+from kubereal import find_program
 from member import Member
 from subject import MEMBERS, Subject
 
@@ -88,19 +90,43 @@ class PatroniMember(Member):
         return [p for p in self.processes() if p.name != "postgres"]
 
 
+class Etcd:
+    """One of its own, as fast as the API server's: nothing is flushed."""
+
+    def __init__(self, net, directory):
+        self.address = f"{net.api_ip}:{free_port(net.api_ip)}"
+        peers = f"http://127.0.0.1:{free_port('127.0.0.1')}"
+        self._daemon = Daemon([
+            find_program("etcd"), "--name=patroni", "--data-dir", os.path.join(directory, "etcd"),
+            "--listen-client-urls", f"http://{self.address}", "--advertise-client-urls", f"http://{self.address}",
+            "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers,
+            "--initial-cluster", f"patroni={peers}", "--unsafe-no-fsync", "--log-level=warn"],
+            os.path.join(directory, "etcd.log"))
+        wait.until(self._answers, 30, "etcd to answer", every=0.1)
+
+    def _answers(self):
+        with urllib.request.urlopen(f"http://{self.address}/health", timeout=2) as r:
+            return r.status == 200
+
+    def stop(self):
+        self._daemon.kill()
+
+
 class Patroni(Subject):
     peer = True
     healthy_s = 180
 
-    def __init__(self, name, number, modules_dir, times, synchronous=False):
+    def __init__(self, name, number, modules_dir, times, synchronous=False, on_etcd=False):
         self.modules, self.times = modules_dir, times
         self.version = version_of(modules_dir)
-        super().__init__(name, f"Patroni {self.version}, {times}", number)
+        also = (", synchronous" if synchronous else "") + (", etcd" if on_etcd else "")
+        super().__init__(name, f"Patroni {self.version}, {times}{also}", number)
         self.major = int(self.version.split(".")[0])
-        self.synchronous = synchronous
+        self.synchronous, self.on_etcd, self.etcd = synchronous, on_etcd, None
         self.ttl, self.loop_wait, self.retry = TIMES[times]
         self.period_s, self.lease_s = self.loop_wait, self.ttl
-        self.service = self.scope = name
+        self.scope = name
+        self.service = None if on_etcd else name
         word = "primary" if self.major >= 4 else "master"
         self.primary_label = f"role={word},cluster-name={self.scope}"
 
@@ -108,14 +134,15 @@ class Patroni(Subject):
         return self.name
 
     def build(self):
-        return f"{self.version}-{self.times}"
+        return "-".join([self.version, self.times, *(["sync"] if self.synchronous else []),
+                         *(["etcd"] if self.on_etcd else [])])
 
     def settings(self):
         return {"version": self.version,
                 "times": f"ttl {self.ttl}, loop_wait {self.loop_wait}, retry_timeout {self.retry}",
-                "mode": "Kubernetes, use_endpoints",
-                "replication": "synchronous_mode" if self.synchronous else
-                               "asynchronous: a commit waits for no standby",
+                "mode": "an etcd of its own, v3" if self.on_etcd else "Kubernetes, use_endpoints",
+                "replication": "synchronous_mode: a commit waits for one standby, after a failover not at first"
+                               if self.synchronous else "asynchronous: a commit waits for no standby",
                 "PostgreSQL": "PostgreSQL's own timeouts" if self.times == "default" else
                               ", ".join(f"{k} {v}" for k, v in PARAMETERS.items())}
 
@@ -139,6 +166,15 @@ class Patroni(Subject):
     def _labels(self):
         return {"application": "patroni", "cluster-name": self.scope}
 
+    def _store(self, m):
+        if self.on_etcd:
+            return {"etcd3": {"hosts": self.etcd.address}}
+        return {"kubernetes": {"namespace": self.ns, "labels": {"application": "patroni"},
+                               "scope_label": "cluster-name", "role_label": "role",
+                               "use_endpoints": True, "pod_ip": m.ip, "context": "test",
+                               "ports": [{"name": "postgresql", "port": 5432}],
+                               "cacert": self.ca}}
+
     def _config(self, m):
         parameters = {"unix_socket_directories": os.path.join(m.dir, "run")}
         if self.times == "tuned":
@@ -153,11 +189,7 @@ class Patroni(Subject):
         return {
             "scope": self.scope, "name": m.name,
             "restapi": {"listen": f"{m.ip}:8008", "connect_address": f"{m.ip}:8008"},
-            "kubernetes": {"namespace": self.ns, "labels": {"application": "patroni"},
-                           "scope_label": "cluster-name", "role_label": "role",
-                           "use_endpoints": True, "pod_ip": m.ip, "context": "test",
-                           "ports": [{"name": "postgresql", "port": 5432}],
-                           "cacert": self.ca},
+            **self._store(m),
             "bootstrap": {"dcs": dcs, "initdb": [{"auth-host": "scram-sha-256"},
                                                  {"auth-local": "trust"}, {"encoding": "UTF8"},
                                                  {"locale": "C.UTF-8"}, "data-checksums"]},
@@ -171,40 +203,53 @@ class Patroni(Subject):
 
     def _member(self, i):
         name = f"{self.scope}-{i}"
-        node = self.net.nodes[name]
-        pod = self.kube.add_pod(self.ns, self.scope, name, node.ip, labels=self._labels())
-        m = PatroniMember(name, node, os.path.join(self.dir, name), {}, sandbox.postgres_programs())
-        m.uid, m.password = pod.uid, self.password
-        path = os.path.join(m.dir, "kubeconfig")
-        token = self.kube._token(self.ns, self.scope, name, pod.uid, 24 * 3600)
+        m = PatroniMember(name, self.net.nodes[name], os.path.join(self.dir, name), {}, sandbox.postgres_programs())
+        m.password = self.password
+        m.env = {"PYTHONPATH": self.modules, "PYTHONDONTWRITEBYTECODE": "1"}
+        if not self.on_etcd:
+            m.env["KUBECONFIG"] = self._kubeconfig(m)
+        with open(os.open(m.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+            yaml.safe_dump(self._config(m), f, sort_keys=False)
+        shutil.chown(m.config, *sandbox.postgres_user())
+        return m
+
+    def _kubeconfig(self, m):
+        pod = self.kube.add_pod(self.ns, self.scope, m.name, m.ip, labels=self._labels())
+        m.uid, path = pod.uid, os.path.join(m.dir, "kubeconfig")
+        token = self.kube._token(self.ns, self.scope, m.name, pod.uid, 24 * 3600)
         self.kube.write_kubeconfig(path, self.ns, token=token)
         with open(path) as f:
             text = f.read().replace(self.kube.ca_file, self.ca)
         with open(path, "w") as f:
             f.write(text)
-        m.env = {"KUBECONFIG": path, "PYTHONPATH": self.modules, "PYTHONDONTWRITEBYTECODE": "1"}
-        with open(os.open(m.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
-            yaml.safe_dump(self._config(m), f, sort_keys=False)
-        for p in (path, m.config):
-            shutil.chown(p, *sandbox.postgres_user())
-        return m
+        shutil.chown(path, *sandbox.postgres_user())
+        return path
 
     def _start(self):
         self.password, self.replication_password = secrets.token_hex(16), secrets.token_hex(16)
+        if self.on_etcd:
+            self.etcd = Etcd(self.net, self.dir)
+        else:
+            self._in_kubernetes()
+        self.members = [self._member(i) for i in range(MEMBERS)]
+        for m in self.members:
+            m.start()
+
+    def _in_kubernetes(self):
         # The key and certificate of the API server's authority lie where only root can go.
         self.ca = os.path.join(self.dir, "ca.crt")
         shutil.copy(self.kube.ca_file, self.ca)
         os.chmod(self.ca, 0o644)
         self._objects()
-        self.members = [self._member(i) for i in range(MEMBERS)]
-        for m in self.members:
-            m.start()
 
     def _stop(self):
         for m in self.members:
             m.kill()
         self.members = []
-        self.kube.uninstall(self.ns)
+        if self.on_etcd:
+            self.etcd.stop()
+        else:
+            self.kube.uninstall(self.ns)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def save_logs(self, directory):
@@ -236,7 +281,7 @@ class Patroni(Subject):
         # A switchover is refused while a member's own word is of an older timeline.
         assert len({r.get("timeline") for r in view.values()}) == 1, view
         assert view[p.name]["role"] == "leader", view
-        assert self.kube.endpoints_of(self.ns, self.service) == [p.ip]
+        assert self.on_etcd or self.kube.endpoints_of(self.ns, self.service) == [p.ip]
         return p
 
     def switchover(self, primary):

@@ -14,10 +14,13 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import figures  # noqa: E402
+import growth_report  # noqa: E402
+import health_report  # noqa: E402
 import load_report  # noqa: E402
 import phases  # noqa: E402
 import plots  # noqa: E402
 import scale_report  # noqa: E402
+import start_report  # noqa: E402
 import stats  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "test", "bench", "results")
@@ -47,9 +50,9 @@ class Report:
     def __init__(self, path):
         self.path = path
         self.rows = figures.load(path)
-        self.scale, self.load = (
+        self.scale, self.load, self.health, self.growth, self.starts = (
             scale_report.load(os.path.join(RESULTS, os.path.basename(path).replace("bench-", f"{kind}-", 1)))
-            for kind in ("scale", "load"))
+            for kind in ("scale", "load", "health", "growth", "start"))
         self.subjects = figures.subjects(self.rows)
         self.absent = {k: v for r in self.rows if r["what"] == "session"
                        for k, v in r["absent"].items() if k not in self.subjects}
@@ -213,7 +216,7 @@ class Report:
 
     def pictures(self):
         lines = []
-        for name in sorted(n for n in self.plots() if not n.startswith("scale-")):
+        for name in sorted(set(self.plots()) - set(self.other_plots())):
             lines.append(f"![{name[:-4]}](performance/{name})\n")
         return "\n".join(lines)
 
@@ -231,7 +234,10 @@ class Report:
                 made[f"{metric}-episode.svg"] = plots.timeline(
                     f"{metric}: the median episode of pghad, {e['gap_ms']:.0f} ms", steps,
                     phases.WORDS)
-        return {**made, **scale_report.drawings(self.scale)}
+        return {**made, **self.other_plots()}
+
+    def other_plots(self):
+        return {**scale_report.drawings(self.scale), **growth_report.drawings(self.growth)}
 
     def page(self, text):
         parts = {"overview": self.overview, "detail": self.detail, "ratios": self.ratios,
@@ -239,6 +245,11 @@ class Report:
                  "settings": self.settings, "machine": self.machine, "pictures": self.pictures,
                  "source": lambda: f"`{os.path.relpath(self.path, ROOT)}`\n",
                  "load": lambda: load_report.overview(self.load, table),
+                 "health": lambda: health_report.overview(self.health, table),
+                 "growth": lambda: growth_report.overview(self.growth, table),
+                 "growth-pictures": lambda: growth_report.pictures(self.growth),
+                 "starts": lambda: start_report.starts(self.starts, table),
+                 "sizes": lambda: start_report.sizes(self.starts, table),
                  "scale-members": lambda: scale_report.members(self.scale, table),
                  "scale-clusters": lambda: scale_report.clusters(self.scale, table),
                  "scale-pictures": lambda: scale_report.pictures(self.scale)}

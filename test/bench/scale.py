@@ -6,7 +6,8 @@
 Runs inside test/lib/sandbox.py, with real PostgreSQL throughout. For each size a cluster is made from nothing: until
 it takes writes, and until all stream; then at rest: requests, memory, processor, how long a renewal of the Lease takes;
 then N failovers and N switchovers. After that clusters of three, more and more of them beside one another, at rest.
-Raw data, an object per line, replaces test/bench/results/scale-RUN.jsonl; scale_report.py writes docs/scale.md from it.
+Raw data, an object per line, replaces test/bench/results/scale-RUN.jsonl; scale_report.py makes the tables of
+docs/performance.md from it.
 """
 import argparse
 import concurrent.futures

@@ -93,7 +93,7 @@ class Subject:
 
     peer = False
     only = None  # metrics in which it differs from another subject; None: it takes part in all
-    service = None  # whose endpoints lead to the primary
+    service = None  # whose endpoints lead to the primary; None: there is no Kubernetes
     size = MEMBERS
     primary_label = "role=primary"
     healthy_s = 120
@@ -123,8 +123,9 @@ class Subject:
         os.makedirs(self.dir, exist_ok=True)
         self._start()
         self.wait_healthy()
-        self.front = Watched(self.kube, self.net, self.ns, self.service)
-        self.labels = Labels(self.kube, self.ns, self.primary_label)
+        if self.service:
+            self.front = Watched(self.kube, self.net, self.ns, self.service)
+            self.labels = Labels(self.kube, self.ns, self.primary_label)
 
     def stop(self):
         for x in (self.front, self.labels):
@@ -232,40 +233,47 @@ class Pghad(Subject):
 
 
 class Load:
-    """The writers of one episode: to every member, and through the Service's front."""
+    """The writers of one episode: to every member, and through the Service's front where there is one."""
 
     EVERY_MS, FRONT_EVERY_MS = 5, 20
     WARM_ROWS = 200
 
     def __init__(self, subject, stem):
-        self.subject, self.logs = subject, [
-            os.path.join(stem, f"{path}.jsonl") for path in ("direct", "front")]
-        binary = os.path.abspath(f"{BUILD}/ha-writer")
-        self.direct = checker.Writer(binary, self.logs[0], [f"{m.ip}:5432" for m in subject.members],
-                                     password=subject.password, every_ms=self.EVERY_MS)
-        self.front = checker.Writer(binary, self.logs[1], [subject.front.address],
-                                    password=subject.password, every_ms=self.FRONT_EVERY_MS)
+        self.subject, self.stem, self.logs = subject, stem, []
+        self.direct = self._writer("direct", [f"{m.ip}:5432" for m in subject.members], self.EVERY_MS)
+        self.front = self._writer("front", [subject.front.address], self.FRONT_EVERY_MS) if subject.front else None
         self.began_us = wait.boot_us()
+
+    def _writer(self, name, addresses, every_ms):
+        self.logs.append(os.path.join(self.stem, f"{name}.jsonl"))
+        return checker.Writer(os.path.abspath(f"{BUILD}/ha-writer"), self.logs[-1], addresses,
+                              password=self.subject.password, every_ms=every_ms)
 
     def __enter__(self):
         self.direct.start()
         self.direct.wait_writes(30, self.began_us, self.WARM_ROWS, "the writer to be warm")
-        # Ids begin with the clock in us and grow by one: writers that start together would share them.
-        self.front.start()
-        self.front.wait_writes(30, self.began_us, what="the writer through the Service to be warm")
+        if self.front:
+            # Ids begin with the clock in us and grow by one: writers that start together would share them.
+            self.front.start()
+            self.front.wait_writes(30, self.began_us, what="the writer through the Service to be warm")
         return self
 
     def __exit__(self, *_):
         for w in (self.direct, self.front):
-            w.stop()
-            w.kill()
+            if w:
+                w.stop()
+                w.kill()
 
     def wait_back(self, deadline_s, after_us):
         self.direct.wait_writes(deadline_s, after_us, what="writes to come back")
-        self.front.wait_writes(deadline_s, after_us, what="writes through the Service to come back")
+        if self.front:
+            self.front.wait_writes(deadline_s, after_us, what="writes through the Service to come back")
 
-    def history(self, front=False):
-        return checker.History(self.logs[1 if front else 0])
+    def history(self):
+        return checker.History(self.logs[0])
+
+    def front_gap_us(self, since_us):
+        return checker.History(self.logs[1]).gap_us(since_us) if self.front else None
 
     def verdict(self, primary, late_ok):
         """What a client may say of this episode's rows: {"acknowledged", "lost", "overlaps", ...}."""
