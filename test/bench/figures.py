@@ -14,10 +14,12 @@ METRICS = {
     "P6x": ("old primary streams again, crashed", "p50 ≤ 2000 ms", "900 ms"),
     "P7": ("other replicas stream from the new primary", "p99 ≤ 500 ms", "50 ms"),
     "SVC": ("switchover, through the Service", "", ""),
+    "ALONE": ("commits are acknowledged before any standby streams from the new primary", "0 ms", "0 ms"),
 }
 # Of whose episodes it is computed.
 SOURCES = {"P1": ["P1"], "P2": ["P2"], "P3": ["P3"], "P4": ["P4"], "P5": ["P1", "P2", "P4"],
-           "P6c": ["P2"], "P6x": ["P1"], "P7": ["P1", "P2"], "SVC": ["P2"]}
+           "P6c": ["P2"], "P6x": ["P1"], "P7": ["P1", "P2"], "SVC": ["P2"],
+           "ALONE": ["P1", "P2", "P4"]}
 
 
 def load(path):
@@ -46,6 +48,12 @@ def _others(e):
     return max(0.0, max(times) - ended) if times and ended is not None else None
 
 
+def _alone(e):
+    """For how long what clients were told was on the new primary's volume only."""
+    times = e["streams_ms"].values()
+    return max(0.0, min(times) - e["phases_ms"]["first_commit"]) if times and "promote_sent" in e["phases_ms"] else None
+
+
 def values(rows, subject, metric):
     """The figures of one metric, in ms, one per episode."""
     def of(f):
@@ -63,6 +71,8 @@ def values(rows, subject, metric):
         return of(lambda e: e["streams_ms"].get(e["old"]))
     if metric == "P7":
         return of(_others)
+    if metric == "ALONE":
+        return of(_alone)
     return of(lambda e: e["front_gap_ms"])
 
 

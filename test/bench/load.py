@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -189,9 +190,10 @@ class Long(Case):
 
 
 class Large(Case):
-    """Segments of a relation that take no room on disk: PostgreSQL does not read them, pg_rewind looks at each."""
+    """Segments of a relation that take no room on disk: PostgreSQL does not read them, pg_rewind looks at each. The
+    killed primary has WAL that nobody has received, so that it is rewound."""
 
-    key, says = "large", "a directory of 50 GB (sparse segments of one relation)"
+    key, says = "large", "a directory of 50 GB (sparse segments of one relation), WAL that no standby has"
     metrics = ("P1",)
     SEGMENTS = 50
 
@@ -213,6 +215,18 @@ class Large(Case):
         size = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(os.path.join(primary.pgdata, "base"))
                    for f in files)
         return {"gb": round(size / (1 << 30), 1)}
+
+    def postgres_killed(self, primary):
+        """While its walsenders are stopped the writers' next rows get to its disk, and no further."""
+        def flushed():
+            return primary.sql("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn")[0][0]
+
+        for p in primary.postgres_processes():
+            if "walsender" in p.title:
+                p.signal(signal.SIGSTOP)
+        before = flushed()
+        wait.until(lambda: flushed() > before, 10, "a row that only the primary has", every=0.005)
+        super().postgres_killed(primary)
 
 
 CASES = {c.key: c for c in (Case, Connections, Tables, Unreplayed, Long, Large)}

@@ -109,6 +109,8 @@ class Report:
         rows = []
         for metric, (title, _, _) in figures.METRICS.items():
             own = self.values("pghad", metric)
+            if own and stats.median(own) == 0:
+                continue  # nothing is a multiple of it
             cells = []
             for s in (s for s in self.subjects if s != "pghad"):
                 v = self.values(s, metric)

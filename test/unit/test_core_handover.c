@@ -33,6 +33,32 @@ static void handover__waits_for_the_target_to_hold_all(void **state)
     assert_string_equal(rule(&s), "handover-proof");
 }
 
+/* What pg-1 does with the Lease that pg-0 leaves. */
+static const char *found_by_the_target(struct scene *s)
+{
+    assert_string_equal(rule(s), "handover-release");
+    struct lease left = s->d.write.want;
+    assert_true(left.release.valid);
+    at(s, 1);
+    s->v.lv.lease = left;
+    s->v.lv.changed_ms = s->v.lv.got_ms = NOW;
+    s->v.pg.streaming = false;
+    return rule(s);
+}
+
+/* Its release is of a writer that the record does not name: the others wait for its whole right. */
+static void handover__of_an_edited_lease__hurries_nobody(void **state)
+{
+    (void)state;
+    struct scene s;
+    stopped_for_handover(&s);
+    assert_string_equal(found_by_the_target(&s), "acquire");
+    stopped_for_handover(&s);
+    s.v.lv.lease.record.writer = C;
+    s.m.deadline_ms = NOW + 5000; /* it goes by its own copy of the record while its right is live */
+    assert_string_equal(found_by_the_target(&s), "disputed");
+}
+
 static void crash__given_away_only_with_all_wal(void **state)
 {
     (void)state;
@@ -320,6 +346,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(handover__waits_for_the_target_to_hold_all),
+        cmocka_unit_test(handover__of_an_edited_lease__hurries_nobody),
         cmocka_unit_test(crash__given_away_only_with_all_wal),
         cmocka_unit_test(crashed_server__its_children_end_before_the_release),
         cmocka_unit_test(switchover__lag_is_judged_by_the_stream),
