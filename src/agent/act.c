@@ -6,22 +6,6 @@
 
 #define PEER_CALL_MS 1000
 
-struct member *member_of_name(struct agent *a, const struct ha_name *name)
-{
-    for (uint8_t i = 0; i < a->n_members; i++)
-        if (name_eq(&a->member[i].peer.name, name))
-            return &a->member[i];
-    return NULL;
-}
-
-struct member *member_of_volume(struct agent *a, uint64_t volume)
-{
-    for (uint8_t i = 0; volume != 0 && i < a->n_members; i++)
-        if (a->member[i].peer.received_ms > 0 && a->member[i].peer.state.volume == volume)
-            return &a->member[i];
-    return NULL;
-}
-
 static void deadline_lowered(struct agent *a)
 {
     struct err e = {0};

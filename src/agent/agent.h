@@ -251,7 +251,12 @@ void agent_show_config(struct agent *a);
 /* observe.c */
 void observe(struct agent *a, int64_t now);
 void observe_server(struct agent *a, int64_t now);
-struct member *member_slot(struct agent *a, const struct ha_name *name); /* NULL: no room */
+
+/* members.c. The finders: NULL, there is none; member_slot() makes one, NULL: no room. */
+struct member *member_of_volume(struct agent *a, uint64_t volume);
+struct member *member_of_name(struct agent *a, const struct ha_name *name);
+struct member *member_slot(struct agent *a, const struct ha_name *name);
+void observe_members(struct agent *a, int64_t now);
 
 /* act.c, act_pg.c, act_job.c; act_parts.h is theirs */
 void act(struct agent *a, int64_t now);
@@ -260,13 +265,24 @@ bool settings_known(const struct agent *a); /* what its files say is this agent'
 void act_peers(struct agent *a, int64_t now);
 bool agent_begin_initdb(struct agent *a, struct err *e);
 int64_t peers_rest_ms(const struct agent *a); /* pace of questions among members at rest */
-struct member *member_of_volume(struct agent *a, uint64_t volume);
-struct member *member_of_name(struct agent *a, const struct ha_name *name);
+
+static inline const struct rule *rule_of(const struct agent *a)
+{
+    return &core_rules[a->verdict.rule];
+}
+
+/* alarms.c */
+void fill_alarms(struct agent *a, struct status *s, int64_t now);
+const char *why_not_started(const struct agent *a); /* NULL: its server starts, or was not tried often enough */
+
+/* changes.c */
+/* Before act(): its answers to peers say how the writes here have ended, from the turn of the end on. */
+void succession_note(struct agent *a, int64_t now);
+void fill_changes(const struct agent *a, struct status *s);
+void tell_changes(struct agent *a, int64_t now); /* of a->status, once each */
 
 /* publish.c */
 void publish(struct agent *a, int64_t now);
-/* Before act(): its answers to peers say how the writes here have ended, from the turn of the end on. */
-void succession_note(struct agent *a, int64_t now);
 void publish_annotation(struct agent *a, int64_t now); /* of a->status, on change */
 void fill_peer_state(const struct agent *a, struct peer_state *s);
 

@@ -1,4 +1,4 @@
-/* Publishes what this member is: REST snapshot, peer state, pod annotation, Events, operation results. */
+/* Publishes what this member is: REST snapshot, peer state, pod annotation. */
 #include <string.h>
 
 #include "agent.h"
@@ -7,16 +7,6 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "http/render.h"
-
-#define FAILED_STARTS 3
-
-static const char does_not_start[] = "PostgreSQL ends again and again before it answers: its own messages "
-                                     "in the log of the container say why";
-
-static const struct rule *rule_of(const struct agent *a)
-{
-    return &core_rules[a->verdict.rule];
-}
 
 void fill_peer_state(const struct agent *a, struct peer_state *s)
 {
@@ -159,89 +149,6 @@ static void fill_members(struct agent *a, struct status *s, int64_t now)
     }
 }
 
-static void add_alarm(struct status *s, const char *name, const char *text)
-{
-    if (s->alarms_n >= STATUS_ALARMS_MAX)
-        return;
-    struct status_alarm *x = &s->alarms[s->alarms_n++];
-    (void)str_copy(x->name, sizeof x->name, name);
-    (void)str_format(x->text, sizeof x->text, "%.150s", text);
-}
-
-/* Nobody renews the Lease, this member follows nobody, and others are needed to change that. */
-static bool election_waits(const struct agent *a)
-{
-    bool over = (a->verdict.facts & FACT(COUNTED)) != 0 && !a->verdict.serving &&
-                a->view.pg.in_recovery == TRI_YES && !a->view.pg.streaming;
-    return a->verdict.waits_for[0] != '\0' && (over || a->memo.elected_epoch != 0);
-}
-
-static void alarms_of_settings(const struct agent *a, struct status *s)
-{
-    if (a->refused[0] != '\0')
-        add_alarm(s, "config-refused", a->refused);
-    if (pg_collation_differs(a->collation) == TRI_YES)
-        add_alarm(s, "collation-changed", pg_collation_text(a->collation));
-    if (a->unprepared[0] != '\0')
-        add_alarm(s, "server-not-started", a->unprepared);
-    if (a->server.failed_starts >= FAILED_STARTS)
-        add_alarm(s, "server-does-not-start", does_not_start);
-    /* PostgreSQL starts no standby with less than the data directory has seen; every start is one. */
-    char text[STATUS_TEXT_SIZE];
-    const char *const *raised = pg_conf_raised(a->conf);
-    if (raised[0] == NULL || a->server.pid == 0)
-        return;
-    size_t n = 0;
-    while (raised[n] != NULL)
-        n++;
-    (void)str_format(text, sizeof text, "%s%s stays higher than it is set: the data directory has "
-                     "seen more, and a standby needs as much as its primary ever had",
-                     raised[0], n > 1 ? " (and others)" : "");
-    add_alarm(s, "settings-kept", text);
-}
-
-static void alarm_of_pages(const struct agent *a, struct status *s)
-{
-    const struct pg_facts *f = pg_probe_facts(a->probe);
-    char text[STATUS_TEXT_SIZE];
-    if (!f->valid || f->damaged == 0)
-        return;
-    (void)str_format(text, sizeof text, "damaged pages were read here %lld times: clone it anew%s",
-                     (long long)f->damaged,
-                     f->in_recovery == TRI_NO ? " after a switchover" : " (hactl reinit)");
-    add_alarm(s, "data-damaged", text);
-}
-
-static void fill_alarms(struct agent *a, struct status *s, int64_t now)
-{
-    char text[STATUS_TEXT_SIZE];
-    s->alarms_n = 0;
-    if (a->view.lv.lease.record.sealed != 0)
-        add_alarm(s, "sealed", "no standby: the loss of the writer's volume would lose data");
-    if ((a->verdict.effects & EFF_ALARM) != 0)
-        add_alarm(s, rule_of(a)->id, a->dir.why[0] != '\0' ? a->dir.why : rule_of(a)->reason);
-    else if (a->verdict.alarm)
-        add_alarm(s, "lease-old", "the Lease is older than a copy of its record: it was restored, or "
-                                  "changed by somebody else");
-    if (election_waits(a)) {
-        (void)str_format(text, sizeof text, "no primary: the election waits for %.120s",
-                         a->verdict.waits_for);
-        add_alarm(s, "waits-for", text);
-    }
-    if (volume_is_a_copy(a, now, text, sizeof text))
-        add_alarm(s, "volume-copied", text);
-    if (volume_is_old(a, now, text, sizeof text))
-        add_alarm(s, "volume-old", text);
-    alarm_of_pages(a, s);
-    alarms_of_settings(a, s);
-    if (a->rights_missing_n > 0) {
-        (void)str_format(text, sizeof text, "forbidden: %s; see hactl doctor", a->rights_missing);
-        add_alarm(s, "access-denied", text);
-    }
-    if (s->failsafe)
-        add_alarm(s, "failsafe", "the Lease is not renewed: the right lives by promises");
-}
-
 static void fill_identity(struct agent *a, struct status *s)
 {
     (void)str_copy(s->cluster.s, sizeof s->cluster.s, a->cfg.cluster.name);
@@ -372,114 +279,6 @@ static void fill_tags(struct agent *a, struct status *s)
         add_tag(s, a->cfg.tags.custom.v[i].key, a->cfg.tags.custom.v[i].value);
 }
 
-/* Counters that describe the last change are taken from the history, so they outlive this process. */
-static void fill_changes(const struct agent *a, struct status *s)
-{
-    s->history_n = (uint8_t)api_history(a->api, s->history, STATUS_HISTORY_MAX);
-    s->n.switchover_write_gap_ms = s->n.lost_bytes_last_failover = -1;
-    s->n.failover_phases_n = 0;
-    for (uint8_t i = 0; i < s->history_n; i++) {
-        const struct status_history *h = &s->history[i];
-        if (!name_eq(&h->to, &a->id.name))
-            continue;
-        if (str_eq(h->cause, "switchover"))
-            s->n.switchover_write_gap_ms = h->write_gap_ms;
-        if (str_eq(h->cause, "failover") || str_eq(h->cause, "restart")) {
-            s->n.lost_bytes_last_failover = h->lost_bytes;
-            s->n.failover_phases_n = h->phases_n;
-            memcpy(s->n.failover_phases, h->phases, sizeof h->phases);
-        }
-    }
-}
-
-static void count_change(struct status *s, const char *cause)
-{
-    s->n.switchovers += str_eq(cause, "switchover") ? 1 : 0;
-    for (uint8_t i = 0; i < STATUS_CAUSES_MAX; i++) {
-        struct status_cause_count *c = &s->n.failovers[i];
-        if (c->cause[0] != '\0' && strcmp(c->cause, cause) != 0)
-            continue;
-        (void)str_copy(c->cause, sizeof c->cause, cause);
-        c->count++;
-        if (i >= s->n.failovers_n)
-            s->n.failovers_n = (uint8_t)(i + 1);
-        break;
-    }
-}
-
-static void promoted(struct agent *a, struct status *s, const struct history_entry *h, int64_t now)
-{
-    char note[STATUS_TEXT_SIZE];
-    api_append_history(a->api, h, now);
-    (void)str_format(note, sizeof note, "primary since epoch %llu on timeline %u",
-                     (unsigned long long)h->epoch, h->timeline);
-    api_event(a->api, false, "Promoted", note, now);
-    count_change(s, h->cause);
-    log_event(LOG_INFO, "primary", "clients are admitted", LOG_I("epoch", h->epoch),
-              LOG_I("timeline", h->timeline), LOG_S("cause", h->cause),
-              LOG_S("reason", h->reason), LOG_S("from", h->from.s),
-              LOG_I("write_gap_ms", h->write_gap_ms));
-}
-
-void succession_note(struct agent *a, int64_t now)
-{
-    const struct view *v = &a->view;
-    struct succession_look l = {
-        .now_ms = now,
-        .wall_s = clock_wall_us() / 1000000,
-        .self = &a->id,
-        .volume = a->state.volume,
-        .serving = a->verdict.serving,
-        .stopping = (a->verdict.effects & (EFF_PG_STOP | EFF_DROP_SENDERS)) != 0,
-        .killing = (a->verdict.effects & EFF_FENCE) != 0,
-        .crashed = v->pg.crashed,
-        .initialising = pg_job_state(a->job) == PG_JOB_RUNNING && pg_job_kind(a->job) == PG_JOB_INITDB,
-        .armed = a->server.armed,
-        .promoted_ms = a->server.promoted_ms,
-        .promoted_end_lsn = a->server.promoted_end_lsn,
-        .lease = &v->lv.lease,
-        .lease_changed_ms = v->lv.changed_ms,
-        .bypass_epoch = a->memo.bypass_epoch,
-        .intent = &v->intent,
-        .result = &a->result,
-        .begun = api_intent_result(a->api),
-        .history_known = v->st.known,
-        .last = api_last_change(a->api),
-    };
-    struct history_entry h;
-    if (succession_turn(&a->succession, &l, &h))
-        promoted(a, &a->status, &h, now);
-}
-
-static void tell_changes(struct agent *a, struct status *s, int64_t now)
-{
-    struct events_seen *seen = &a->seen;
-    bool sealed = a->view.lv.lease.record.sealed == a->state.volume;
-    if (s->role != seen->role) {
-        if (seen->role == ROLE_PRIMARY)
-            api_event(a->api, false, "Demoted", rule_of(a)->reason, now);
-        seen->role = s->role;
-    }
-    if (s->role == ROLE_PRIMARY && sealed != seen->sealed) {
-        api_event(a->api, sealed, sealed ? "Sealed" : "Unsealed",
-                  sealed ? "no standby left: this volume alone holds acknowledged writes"
-                         : "standbys acknowledge again",
-                  now);
-        seen->sealed = sealed;
-    }
-    bool fails = a->server.failed_starts >= FAILED_STARTS || a->unprepared[0] != '\0';
-    if (fails && !seen->fails)
-        api_event(a->api, true, "ServerDoesNotStart",
-                  a->unprepared[0] != '\0' ? a->unprepared : does_not_start, now);
-    seen->fails = fails;
-    if (s->failsafe != seen->failsafe) {
-        log_event(LOG_WARNING, s->failsafe ? "failsafe-begin" : "failsafe-end",
-                  s->failsafe ? "the Lease is not renewed; members give promises"
-                              : "renewals succeed again");
-        seen->failsafe = s->failsafe;
-    }
-}
-
 /* What of the status is a change worth a request; positions and lag are not. */
 static void annotation_stable(const struct status *s, struct jw *j)
 {
@@ -568,7 +367,7 @@ void publish(struct agent *a, int64_t now)
     s->n.fences = g != NULL ? g->fenced : 0;
     s->n.agent_restarts = g != NULL && g->agent_starts > 0 ? g->agent_starts - 1 : 0;
     s->n.log_dropped = log_dropped();
-    tell_changes(a, s, now);
+    tell_changes(a, now);
     publish_annotation(a, now);
     operations(a, now);
     http_server_publish(a->rest, s);
