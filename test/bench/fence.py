@@ -26,7 +26,6 @@ import platform
 import random
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,22 +33,23 @@ import threading
 import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.join(ROOT, "test", "guard")]
+sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.join(ROOT, "test", "guard"),
+                os.path.dirname(os.path.abspath(__file__))]
 
 import psycopg2  # noqa: E402
 
 import conftest as guards  # noqa: E402
 import disks  # noqa: E402
+import fence_report  # noqa: E402
 import sandbox  # noqa: E402
+from fence_report import FROZEN, STOLEN_MS, counted, disturbed  # noqa: E402
 from gate_server import library  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "test", "bench", "results")
-BOUND_MS = 100
 WRITERS = 8
 CLIENTS = 4
 LOOK_BACK = 500  # transactions before the end among which the last commit is
 DISK_MB = 220
-STOLEN_MS = 20  # more than that, and a fence is one of the machine's host, not of this machine
 TRIES = 3       # fences for each that is wanted, at most
 PATIENCE_S = 1200  # in all, to wait for moments in which the host leaves this machine its processors
 CGROUPS = "/sys/fs/cgroup"
@@ -326,9 +326,6 @@ CONDITIONS = {
     "log pipe blocked": (log_blocked, {"pipe": True}),
     "disk full": (disk_full, {"disk": True, "writer_pause": 0.005}),
 }
-FROZEN = "file system frozen"
-# To end takes processor time, too: there only the acknowledgements have the bound.
-STARVED = ("16 spinning processes", "half a processor for the pod", "a tenth of a processor for the pod")
 
 
 def guard_says(g):
@@ -504,72 +501,6 @@ class Bench:
             self.condition(title, lambda s, c=condition: one(s, c), template, options)
 
 
-def disturbed(rows):
-    return [r for r in rows if r.get("stolen_ms", 0) > STOLEN_MS]
-
-
-def counted(rows):
-    return [r for r in rows if r.get("stolen_ms", 0) <= STOLEN_MS]
-
-
-def percentile(values, p):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(p * len(values)))]
-
-
-def table(rows):
-    yield ("| condition | n | last commit, max | last acknowledgement, max | last process, p50 | p99 | max |")
-    yield "|---|---|---|---|---|---|---|"
-    groups = {}
-    for r in rows:
-        groups.setdefault(r["condition"], []).append(r)
-    for title, found in [*groups.items(), ("all", rows)]:
-        late = [r["late_ms"] for r in found if r["late_ms"] is not None]
-        told = [f"{max(r[k] for r in found):+.1f}" for k in ("last_commit_ms", "last_ack_ms")]
-        cells = [f"{statistics.median(late):.1f}", f"{percentile(late, 0.99):.1f}", f"{max(late):.1f}"] \
-            if late else ["cannot end", "cannot end", "cannot end"]
-        yield f"| {title} | {len(found)} | {' | '.join(told + cells)} |"
-
-
-def report(everything, load, gate):
-    rows = counted(everything)
-    yield "# Fence"
-    yield ""
-    yield (f"{len(rows)} fences {'with' if gate else 'without'} the commit gate; ms after the deadline until the last "
-           "commit record was made, the last acknowledgement came to one of "
-           f"{CLIENTS} clients, and the last server process was gone. {os.cpu_count()} processors, load average {load[0]:.1f} at the "
-           f"beginning, kernel {platform.release()}. Bound: {BOUND_MS} ms.")
-    yield ""
-    yield from table(rows)
-    out = disturbed(everything)
-    if out:
-        yield ""
-        yield (f"Not counted are {len(out)} fences in which the hypervisor gave more than {STOLEN_MS} ms of the processors "
-               f"to other machines: last commit at most {max(r['last_commit_ms'] for r in out):+.1f} ms, last acknowledgement "
-               f"{max(r['last_ack_ms'] for r in out):+.1f} ms, last process {max(r['late_ms'] for r in out):.1f} ms.")
-    frozen = [r for r in rows if r["condition"] == FROZEN]
-    if frozen:
-        yield ""
-        yield (f"File system frozen: {sum(r['in_sleep_at_the_end'] for r in frozen)} processes in uninterruptible "
-               f"sleep when all others were gone; acknowledgements after the thaw: "
-               f"{sum(r['acks_after_thaw'] for r in frozen)}; from the thaw to the end of the last process: p50 "
-               f"{statistics.median(r['thaw_to_end_ms'] for r in frozen):.1f} ms, max "
-               f"{max(r['thaw_to_end_ms'] for r in frozen):.1f} ms. A second guard on the volume came up in none.")
-
-
-def verdict(everything, wanted):
-    """What breaks the bound, and conditions that were not measured as often as was asked."""
-    rows = counted(everything)
-    worst = max([r["late_ms"] for r in rows if r["late_ms"] is not None and r["condition"] not in STARVED] +
-                [r[k] for r in rows for k in ("last_ack_ms", "last_commit_ms")])
-    wrong = [f"longer than {BOUND_MS} ms: {worst:.1f} ms"] if worst > BOUND_MS else []
-    for title in dict.fromkeys(r["condition"] for r in everything):
-        n = sum(r["condition"] == title for r in rows)
-        if n < wanted:
-            wrong.append(f"{title}: {n} of {wanted} fences, the others were disturbed")
-    return wrong
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     p.add_argument("-n", type=int, default=25, help="fences of each condition")
@@ -596,11 +527,11 @@ def main():
     if len(rows) * TRIES <= len(bench.rows):
         sys.exit(f"{len(bench.rows) - len(rows)} of {len(bench.rows)} fences disturbed: the host of this machine is "
                  "too busy to measure anything")
-    text = "\n".join(report(bench.rows, load, not a.no_gate)) + "\n"
+    text = "\n".join(fence_report.report(bench.rows, load, not a.no_gate, CLIENTS)) + "\n"
     with open(path[:-6] + ".md", "w") as f:
         f.write(text)
     print("\n" + text + f"\nraw data: {os.path.relpath(path, ROOT)}")
-    wrong = verdict(bench.rows, a.n)
+    wrong = fence_report.verdict(bench.rows, a.n)
     if wrong:
         sys.exit("; ".join(wrong))
 

@@ -9,11 +9,15 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "test", "bench"))
 
 import bench  # noqa: E402
+import fence_report  # noqa: E402
 import figures  # noqa: E402
+import growth_report  # noqa: E402
+import health_report  # noqa: E402
 import load_report  # noqa: E402
 import phases  # noqa: E402
 import report  # noqa: E402
 import scale_report  # noqa: E402
+import start_report  # noqa: E402
 import stats  # noqa: E402
 
 
@@ -163,3 +167,63 @@ def test_returns_under_load_are_told_apart_by_the_rewind():
     table = load_report.overview(rows, report.table)
     assert "| many tables | 300 ms, at most 300 ms (n=4) | not measured | 500 ms, at most 600 ms (n=2) | 3.00 s" in table
     assert load_report.overview([], report.table) == load_report.NOT_MEASURED
+
+
+def fence(condition="calm", late=10.0, ack=1.0, commit=0.0, stolen=0):
+    return {"condition": condition, "late_ms": late, "last_ack_ms": ack, "last_commit_ms": commit, "stolen_ms": stolen}
+
+
+def test_a_late_fence_is_told_unless_the_condition_takes_its_processor():
+    assert fence_report.verdict([fence()], 1) == []
+    assert fence_report.verdict([fence(late=101.0)], 1) == ["longer than 100 ms: 101.0 ms"]
+    starved = fence_report.STARVED[0]
+    assert fence_report.verdict([fence(starved, late=400.0)], 1) == []
+    assert fence_report.verdict([fence(starved, late=400.0, ack=101.5)], 1) == ["longer than 100 ms: 101.5 ms"]
+    assert fence_report.verdict([fence(fence_report.FROZEN, late=None, commit=100.5)], 1) != []
+
+
+def test_a_fence_of_the_host_counts_for_nothing_and_is_missed():
+    rows = [fence(), fence(late=900.0, ack=900.0, stolen=21)]
+    assert fence_report.verdict(rows, 1) == []
+    assert fence_report.verdict(rows, 2) == ["calm: 1 of 2 fences, the others were disturbed"]
+    rows.append(fence(fence_report.FROZEN, late=None, stolen=21))
+    text = "\n".join(fence_report.report(rows, [0.5], True, 4))
+    assert "Not counted are 2 fences" in text and "last process 900.0 ms" in text
+
+
+def test_health_requests_that_got_no_answer_are_told():
+    rows = [{"what": "subject", "subject": "pghad", "title": "pghad"}] + [
+        {"what": "health", "subject": "pghad", "condition": "keep-alive", "per_s": per_s, "p99_ms": 2.5, "unanswered": n}
+        for per_s, n in ((60_000, 0), (50_000, 3))]
+    table = health_report.overview(rows, report.table)
+    assert "55,000/s, p99 2.50 ms, at most 2.50 (n=2), 3 unanswered" in table and "not measured" in table
+    assert health_report.overview([], report.table) == health_report.NOT_MEASURED
+
+
+def memory(failovers, settled, rss_kb):
+    return {"what": "memory", "failovers": failovers, "probes": 0, "settled": settled, "members": {
+        name: {part: {"rss_kb": kb, "private_kb": 100, "descriptors": 40} for part in ("guard", "agent")}
+        for name, kb in (("pg-0", 1024), ("pg-1", rss_kb))}}
+
+
+def test_growth_is_that_of_the_largest_member_at_rest():
+    rows = [memory(0, True, 2048), memory(500, False, 9216), memory(1000, False, 9216), memory(1000, True, 3072)]
+    table = growth_report.overview(rows, report.table)
+    assert "2.00 MB" in table and "3.00 MB" in table and "9.00 MB" not in table
+    assert list(growth_report.drawings(rows)) == ["growth.svg"] and growth_report.drawings(rows[:2]) == {}
+
+
+def test_starts_are_told_by_what_came_before():
+    rows = [{"what": "start", "members": 1, "end": "stopped", "ms": ms} for ms in (400.0, 500.0)]
+    rows.append({"what": "start", "members": 3, "end": "killed", "ms": 1500.0})
+    table = start_report.starts(rows, report.table)
+    assert "| one member | stopped | 2 | 450 ms |" in table and "| 3 members, at once | killed | 1 | 1.50 s |" in table
+    assert start_report.starts([], report.table) == start_report.sizes([], report.table) == start_report.NOT_MEASURED
+
+
+def test_a_new_primary_acknowledges_alone_until_a_standby_streams():
+    def row(first_commit, streams):
+        return {"what": "episode", "subject": "pghad", "build": "b1", "metric": "P1", "episode": 0, "gap_ms": 1,
+                "phases_ms": {"promote_sent": 1, "first_commit": first_commit}, "streams_ms": streams}
+    rows = [row(100, {"b": 90, "c": 150}), row(100, {"b": 250, "c": 300}), row(100, {})]
+    assert figures.values(rows, "pghad", "ALONE") == [0, 150]
