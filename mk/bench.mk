@@ -14,8 +14,10 @@ BENCH     = $(SANDBOX) --disk -- $(PYTHON) test/bench/bench.py --metric $(METRIC
 bench-peers:
 	$(Q)for major in 3 4; do \
 	    case "$(SUBJECTS)" in *patroni-$$major-*) tools/patroni $$major >/dev/null || true ;; esac; done
+	$(Q)for peer in repmgr autofailover; do \
+	    case "$(SUBJECTS)" in *$$peer-*) tools/peer $$peer >/dev/null || true ;; esac; done
 
-bench: system need-gate kube-bins need-python bench-peers ## gaps in writes beside Patroni; METRIC=P1 N=100 PEER_N=20 MINUTES=10 RUN=latest
+bench: system need-gate kube-bins need-python bench-peers ## gaps in writes beside peers; METRIC=P1 N=100 PEER_N=20 MINUTES=10 RUN=latest
 	$(Q)$(BENCH) -n $(call bench_n,100) --peer-n $(PEER_N) --subjects $(SUBJECTS) --run $(RUN)
 	$(if $(filter latest,$(RUN)),$(Q)$(PYTHON) test/bench/report.py)
 

@@ -27,11 +27,14 @@ import time
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.dirname(os.path.abspath(__file__))]
 
+import autofailover  # noqa: E402
 import kubeapi  # noqa: E402
 import netns  # noqa: E402
 import noise  # noqa: E402
 import patroni  # noqa: E402
+import peer  # noqa: E402
 import phases  # noqa: E402
+import repmgr  # noqa: E402
 import rest  # noqa: E402
 import sandbox  # noqa: E402
 import wait  # noqa: E402
@@ -169,8 +172,7 @@ class Bench:
         since_s = row["at_us"] / 1e6 + offset
 
         def at_zero():
-            return phases.of(logs, row["old"], row["new"], since_s, zero_us / 1e6 + offset,
-                             phases.PATRONI if s.peer else phases.PGHAD)
+            return phases.of(logs, row["old"], row["new"], since_s, zero_us / 1e6 + offset, s.own_phases)
 
         found = at_zero()
         promoted_us = zero_us + found.get("promote_sent", 0) * 1000
@@ -270,6 +272,11 @@ def build_subjects(names, absent):
     for word, how in (("sync", {"synchronous": True}), ("etcd", {"on_etcd": True})):
         name = f"patroni-4-tuned-{word}"
         known[name] = lambda i, name=name, how=how: patroni.Patroni(name, i, patroni.modules(4), "tuned", **how)
+    for times in ("default", "tuned"):
+        for word, kind in (("repmgr", repmgr.Repmgr), ("autofailover", autofailover.AutoFailover)):
+            name = f"{word}-{times}"
+            known[name] = (lambda i, name=name, word=word, kind=kind, times=times:
+                           kind(name, i, peer.fetched("peer", word), times))
     for i, name in enumerate(names):
         if name not in known:
             raise SystemExit(f"bench: no subject {name!r}: one of {', '.join(known)}")

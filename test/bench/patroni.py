@@ -1,35 +1,28 @@
 """Patroni as a subject: its Kubernetes mode on the same API server, or an etcd, set as its own documentation says.
 
-tools/patroni gets the programs. A member runs in the network and PID namespaces of a pod, as user postgres,
-and is started again at once when it was killed, as pghad's are. The kubeconfig holds a token of the pod's
-ServiceAccount, which has the rights that Patroni's own manifest gives.
+tools/patroni gets the programs. The kubeconfig holds a token of the pod's ServiceAccount, which has the rights that
+Patroni's own manifest gives.
 """
 import json
 import os
-import random
 import re
 import secrets
 import shutil
-import subprocess
 import urllib.error
 import urllib.request
 
 import yaml
 
+import phases
 import sandbox
 import wait
 from kubebase import Daemon, free_port
 from kubereal import find_program
-from member import Member
-from subject import MEMBERS, Subject
+from peer import PARAMETERS, Peer, PeerMember, fetched
+from subject import MEMBERS
 
-ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 # ttl, loop_wait, retry_timeout: the defaults, and the least that its documentation allows.
 TIMES = {"default": (30, 10, 10), "tuned": (20, 1, 3)}
-# What pghad gives its servers so that a change of the primary is quick; a tuned Patroni gets it as well.
-PARAMETERS = {"wal_retrieve_retry_interval": "100ms", "wal_receiver_status_interval": "1s",
-              "wal_sender_timeout": "5s", "wal_receiver_timeout": "5s", "tcp_keepalives_idle": "10",
-              "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 RULES = [
     {"apiGroups": [""], "resources": ["configmaps"],
      "verbs": ["create", "get", "list", "patch", "update", "watch", "delete"]},
@@ -43,13 +36,7 @@ RULES = [
 
 def modules(major):
     """Directory of the Python modules; raises RuntimeError where it cannot be had."""
-    if sandbox.rootless():
-        raise RuntimeError("Patroni's members need root: their user is postgres")
-    r = subprocess.run([os.path.join(ROOT, "tools", "patroni"), str(major)], capture_output=True,
-                       text=True)
-    if r.returncode != 0:
-        raise RuntimeError(r.stderr.strip().split("\n")[-1])
-    return r.stdout.strip()
+    return fetched("patroni", str(major))
 
 
 def version_of(path):
@@ -57,37 +44,11 @@ def version_of(path):
         return re.search(r"^__version__ = '(.*)'", f.read(), re.M)[1]
 
 
-# PostgreSQL takes the postmaster.pid of a killed container for a living server's where a process or thread
-# of the new one happens to have that number, and Patroni then loses a turn of its loop. Numbers that begin
-# elsewhere at each start spare it that.
-APART = 'echo "$1" >/proc/sys/kernel/ns_last_pid; shift; exec "$@"'
-
-
-class PatroniMember(Member):
+class PatroniMember(PeerMember):
     def __init__(self, *args):
         super().__init__(*args)
         self.config = os.path.join(self.dir, "patroni.yml")
-
-    def start(self):
-        assert not self.running(), f"{self.name} runs already"
-        uid, gid = sandbox.postgres_user()
-        argv = [*self.node.prefix(), "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL",
-                "--mount-proc", "sh", "-c", APART, "sh", str(random.randrange(1000, 20000)),
-                "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
-                "/usr/bin/python3", "-m", "patroni", self.config]
-        with open(self.log, "ab") as log:
-            self.proc = subprocess.Popen(argv, env=self.environment(), stdin=subprocess.DEVNULL,
-                                         stdout=log, stderr=log, cwd=self.dir, start_new_session=True)
-        self.starts += 1
-        self._ns = None
-        return self
-
-    def environment(self):
-        return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": self.dir, "TZ": "UTC",
-                **self.env}
-
-    def supervisors(self):
-        return [p for p in self.processes() if p.name != "postgres"]
+        self.command = ["/usr/bin/python3", "-m", "patroni", self.config]
 
 
 class Etcd:
@@ -112,9 +73,8 @@ class Etcd:
         self._daemon.kill()
 
 
-class Patroni(Subject):
-    peer = True
-    healthy_s = 180
+class Patroni(Peer):
+    own_phases = phases.PATRONI
 
     def __init__(self, name, number, modules_dir, times, synchronous=False, on_etcd=False):
         self.modules, self.times = modules_dir, times
@@ -130,9 +90,6 @@ class Patroni(Subject):
         word = "primary" if self.major >= 4 else "master"
         self.primary_label = f"role={word},cluster-name={self.scope}"
 
-    def cluster_name(self):
-        return self.name
-
     def build(self):
         return "-".join([self.version, self.times, *(["sync"] if self.synchronous else []),
                          *(["etcd"] if self.on_etcd else [])])
@@ -143,8 +100,7 @@ class Patroni(Subject):
                 "mode": "an etcd of its own, v3" if self.on_etcd else "Kubernetes, use_endpoints",
                 "replication": "synchronous_mode: a commit waits for one standby, after a failover not at first"
                                if self.synchronous else "asynchronous: a commit waits for no standby",
-                "PostgreSQL": "PostgreSQL's own timeouts" if self.times == "default" else
-                              ", ".join(f"{k} {v}" for k, v in PARAMETERS.items())}
+                **self.server_settings()}
 
     # Objects and files.
 
@@ -242,21 +198,11 @@ class Patroni(Subject):
         os.chmod(self.ca, 0o644)
         self._objects()
 
-    def _stop(self):
-        for m in self.members:
-            m.kill()
-        self.members = []
+    def _stop_beside(self):
         if self.on_etcd:
             self.etcd.stop()
         else:
             self.kube.uninstall(self.ns)
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def save_logs(self, directory):
-        shutil.rmtree(directory, ignore_errors=True)
-        os.makedirs(directory)
-        for m in self.members:
-            shutil.copy(m.log, directory)
 
     # Looking and doing.
 
@@ -264,17 +210,7 @@ class Patroni(Subject):
         return json.loads(m.get("/cluster", timeout=5)[1])
 
     def check_healthy(self):
-        writable = [m for m in self.members if m.running() and m.writable()]
-        assert len(writable) == 1, f"writable: {[m.name for m in writable]}"
-        p = writable[0]
-        rest = [m for m in self.members if m is not p]
-        streaming = {r[0] for r in p.sql(
-            "SELECT host(client_addr) FROM pg_stat_replication WHERE state = 'streaming'")}
-        missing = [m.name for m in rest if m.ip not in streaming]
-        assert not missing, f"not streaming from {p.name}: {missing}"
-        tli = p.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")
-        for m in rest:
-            assert m.sql("SELECT received_tli FROM pg_stat_wal_receiver") == tli, m.name
+        p = self.streaming()
         view = {r["name"]: r for r in self._cluster(p)["members"]}
         states = {n: r["state"] for n, r in view.items()}
         assert len(view) == MEMBERS and set(states.values()) <= {"running", "streaming"}, states
@@ -293,6 +229,3 @@ class Patroni(Subject):
                 return {"verdict": r.read().decode()}
         except urllib.error.HTTPError as e:
             raise wait.Timeout(f"switchover refused: {e.code} {e.read().decode()}") from e
-
-    def supervisors(self):
-        return {m.name: m.supervisors() for m in self.members}

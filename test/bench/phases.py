@@ -93,7 +93,7 @@ def first(rows, what, since):
 
 def of(logs, old, new, since_s, zero_s, names):
     """{phase: ms}. logs: {member: rows}; since_s, zero_s: wall clock of the fault and of the last
-    acknowledgement; names: PGHAD or PATRONI."""
+    acknowledgement; names: PGHAD, PATRONI, or () for a log that tells nothing of its own."""
     found = {}
 
     def put(phase, at):

@@ -14,6 +14,7 @@ import time
 
 import checker
 import netns
+import phases
 import sandbox
 import wait
 from cluster import Cluster, Kubelet
@@ -29,7 +30,7 @@ class Cuts:
     """Cables that are pulled one by one: what the harness's own network heals, it heals for all."""
 
     def __init__(self, net):
-        self.net = net
+        self.net, self._cut = net, set()
         netns.sh("nft", "add table bridge bench")
         netns.sh("nft", "add set bridge bench lost { type ifname; }")
         for hook, directions in (("input", ["iifname"]), ("output", ["oifname"]),
@@ -41,9 +42,13 @@ class Cuts:
 
     def cut(self, member):
         netns.sh("nft", f"add element bridge bench lost {{ {member.node.link} }}")
+        self._cut.add(member.node.link)
 
     def heal(self, member):
-        netns.sh("nft", f"delete element bridge bench lost {{ {member.node.link} }}")
+        """Also for a cable that is in its place."""
+        if member.node.link in self._cut:
+            netns.sh("nft", f"delete element bridge bench lost {{ {member.node.link} }}")
+            self._cut.remove(member.node.link)
 
 
 class Watched(Route):
@@ -97,6 +102,7 @@ class Subject:
     size = MEMBERS
     primary_label = "role=primary"
     healthy_s = 120
+    own_phases = ()  # what its own log tells, as in phases.py
 
     def __init__(self, name, title, number):
         self.name, self.title, self.number = name, title, number
@@ -132,6 +138,8 @@ class Subject:
             if x:
                 x.close()
         self.front = self.labels = None
+        for m in self.members:
+            self.cuts.heal(m)  # an episode that failed may have left one pulled
         self._stop()
 
     def wait_healthy(self):
@@ -170,6 +178,7 @@ class Pghad(Subject):
     service = "pg-rw"
     primary_label = "role=primary"
     healthy_s = 60
+    own_phases = phases.PGHAD
 
     def __init__(self, name, title, number, profile="default", programs=None, options=None):
         """programs: directory of another build below that of the present one; options: settings beside the profile."""

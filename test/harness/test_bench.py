@@ -1,6 +1,7 @@
 """The benchmark's arithmetic: what a wrong figure would come from."""
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ import growth_report  # noqa: E402
 import health_report  # noqa: E402
 import load_report  # noqa: E402
 import phases  # noqa: E402
+import remote  # noqa: E402
 import report  # noqa: E402
 import scale_report  # noqa: E402
 import start_report  # noqa: E402
@@ -132,6 +134,28 @@ def test_patronis_own_lines_are_read(tmp_path):
     path.write_text("2026-11-21 21:40:25,500 INFO: promoted self to leader by acquiring session lock\n")
     (at, text), = phases.read(str(path), 0)
     assert text.startswith("promoted self") and at - int(at) == pytest.approx(0.5)
+
+
+def test_the_stand_in_for_ssh_hands_over_words_streams_and_the_exit_code(tmp_path):
+    class Here:
+        dir = str(tmp_path)
+
+        def entered(self, *argv):
+            return list(argv)
+
+        def environment(self):
+            return {"PATH": os.environ["PATH"], "WHERE": "there"}
+
+    r = remote.Remote(str(tmp_path), {"10.0.0.1": Here()}.__getitem__)
+    try:
+        def ssh(*words):
+            return subprocess.run([os.path.join(r.path, "ssh"), "-o", "Batchmode=yes", "-q", *words], input="in",
+                                  capture_output=True, text=True, timeout=30)
+        there = ssh("10.0.0.1", 'cat; echo "$WHERE" >&2;', "exit 7")
+        assert (there.stdout, there.stderr, there.returncode) == ("in", "there\n", 7)
+        assert ssh("10.0.0.2", "true").returncode == 255
+    finally:
+        r.close()
 
 
 def test_only_rows_of_the_last_build_count(tmp_path):

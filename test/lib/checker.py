@@ -171,9 +171,9 @@ class History:
                 "unknown": len(unknown), "unknown_present": len(unknown & present)}
 
 
-def query(host, sql, args=None, password=None, port=5432, timeout=3):
+def query(host, sql, args=None, password=None, port=5432, timeout=3, user="postgres", dbname="postgres"):
     """Rows of one statement on one server, autocommit, every wait bounded."""
-    conn = psycopg2.connect(host=host, port=port, user="postgres", dbname="postgres",
+    conn = psycopg2.connect(host=host, port=port, user=user, dbname=dbname,
                             password=password, connect_timeout=max(2, int(timeout)),
                             options=f"-c statement_timeout={int(timeout * 1000)}",
                             tcp_user_timeout=int(timeout * 1000), sslmode="disable",
