@@ -29,6 +29,10 @@ const struct link_status *guard_link_status(const struct guard_link *g);
 /* The fence page, borrowed. The owner calls page_beat() each turn. */
 struct fence_page *guard_link_page(const struct guard_link *g);
 
+/* Postgres may be writable, as of the last turn: never false before the status tells that the server is gone
+ * (guard says so first and clears the mark then). */
+bool guard_link_writable(const struct guard_link *g);
+
 /* Before promoting: sets page.writable and tells guard to watch the deadline. On false nothing may
  * be promoted (the message did not get through); call again in a later turn. */
 bool guard_link_arm(struct guard_link *g, struct err *e);

@@ -336,7 +336,7 @@ static void view_pg(struct agent *a, struct pg *p, int64_t now)
     p->failed_starts = s->failed_starts < 200 ? (uint8_t)s->failed_starts : 200;
     p->answers = s->pid == 0 ? TRI_NO : pg_probe_answers(a->probe, now);
     p->in_recovery = s->in_recovery;
-    p->maybe_writable = page_writable(a->page);
+    p->maybe_writable = guard_link_writable(a->link);
     p->looked_ms = f->valid ? f->at_ms : 0;
     p->storage_since_ms = storage_look(a, now);
     p->settings_low = settings_low(s, f);

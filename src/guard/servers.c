@@ -97,6 +97,7 @@ static void judge(struct guard *g, enum link_lock lock)
     if (lock == LINK_LOCK_FREE)
         g->probe_tries = 0;
     if (lock == LINK_LOCK_FREE && page_writable(g->page)) {
+        requests_send_status(g); /* an agent that sees a running server without the mark takes it for a rogue */
         page_clear_writable(g->page);
         log_event(LOG_INFO, "server-gone", "no server process is left");
     }

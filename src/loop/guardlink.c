@@ -15,6 +15,7 @@ struct guard_link {
     uint32_t seq;
     bool lost;
     bool known;
+    bool writable; /* the page's mark, seen before the messages that status is of */
     struct link_status status;
     struct link_msg msg; /* scratch: too big for comfort on the stack */
 };
@@ -51,6 +52,7 @@ struct guard_link *guard_link_open(int link_fd, int page_fd, struct err *e)
         guard_link_free(g);
         return NULL;
     }
+    g->writable = page_writable(g->page);
     guard_link_request_status(g, NULL);
     return g;
 }
@@ -75,7 +77,10 @@ static void source_prepare(void *ctx, struct loop *l)
 static void source_dispatch(void *ctx, struct loop *l)
 {
     struct guard_link *g = ctx;
-    if (g->lost || !loop_revents(l, g->fd))
+    bool before = g->writable;
+    g->writable = page_writable(g->page);
+    bool cleared = before && !g->writable; /* what guard said first may have come since the wait */
+    if (g->lost || (!loop_revents(l, g->fd) && !cleared))
         return;
     for (;;) {
         switch (link_recv(g->fd, &g->msg)) {
@@ -116,6 +121,11 @@ struct fence_page *guard_link_page(const struct guard_link *g)
     return g->page;
 }
 
+bool guard_link_writable(const struct guard_link *g)
+{
+    return g->writable;
+}
+
 static uint32_t next_seq(struct guard_link *g)
 {
     if (++g->seq == 0)
@@ -141,6 +151,7 @@ bool guard_link_arm(struct guard_link *g, struct err *e)
 {
     /* The mark first: once the message is in guard's queue, guard finds the mark set. */
     page_set_writable(g->page);
+    g->writable = true;
     link_init(&g->msg, LINK_WATCH, next_seq(g));
     return send_msg(g, e) != 0;
 }

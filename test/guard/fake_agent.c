@@ -22,6 +22,7 @@
 #define WORDS_MAX 24
 
 static struct guard_link *guard;
+static struct loop *turns;
 static int control = -1;
 static char line[8192];
 static size_t line_len;
@@ -111,6 +112,17 @@ _Noreturn static void hog(void)
     }
 }
 
+/* Looks without a pause: what guard has told by the moment in which it has cleared the mark. */
+static void see_cleared(void)
+{
+    struct loop_source link = guard_link_source(guard);
+    int64_t until = clock_boot_ms() + 10000;
+    while (page_writable(guard_link_page(guard)) && clock_boot_ms() < until) {
+    }
+    link.dispatch(link.ctx, turns);
+    answer_number(guard_link_writable(guard) ? -1 : guard_link_status(guard)->postgres_pid);
+}
+
 static void command(char **word, int n)
 {
     const char *name = word[0];
@@ -142,6 +154,8 @@ static void command(char **word, int n)
     } else if (str_eq(name, "mark")) { /* as arm, but frozen before the message: guard must see it */
         page_set_writable(guard_link_page(guard));
         answer("ok");
+    } else if (str_eq(name, "see-cleared")) {
+        see_cleared();
     } else if (str_eq(name, "status")) {
         status_seq = guard_link_request_status(guard, NULL);
         want_status = true;
@@ -219,7 +233,7 @@ int main(int argc, char **argv)
     guard = guard_link_new(&e);
     if (!guard)
         die(e.msg);
-    struct loop *l = loop_new();
+    struct loop *l = turns = loop_new();
     must(l != NULL);
     struct loop_source link = guard_link_source(guard);
     struct loop_source ctl = {

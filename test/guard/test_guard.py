@@ -206,6 +206,18 @@ def test_server_lock__postmaster_killed__its_backends_end_unasked(guard):
     assert not guard.events("servers-killed"), "nobody asked for it"
 
 
+def test_server_lock__mark_cleared__the_end_was_told_before(guard):
+    """An agent would else find a primary that guard does not watch, and end it as a rogue: no crash, no hand-over."""
+    guard.make_data()
+    _, agent = guard.start()
+    for _ in range(8):
+        guard.start_postgres(agent)
+        agent.number("grant", 60000)
+        agent.number("arm")
+        agent.number("signal", signal.SIGQUIT)
+        assert agent.number("see-cleared") == 0, "postgres runs, the agent would think"
+
+
 def leave_a_child(guard, agent):
     """A server that ends by itself and leaves a process behind that holds the volume."""
     script = os.path.join(guard.sock_dir, "server")

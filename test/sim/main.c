@@ -6,6 +6,7 @@
  *       [--jobs M] [--seconds S] [--tally FILE] [--coverage]
  *   sim --shrink SEED [--mix ...]
  *   sim --report FILE
+ *   sim --again --tally FILE [--mix ...]
  *
  * Checked all the time: at most one server acknowledges; nothing that was acknowledged or could be
  * read is missing from a server that admits clients; no last copy is given up; no timeline number
@@ -31,6 +32,7 @@ struct job {
     int jobs;
     int64_t seconds;
     const char *tally, *report;
+    bool again;
 };
 
 struct message {
@@ -210,15 +212,40 @@ static bool run_here(const struct job *j)
     return stopped == 0;
 }
 
-static int run(const struct job *j)
+static bool load(const struct job *j)
 {
     if (j->tally != NULL && !tally_load(j->tally, &total))
+        return false;
+    if (tally_of_this_core(&total))
+        return true;
+    fprintf(stderr, "%s tells of core %s, this is %s: begin another file\n", j->tally,
+            total.core[0] != '\0' ? total.core : "(not told)", CORE_ID);
+    return false;
+}
+
+static bool passes(uint64_t seed, void *ctx)
+{
+    const struct job *j = ctx;
+    static struct plan p;
+    plan_draw(&p, seed, &j->o);
+    bool good = episode(&p, false);
+    printf("seed %" PRIu64 ": %s %s\n", seed, good ? "passes" : W.violation, good ? "" : W.detail);
+    return good;
+}
+
+static int run_again(struct job *j)
+{
+    if (!load(j))
         return 2;
-    if (!tally_of_this_core(&total)) {
-        fprintf(stderr, "%s tells of core %s, this is %s: begin another file\n", j->tally,
-                total.core[0] != '\0' ? total.core : "(not told)", CORE_ID);
+    tally_again(&total, j->config, passes, j);
+    tally_save(j->tally, &total);
+    return total.failed == 0 ? 0 : 1;
+}
+
+static int run(const struct job *j)
+{
+    if (!load(j))
         return 2;
-    }
     uint64_t before = total.episodes, failed = total.failed, unreached = 0;
     struct sigaction sa = {.sa_handler = on_signal};
     sigaction(SIGINT, &sa, NULL);
@@ -254,7 +281,8 @@ static int usage(void)
             "usage: sim --seeds A-B|N [--mix] [--members 1-%d] [--mode quorum|sync|async] [--strict]\n"
             "           [--k K] [--trace] [--jobs M] [--seconds S] [--tally FILE] [--coverage]\n"
             "       sim --shrink SEED [--mix ...]\n"
-            "       sim --report FILE\n", N_MAX);
+            "       sim --report FILE\n"
+            "       sim --again --tally FILE [--mix ...]\n", N_MAX);
     return 2;
 }
 
@@ -287,11 +315,11 @@ static bool mode(const char *s, enum repl_mode *ret)
     return false;
 }
 
-static bool flag(const char *s, struct options *o)
+static bool flag(const char *s, struct job *j)
 {
-    static const char *const names[] = {"--mix", "--strict", "--trace", "--coverage"};
-    bool *const set[] = {&o->mix, &o->strict, &o->trace, &o->coverage};
-    for (int i = 0; i < 4; i++)
+    static const char *const names[] = {"--mix", "--strict", "--trace", "--coverage", "--again"};
+    bool *const set[] = {&j->o.mix, &j->o.strict, &j->o.trace, &j->o.coverage, &j->again};
+    for (int i = 0; i < 5; i++)
         if (strcmp(s, names[i]) == 0)
             return *set[i] = true;
     return false;
@@ -325,7 +353,7 @@ static bool value(const char *s, const char *v, struct job *j)
 static bool parse(int argc, char **argv, struct job *j)
 {
     for (int i = 1; i < argc; i++) {
-        if (flag(argv[i], &j->o))
+        if (flag(argv[i], j))
             continue;
         if (i + 1 >= argc || !value(argv[i], argv[i + 1], j))
             return false;
@@ -337,7 +365,7 @@ static bool parse(int argc, char **argv, struct job *j)
     else
         snprintf(j->config, sizeof j->config, "%s-members%d-k%d%s", modes[j->o.mode], j->o.members,
                  j->o.k, j->o.strict ? "-strict" : "");
-    return !(j->o.trace && j->jobs > 1);
+    return !(j->o.trace && j->jobs > 1) && (!j->again || j->tally != NULL);
 }
 
 int main(int argc, char **argv)
@@ -356,5 +384,7 @@ int main(int argc, char **argv)
         tally_report(&total);
         return total.failed == 0 ? 0 : 1;
     }
+    if (j.again)
+        return run_again(&j);
     return j.shrink != 0 ? run_shrink(&j) : run(&j);
 }

@@ -239,7 +239,7 @@ static void send(struct member *m, int i, enum peer_ask ask)
     W.asked[m->idx] |= BIT(i);
     W.coming[i] &= (uint8_t)~BIT(m->idx); /* an urgent one replaces what was on its way */
     W.waiting[i] &= (uint8_t)~BIT(m->idx);
-    bool slow = chance(2);
+    bool slow = chance(2) && !(W.calm && W.early); /* as in heal() */
     if (!slow && ask == PEER_STATE && answers_at_once(m, &W.m[i])) {
         reply(&W.m[i], m->idx);
         return;

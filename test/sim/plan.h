@@ -72,6 +72,8 @@ extern struct tally T;
 
 void tally_episode(const struct plan *p);
 void tally_failure(uint64_t seed, const char *config);
+/* Takes what failed and passes now out of the count, and marks it in the list. */
+void tally_again(struct tally *t, const char *config, bool (*passes)(uint64_t seed, void *ctx), void *ctx);
 void tally_add(struct tally *into, const struct tally *t);
 bool tally_load(const char *path, struct tally *t);
 bool tally_save(const char *path, const struct tally *t);

@@ -98,6 +98,26 @@ void tally_done(const char *config, uint64_t from, uint64_t to)
     r->to = to;
 }
 
+/* A failure of the model or of the judge stays in the list after that was mended, and no longer counts. */
+void tally_again(struct tally *t, const char *config, bool (*passes)(uint64_t seed, void *ctx), void *ctx)
+{
+    static char old[FAILURES_SIZE];
+    memcpy(old, t->failures, sizeof old);
+    t->failures[0] = '\0';
+    for (const char *l = old; *l != '\0';) {
+        int n = (int)strcspn(l, "\n"), skip = 0;
+        size_t used = strlen(t->failures);
+        uint64_t seed;
+        char of[64];
+        bool open = sscanf(l, "%63s seed %" SCNu64 "%n", of, &seed, &skip) == 2 && l[skip] == ':';
+        bool mended = open && strcmp(of, config) == 0 && passes(seed, ctx);
+        snprintf(t->failures + used, sizeof t->failures - used, "%.*s%s%.*s\n", mended ? skip : n, l,
+                 mended ? ", mended" : "", mended ? n - skip : 0, l + skip);
+        t->failed -= mended ? 1 : 0;
+        l += n + (l[n] == '\n' ? 1 : 0);
+    }
+}
+
 /* --- the file --------------------------------------------------------------------------------- */
 
 static const char *const plain_names[] = {"episodes", "failed",     "virtual_ms", "turns",

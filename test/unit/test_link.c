@@ -277,6 +277,59 @@ static void guard_link__requests_and_status__both_ways(void **state)
     guard_link_free(NULL);
 }
 
+struct guard_end {
+    int fd;
+    bool acts;
+};
+
+/* The server has ended: guard says so, and clears the mark. */
+static void guard_acts(void *ctx, struct loop *l)
+{
+    struct guard_end *end = ctx;
+    static struct link_msg m;
+    (void)l;
+    if (!end->acts)
+        return;
+    end->acts = false;
+    link_init(&m, LINK_STATUS, 0);
+    assert_int_equal(link_send(end->fd, &m), LINK_IO_OK);
+    page_clear_writable(page);
+}
+
+/* What a turn sees of the mark and of the server is never a primary that guard does not watch. */
+static void guard_link__end_of_a_server_within_a_turn__seen_whole(void **state)
+{
+    (void)state;
+    for (int before = 0; before < 2; before++) { /* before the link has its part of the turn, or after */
+        int pair[2];
+        static struct link_msg m;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+        struct guard_link *g = guard_link_open(pair[1], dup(page_fd), NULL);
+        struct guard_end end = {.fd = pair[0]};
+        struct loop *l = loop_new();
+        struct loop_source link = guard_link_source(g);
+        struct loop_source other = {.name = "guard's end", .ctx = &end, .dispatch = guard_acts};
+        loop_add(l, before ? &other : &link);
+        loop_add(l, before ? &link : &other);
+        assert_true(guard_link_arm(g, NULL));
+        link_init(&m, LINK_STATUS, 0);
+        m.u.status.postgres_pid = 5;
+        assert_int_equal(link_send(pair[0], &m), LINK_IO_OK);
+        loop_turn(l, 10000);
+        assert_true(guard_link_writable(g) && guard_link_status(g)->postgres_pid == 5);
+        end.acts = true;
+        loop_turn(l, 0);
+        assert_int_equal(guard_link_writable(g), !before);
+        assert_int_equal(guard_link_status(g)->postgres_pid, before ? 0 : 5);
+        loop_turn(l, 0);
+        assert_false(guard_link_writable(g));
+        assert_int_equal(guard_link_status(g)->postgres_pid, 0);
+        loop_free(l);
+        guard_link_free(g);
+        close(pair[0]);
+    }
+}
+
 static void guard_link__guard_does_not_read__refused_without_blocking(void **state)
 {
     (void)state;
@@ -317,6 +370,7 @@ int main(void)
         T(link_start__too_much_or_malformed__refused),
         T(link_names__all__known),
         T(guard_link__requests_and_status__both_ways),
+        T(guard_link__end_of_a_server_within_a_turn__seen_whole),
         T(guard_link__guard_does_not_read__refused_without_blocking),
         T(guard_link_new__outside_guard__says_so),
     };
