@@ -35,6 +35,10 @@ def look(process):
             "descriptors": len(os.listdir(f"/proc/{process.pid}/fd"))}
 
 
+def timeline_of(primary):
+    return primary.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")[0][0]
+
+
 class Growth:
     def __init__(self, run, subject):
         self.run, self.s = run, subject
@@ -59,11 +63,16 @@ class Growth:
             if k % max(1, n // LOOKS) == 0:
                 self.note(settled=k == 0)
             old = self.s.wait_healthy()
+            timeline = timeline_of(old)
             (self.s.switchover if k % 2 else self.s.postgres_killed)(old)
-            wait.until(lambda: self.s.check_healthy() is not old, self.s.healthy_s, "another primary", every=0.1)
+            self.wait_promoted(timeline)
             self.failovers += 1
         self.note()
         self.note(settled=True)
+
+    def wait_promoted(self, timeline):
+        """One that has WAL which nobody received is promoted anew in its place."""
+        wait.until(lambda: timeline_of(self.s.check_healthy()) > timeline, self.s.healthy_s, "a promotion", every=0.1)
 
     def probe(self, n):
         primary = self.s.wait_healthy()
