@@ -14,7 +14,7 @@ SIM_JOBS  = $(or $(patsubst -j%,%,$(JOBS)),1)
 SIM_RANGE = $(if $(SEEDS),--seeds $(SEEDS),--seeds 1-1000000000 --seconds 120)
 # The tally of the long campaign, for every clone to read. A run of one's own keeps another one.
 PUBLISHED := test/sim/campaign.tally
-.PHONY: sim sim-report sim-publish sim-shrink
+.PHONY: sim sim-report sim-publish sim-again sim-shrink
 sim: $(B)/sim ## simulate clusters under faults for two minutes, or SEEDS=n|A-B JOBS=m; SEED=n TRACE=1 shows one
 ifdef SEED
 	@$(B)/sim --mix --seeds $(SEED)-$(SEED) $(if $(TRACE),--trace)
@@ -29,6 +29,9 @@ sim-report: $(B)/sim ## what the campaign and the runs of make sim have covered:
 sim-publish: $(B)/sim ## keep the tally of a campaign in the tree, its failures too: TALLY=file
 	@$(B)/sim --report $(TALLY) | tail -1
 	@cp $(TALLY) $(PUBLISHED)
+
+sim-again: $(B)/sim ## run what failed in TALLY=file once more; what passes now, after the model was mended, no longer counts
+	@$(B)/sim --mix --again --tally $(TALLY)
 
 sim-shrink: $(B)/sim ## reduce a failing episode to few faults and tell its story: SEED=n
 	@$(B)/sim --mix --shrink $(SEED)

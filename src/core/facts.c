@@ -124,14 +124,15 @@ static bool prepared(const struct turn *t)
 /* Others hold what this directory holds: W other members of V stream from the writer and have its
  * promotion point. What the record says alone could be about a volume that is gone. One that followed
  * this very writer and was promoted by hand may have been the only one to confirm the last commits:
- * then the others must have come past its end. */
+ * then the others must have come past its end. It may have got its vote since the record that is known here. */
 static bool last_copy_safe(const struct turn *t)
 {
     uint8_t n = 0;
-    /* A promotion by hand under this record says so, too: the recorded position may be older. */
-    bool followed = t->me != NULL && t->me->in_v && t->me->volume != t->rec->writer &&
-                    (t->me->flushed.timeline == t->rec->timeline ||
-                     t->v->pg.position.timeline > t->rec->timeline);
+    bool voter = t->me != NULL && t->me->in_v;
+    /* It says so, too, that it followed: the recorded position may be older. */
+    bool by_hand = !allocated(t->rec, t->v->pg.position);
+    bool followed = t->v->self.volume != t->rec->writer &&
+                    (by_hand || (voter && t->me->flushed.timeline == t->rec->timeline));
     for (uint8_t i = 0; i < t->rec->n; i++) {
         const struct record_member *line = &t->rec->m[i];
         const struct peer *p = peer_of_volume(t, line->volume);
@@ -143,7 +144,7 @@ static bool last_copy_safe(const struct turn *t)
     }
     if (replicates_async(t, t->rec))
         return true;
-    if (t->me == NULL || !t->me->in_v)
+    if (!voter && !by_hand)
         return t->rec->w >= 1 && t->rec->sealed == 0;
     return t->rec->w >= 1 && n >= t->rec->w;
 }

@@ -28,6 +28,7 @@ FAILED_ONCE = {
     760124: "the judge took W from the record of a later writer than the one that had asked nobody",
     436050: "the model let a walsender use an older setting after the promotion",
     1736417: "all voters had been promoted by hand, and nobody said so",
+    6408879: "a member rewound what it had confirmed: it had a vote, and not heard of it",
     4158669: "the model was slow to deliver questions in the calm, too, until a short silence had passed",
     3744301: "the model promoted by hand to a number that was given out later",
 }

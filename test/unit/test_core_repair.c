@@ -30,6 +30,22 @@ static void rewind__only_while_others_hold_the_promotion(void **state)
     assert_string_not_equal(rule(&s), "rejoin-rewind");
 }
 
+/* It was promoted by hand just after it had got its vote, and has not heard of that: what it confirmed may be
+ * with the writer alone. */
+static void rewind__promoted_by_hand_and_not_listed_yet__only_while_others_hold_all(void **state)
+{
+    (void)state;
+    struct scene s;
+    diverged(&s);
+    s.v.self.volume = 0xdd;
+    assert_string_equal(rule(&s), "rejoin-rewind"); /* of no epoch that anybody waits for */
+    s.v.pg.position = (struct position){5, 200};
+    s.v.peer[1].state.position.lsn = 200;
+    assert_string_equal(rule(&s), "rejoin-rewind");
+    s.v.peer[1].state.position.lsn = 199;
+    assert_string_not_equal(rule(&s), "rejoin-rewind");
+}
+
 /* Five voters, one confirmation: four reports elect. One of the others is away, so the diverged one's
  * report may be the fourth; when it has waited long the writer has let both of them go. */
 static void rewind__only_of_a_vote_to_spare(void **state)
@@ -237,6 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rewind__only_while_others_hold_the_promotion),
+        cmocka_unit_test(rewind__promoted_by_hand_and_not_listed_yet__only_while_others_hold_all),
         cmocka_unit_test(rewind__only_of_a_vote_to_spare),
         cmocka_unit_test(clone__only_of_a_vote_to_spare),
         cmocka_unit_test(clone__answers_are_asked_for_until_the_vote_is_spare),
