@@ -14,6 +14,7 @@ an error, however fast it was; a peer's are counted and shown.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import glob
 import json
 import os
@@ -29,6 +30,7 @@ sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.dirname(os.path.abspa
 
 import autofailover  # noqa: E402
 import kubeapi  # noqa: E402
+import kubereal  # noqa: E402
 import netns  # noqa: E402
 import noise  # noqa: E402
 import patroni  # noqa: E402
@@ -53,6 +55,13 @@ MIRRORING = "endpointslice-mirroring-controller"
 
 class Unsafe(Exception):
     """A promise was broken: no figure counts."""
+
+
+def check_safe(what, row):
+    """row: an episode's, or Load.verdict()."""
+    broken = {k: row[k] for k in ("lost", "overlaps", "phantom", "not_failed") if row[k]}
+    if broken:
+        raise Unsafe(f"{what}: {broken}")
 
 
 class Results:
@@ -193,8 +202,7 @@ class Bench:
         if s.service:
             put("label", next((t for t, pod in s.labels.changes if t >= zero_us and pod == new.name), None))
             put("slice", next((t for t, a in s.front.changes if t >= zero_us and a == [new.ip]), None))
-        timeline = new.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))"
-                           "::bit(32)::int")[0][0]
+        timeline = new.timeline()
         streams = {name: round((t - zero_s) * 1000, 2)
                    for name, rows in logs.items() if name != new.name
                    for t in [phases.streaming(rows, timeline, since_s)] if t is not None}
@@ -225,10 +233,12 @@ class Bench:
         self.note("episode", **base, **row)
         print(f"  {metric} {s.title:<28} {k + 1:>3} {row['gap_ms']:>9.1f} ms   "
               f"{row['old']} -> {row['new']}", flush=True)
-        broken = {k: row[k] for k in ("lost", "overlaps", "phantom", "not_failed") if row[k]}
-        if broken and not s.peer:
-            self.save(s)
-            raise Unsafe(f"{s.title}, {FAULTS[metric][0]}: {broken}")
+        if not s.peer:
+            try:
+                check_safe(f"{s.title}, {FAULTS[metric][0]}", row)
+            except Unsafe:
+                self.save(s)
+                raise
 
     # The run.
 
@@ -246,6 +256,23 @@ class Bench:
             with concurrent.futures.ThreadPoolExecutor(len(group)) as pool:
                 for job in [pool.submit(self.make, s, metric) for s in group]:
                     job.result()
+
+
+@contextlib.contextmanager
+def session(kind, out, **said):
+    """A Bench on the real API server, whose raw data replace those in a file."""
+    net = netns.Network()
+    directory = os.path.join(sandbox.inside(), kind)
+    os.makedirs(directory)
+    if os.path.exists(out):
+        os.unlink(out)
+    with kubeapi.open_kube("real", host=net.api_ip, controllers=f"{kubereal.CONTROLLERS},{MIRRORING}") as kube:
+        run = Bench(kube, net, Results(out), directory)
+        run.note("session", commit=commit(), cpus=os.cpu_count(),
+                 at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **said)
+        run.note("noise", when="before", **noise.probe(directory))
+        yield run
+        run.note("noise", when="after", **noise.probe(directory))
 
 
 def early(i):
@@ -324,7 +351,6 @@ def main():
     net = netns.Network()
     options = {"host": net.api_ip}
     if a.kube == "real":
-        import kubereal
         options["controllers"] = f"{kubereal.CONTROLLERS},{MIRRORING}"
     directory = os.path.join(sandbox.inside(), "bench")
     os.makedirs(directory)

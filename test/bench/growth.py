@@ -11,17 +11,12 @@ test/bench/results/growth-RUN.jsonl; growth_report.py makes the table of docs/pe
 import argparse
 import os
 import sys
-import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.dirname(os.path.abspath(__file__))]
 
 import bench  # noqa: E402
-import kubeapi  # noqa: E402
-import kubereal  # noqa: E402
-import netns  # noqa: E402
 import resources  # noqa: E402
-import sandbox  # noqa: E402
 import wait  # noqa: E402
 from subject import Pghad  # noqa: E402
 
@@ -33,10 +28,6 @@ def look(process):
     kb = process.memory_kb()
     return {"pid": process.pid, "rss_kb": kb["rss"], "private_kb": kb["private"],
             "descriptors": len(os.listdir(f"/proc/{process.pid}/fd"))}
-
-
-def timeline_of(primary):
-    return primary.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")[0][0]
 
 
 class Growth:
@@ -63,7 +54,7 @@ class Growth:
             if k % max(1, n // LOOKS) == 0:
                 self.note(settled=k == 0)
             old = self.s.wait_healthy()
-            timeline = timeline_of(old)
+            timeline = old.timeline()
             (self.s.switchover if k % 2 else self.s.postgres_killed)(old)
             self.wait_promoted(timeline)
             self.failovers += 1
@@ -72,7 +63,7 @@ class Growth:
 
     def wait_promoted(self, timeline):
         """One that has WAL which nobody received is promoted anew in its place."""
-        wait.until(lambda: timeline_of(self.s.check_healthy()) > timeline, self.s.healthy_s, "a promotion", every=0.1)
+        wait.until(lambda: self.s.check_healthy().timeline() > timeline, self.s.healthy_s, "a promotion", every=0.1)
 
     def probe(self, n):
         primary = self.s.wait_healthy()
@@ -88,17 +79,8 @@ def main():
     p.add_argument("--probes", type=int, default=1_000_000)
     p.add_argument("--out", required=True)
     a = p.parse_args()
-    net = netns.Network()
-    directory = os.path.join(sandbox.inside(), "growth")
-    os.makedirs(directory)
-    if os.path.exists(a.out):
-        os.unlink(a.out)
     s = Pghad("growth", "pghad", 0)
-    with kubeapi.open_kube("real", host=net.api_ip,
-                           controllers=f"{kubereal.CONTROLLERS},{bench.MIRRORING}") as kube:
-        run = bench.Bench(kube, net, bench.Results(a.out), directory)
-        run.note("session", commit=bench.commit(), cpus=os.cpu_count(),
-                 at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    with bench.session("growth", a.out) as run:
         run.start([s])
         try:
             growth = Growth(run, s)

@@ -14,7 +14,6 @@ import argparse
 import concurrent.futures
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -23,11 +22,6 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.dirname(os.path.abspath(__file__))]
 
 import bench  # noqa: E402
-import kubeapi  # noqa: E402
-import kubereal  # noqa: E402
-import netns  # noqa: E402
-import noise  # noqa: E402
-import sandbox  # noqa: E402
 
 CONNECTIONS, SECONDS = 64, 10
 FAULT_AFTER_S = 2
@@ -54,16 +48,18 @@ def at_rest(s, closing):
 
 
 def failing_over(s):
-    """Of both members that stay; PostgreSQL of the third is killed meanwhile. A peer may start it again in place."""
+    """Of both members that stay; PostgreSQL of the third is killed meanwhile. A peer may start it again in place, and
+    pghad promotes it anew there where it has WAL that nobody received: "took_over" tells."""
     old = s.wait_healthy()
+    before = old.timeline()
     with concurrent.futures.ThreadPoolExecutor(len(s.members)) as pool:
         jobs = [pool.submit(ask, m, "/liveness", False) for m in s.members if m is not old]
         time.sleep(FAULT_AFTER_S)  # ok: the fault falls while they are asked
         s.postgres_killed(old)
         rows = [job.result() for job in jobs]
     new = s.wait_healthy()
-    assert s.peer or new is not old, "nobody took over"
-    return rows
+    assert s.peer or new.timeline() > before, "nobody was promoted"
+    return [{**row, "took_over": new is not old} for row in rows]
 
 
 CONDITIONS = {"keep-alive": lambda s: at_rest(s, False), "closing": lambda s: at_rest(s, True),
@@ -76,20 +72,9 @@ def main():
     p.add_argument("--subjects", default="pghad,patroni-4-tuned")
     p.add_argument("--out", required=True)
     a = p.parse_args()
-    random.seed()
     absent = {}
     subjects = bench.build_subjects(a.subjects.split(","), absent)
-    net = netns.Network()
-    directory = os.path.join(sandbox.inside(), "health")
-    os.makedirs(directory)
-    if os.path.exists(a.out):
-        os.unlink(a.out)
-    with kubeapi.open_kube("real", host=net.api_ip,
-                           controllers=f"{kubereal.CONTROLLERS},{bench.MIRRORING}") as kube:
-        run = bench.Bench(kube, net, bench.Results(a.out), directory)
-        run.note("session", commit=bench.commit(), cpus=os.cpu_count(), absent=absent, connections=CONNECTIONS,
-                 seconds=SECONDS, at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        run.note("noise", when="before", **noise.probe(directory))
+    with bench.session("health", a.out, absent=absent, connections=CONNECTIONS, seconds=SECONDS) as run:
         run.start(subjects)
         try:
             for k in range(a.n):
@@ -106,7 +91,6 @@ def main():
         finally:
             for s in subjects:
                 s.stop()
-        run.note("noise", when="after", **noise.probe(directory))
     for what, why in absent.items():
         print(f"  {what}: not measured: {why}")
 

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -24,10 +23,6 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.dirname(os.path.abspath(__file__))]
 
 import bench  # noqa: E402
-import kubeapi  # noqa: E402
-import kubereal  # noqa: E402
-import netns  # noqa: E402
-import noise  # noqa: E402
 import phases  # noqa: E402
 import sandbox  # noqa: E402
 import wait  # noqa: E402
@@ -259,9 +254,7 @@ def run_case(run, number, case, n):
                 run.note("episode", case=case, metric=metric, condition=found, **row)
                 print(f"  {metric} {case:<12} {k + 1:>3} {row['gap_ms']:>9.1f} ms   {row['old']} -> {row['new']}   "
                       f"{found} {'rewound' if row['rewound'] else ''}", flush=True)
-                broken = {what: row[what] for what in ("lost", "overlaps", "phantom", "not_failed") if row[what]}
-                if broken:
-                    raise bench.Unsafe(f"{case}, {metric}: {broken}")
+                bench.check_safe(f"{case}, {metric}", row)
     except BaseException:
         run.save(s)
         raise
@@ -279,21 +272,9 @@ def main():
     wrong = [c for c in a.cases.split(",") if c not in CASES]
     if wrong:
         p.error(f"no case {', '.join(wrong)}: one of {', '.join(CASES)}")
-    random.seed()
-    net = netns.Network()
-    directory = os.path.join(sandbox.inside(), "load")
-    os.makedirs(directory)
-    if os.path.exists(a.out):
-        os.unlink(a.out)
-    with kubeapi.open_kube("real", host=net.api_ip,
-                           controllers=f"{kubereal.CONTROLLERS},{bench.MIRRORING}") as kube:
-        run = bench.Bench(kube, net, bench.Results(a.out), directory)
-        run.note("session", commit=bench.commit(), cpus=os.cpu_count(),
-                 at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        run.note("noise", when="before", **noise.probe(directory))
+    with bench.session("load", a.out) as run:
         for number, case in enumerate(a.cases.split(",")):
             run_case(run, number, case, a.n)
-        run.note("noise", when="after", **noise.probe(directory))
 
 
 if __name__ == "__main__":

@@ -104,9 +104,6 @@ class PeerMember(Member):
             f.write(text)
         shutil.chown(path, *sandbox.postgres_user())
 
-    def timeline(self):
-        return self.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")[0][0]
-
     def supervisors(self):
         return [p for p in self.processes() if p.name != "postgres"]
 

@@ -14,21 +14,14 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import random
 import re
 import sys
-import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.dirname(os.path.abspath(__file__))]
 
 import bench  # noqa: E402
-import kubeapi  # noqa: E402
-import kubereal  # noqa: E402
-import netns  # noqa: E402
-import noise  # noqa: E402
 import rest  # noqa: E402
-import sandbox  # noqa: E402
 import wait  # noqa: E402
 from subject import Labels, Pghad, Watched  # noqa: E402
 
@@ -116,10 +109,8 @@ def at_rest(kube, subjects, server_pid):
 
 
 class Scale:
-    def __init__(self, kube, net, out, directory):
-        self.kube, self.out = kube, out
-        self.bench = bench.Bench(kube, net, bench.Results(out), directory)
-        self.net, self.dir = net, directory
+    def __init__(self, run):
+        self.bench, self.kube, self.net, self.dir = run, run.kube, run.net, run.dir
 
     def note(self, what, **row):
         self.bench.note(what, **row)
@@ -136,10 +127,8 @@ class Scale:
             for k in range(n):
                 for metric in ("P1", "P2") if size > 1 else ("P1",):
                     row = self.bench.episode(s, metric)
-                    broken = {what: row[what] for what in ("lost", "overlaps", "phantom", "not_failed") if row[what]}
                     self.note("episode", size=size, metric=metric, **row)
-                    if broken:
-                        raise bench.Unsafe(f"{size} members, {metric}: {broken}")
+                    bench.check_safe(f"{size} members, {metric}", row)
         except BaseException:
             self.bench.save(s)
             raise
@@ -180,22 +169,11 @@ def main():
     p.add_argument("--out", required=True)
     a = p.parse_args()
     rest.REST_S = a.rest
-    random.seed()
-    net = netns.Network()
-    directory = os.path.join(sandbox.inside(), "scale")
-    os.makedirs(directory)
-    if os.path.exists(a.out):
-        os.unlink(a.out)
-    with kubeapi.open_kube("real", host=net.api_ip,
-                           controllers=f"{kubereal.CONTROLLERS},{bench.MIRRORING}") as kube:
-        scale = Scale(kube, net, a.out, directory)
-        scale.bench.note("session", commit=bench.commit(), cpus=os.cpu_count(),
-                         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        scale.bench.note("noise", when="before", **noise.probe(directory))
+    with bench.session("scale", a.out) as run:
+        scale = Scale(run)
         for size in a.sizes:
             scale.members(size, a.n)
         scale.clusters(a.clusters)
-        scale.bench.note("noise", when="after", **noise.probe(directory))
 
 
 if __name__ == "__main__":

@@ -19,17 +19,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "test", "lib"), os.path.dirname(os.path.abspath(__file__))]
 
 import bench  # noqa: E402
-import kubeapi  # noqa: E402
-import kubereal  # noqa: E402
-import netns  # noqa: E402
-import noise  # noqa: E402
-import sandbox  # noqa: E402
 import wait  # noqa: E402
 from member import BUILD  # noqa: E402
 from subject import Load, Pghad  # noqa: E402
@@ -64,9 +58,7 @@ def start_again(s, number, end):
         load.direct.wait_writes(BACK_S, began, what="writes after the start")
         first = next(b for a, b in load.history().silences(began) if b > began)
         new = s.wait_healthy()
-    broken = {k: v for k, v in load.verdict(new, False).items() if v and k != "acknowledged"}
-    if broken:
-        raise bench.Unsafe(f"{s.title}: {broken}")
+    bench.check_safe(s.title, load.verdict(new, False))
     shutil.rmtree(stem)
     return round((first - began) / 1000, 1)
 
@@ -121,24 +113,13 @@ def main():
     p.add_argument("-n", type=int, default=20, help="starts of each kind")
     p.add_argument("--out", required=True)
     a = p.parse_args()
-    net = netns.Network()
-    directory = os.path.join(sandbox.inside(), "start")
-    os.makedirs(directory)
-    if os.path.exists(a.out):
-        os.unlink(a.out)
-    with kubeapi.open_kube("real", host=net.api_ip,
-                           controllers=f"{kubereal.CONTROLLERS},{bench.MIRRORING}") as kube:
-        run = bench.Bench(kube, net, bench.Results(a.out), directory)
-        run.note("session", commit=bench.commit(), cpus=os.cpu_count(),
-                 at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        run.note("noise", when="before", **noise.probe(directory))
+    with bench.session("start", a.out) as run:
         starts(run, a.n)
-        run.note("noise", when="after", **noise.probe(directory))
-    work = os.path.join(directory, "sizes")
+    work = os.path.join(run.dir, "sizes")
     os.makedirs(work)
     run.note("sizes", **sizes(work))
     for _ in range(BUILDS):
-        run.note("build", seconds=build_s(directory))
+        run.note("build", seconds=build_s(run.dir))
 
 
 if __name__ == "__main__":

@@ -275,10 +275,10 @@ class Cluster:
         streaming = self.streaming(p)
         missing = [m.name for m in rest if m.ip not in streaming]
         assert not missing, f"not streaming from {p.name}: {missing}"
-        tli = p.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")
+        tli = p.timeline()
         for m in rest:
-            got = m.sql("SELECT received_tli FROM pg_stat_wal_receiver")
-            assert got == tli, f"{m.name} receives timeline {got}, {p.name} writes {tli}"
+            got = [row[0] for row in m.sql("SELECT received_tli FROM pg_stat_wal_receiver")]
+            assert got == [tli], f"{m.name} receives timeline {got}, {p.name} writes {tli}"
         if self.options.get("replication.mode", "quorum") != "async":
             names = self.sync_names(p)
             assert names.count("m_") == len(rest), \

@@ -244,6 +244,10 @@ class Member:
     def sql(self, statement, args=None, timeout=3):
         return checker.query(self.ip, statement, args, password=self.password, timeout=timeout)
 
+    def timeline(self):
+        """Of a primary."""
+        return self.sql("SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")[0][0]
+
     def writable(self):
         """Whether a client may write here: True, False, or None when nobody answers."""
         try:
