@@ -29,7 +29,7 @@ SIZES    ?= 1,3,5,9,16
 CLUSTERS ?= 1,10,25,50
 .PHONY: bench-scale
 bench-scale: system need-gate kube-bins need-python ## start, failover and cost at rest by SIZES of a cluster and number of CLUSTERS, N=5 episodes
-	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/scale.py --sizes $(SIZES) --clusters $(CLUSTERS) -n $(call bench_n,5) \
+	$(Q)$(SANDBOX) --disk -- $(PYTHON) test/bench/scale.py --sizes=$(SIZES) --clusters=$(CLUSTERS) -n $(call bench_n,5) \
 	    $(if $(REST_S),--rest $(REST_S)) --out test/bench/results/scale-$(RUN).jsonl
 
 CASES ?= plain,connections,tables,unreplayed,long,large
