@@ -8,7 +8,7 @@
 #define LOOK_EVERY_MS 60000  /* while primary; somebody may have changed or deleted what there is */
 #define WATCH_EVERY_MS 10000 /* without a primary */
 #define SETTLE_MS 300        /* the label waits for so long at most */
-#define RACES_MAX 3          /* at once; a slice that the list does not show would race for ever */
+#define WRITES_MAX 4         /* at once; a slice that a webhook changes, or that the list does not show, has no last one */
 
 void api_endpoints_init(struct api *a)
 {
@@ -31,7 +31,7 @@ static void look_again(struct endpoint_of *x, int64_t at)
 {
     x->service_known = x->slice_known = false;
     x->next_ms = at;
-    x->races = 0;
+    x->writes = 0;
 }
 
 bool api_endpoints_settled(const struct api *a, int64_t now)
@@ -76,11 +76,19 @@ static int64_t pause_after(struct kube_call *c)
     return status >= 400 && status < 500 && status != 429 ? WATCH_EVERY_MS : API_PATCH_RETRY_MS;
 }
 
-static bool lost_a_race(struct endpoint_of *x)
+static bool lost_a_race(const struct endpoint_of *x)
 {
     bool raced = kube_call_outcome(x->call) == KUBE_CONFLICT || kube_call_reply(x->call)->http_status == 404;
 
-    return x->writing && raced && x->races++ < RACES_MAX;
+    return x->writing && raced;
+}
+
+static void give_up(struct endpoint_of *x, int64_t now)
+{
+    log_event(LOG_WARNING, "endpoint-failed", "the EndpointSlice does not stay as it is written: an admission webhook "
+              "or another program changes it", LOG_S("service", x->name));
+    x->settled = true;
+    look_again(x, now + WATCH_EVERY_MS);
 }
 
 static void poll_service(const struct api *a, struct endpoint_of *x, int64_t now)
@@ -185,6 +193,10 @@ static void drive(struct api *a, struct endpoint_of *x, int64_t now)
     if (ours)
         name_foreign(a, x, now);
     if (ours && change_due(a, x, &to)) {
+        if (x->writes++ == WRITES_MAX) {
+            give_up(x, now);
+            return;
+        }
         x->writing = true;
         x->call = kube_slice_put(a->kube, &x->service, &x->slice, &to, now + API_REQUEST_MS);
     } else {

@@ -20,6 +20,11 @@ struct strip_of { /* a pod whose label we remove */
     int64_t next_ms;
 };
 
+struct state_sync { /* what the ConfigMap shall hold, at least */
+    uint64_t epoch, system_id;
+    struct record record;
+};
+
 struct endpoint_of { /* a Service for writers, and where it leads */
     const char *name; /* in cfg */
     struct kube_service service;
@@ -29,7 +34,7 @@ struct endpoint_of { /* a Service for writers, and where it leads */
     bool writing; /* the call is a write of the slice */
     int64_t next_ms;
     bool settled;   /* since the wish changed: as it shall be, or refused */
-    unsigned races; /* writes lost to another one since the last look */
+    unsigned writes; /* since the wish changed, or the last pause */
     char foreign[254]; /* slice of somebody else, complained about */
 };
 
@@ -75,6 +80,7 @@ struct api {
     size_t n_endpoints;
 
     struct kube_call *sync;
+    struct state_sync sync_of;
     int64_t sync_next_ms;
     struct kube_call *result_call;
     struct intent_result result;

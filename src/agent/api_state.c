@@ -9,6 +9,7 @@
 #include "kube/record.h"
 
 #define HISTORY_LINES 32
+#define STATE_RETRY_MS 500
 
 static void show_change(struct status_history *s, const struct history_entry *h)
 {
@@ -125,7 +126,7 @@ static bool state_call_done(struct api *a, struct kube_call **call, int64_t *nex
         if (api_worth_a_line(a, r))
             log_event(LOG_WARNING, "state-write-failed", r->err.msg,
                       LOG_I("status", r->http_status));
-        *next_ms = now + (r->outcome == KUBE_CONFLICT ? 50 : 500);
+        *next_ms = now + (r->outcome == KUBE_CONFLICT ? 50 : STATE_RETRY_MS);
         kube_watch_refresh(a->state);
     }
     kube_call_free(*call);
@@ -145,14 +146,19 @@ static struct kube_call *state_write(struct api *a, const struct kube_change *da
     return kube_configmap_patch(a->kube, a->state_name, m->rv, data, n, now + API_REQUEST_MS);
 }
 
+static bool behind(const struct state_view *st, const struct state_sync *s)
+{
+    return st->epoch < s->epoch || !st->has_record || record_cmp(&s->record, &st->record) > 0 ||
+           (st->system_id == 0 && s->system_id != 0);
+}
+
 void api_sync_state(struct api *a, uint64_t epoch, const struct record *r, uint64_t system_id,
                     int64_t now)
 {
-    bool behind = a->st.epoch < epoch ||
-                  (!a->st.has_record || record_cmp(r, &a->st.record) > 0) ||
-                  (a->st.system_id == 0 && system_id != 0);
-    if (!behind || a->sync != NULL || now < a->sync_next_ms || !a->st.known)
+    struct state_sync s = {.epoch = epoch, .system_id = system_id, .record = *r};
+    if (a->sync != NULL || now < a->sync_next_ms || !a->st.known || !behind(&a->st, &s))
         return;
+    a->sync_of = s;
     char number[24], id[20];
     struct buf json;
     buf_init(&json, RECORD_JSON_MAX);
@@ -184,6 +190,16 @@ void api_append_history(struct api *a, const struct history_entry *h, int64_t no
     if (!history_encode(h, &a->history_due))
         buf_clear(&a->history_due);
     a->history_next_ms = now;
+}
+
+/* An admission webhook may accept everything and store something else: that is not asked again at once. */
+static void sync_done(struct api *a, int64_t now)
+{
+    if (!state_call_done(a, &a->sync, &a->sync_next_ms, now) || !behind(&a->st, &a->sync_of))
+        return;
+    log_event(LOG_WARNING, "state-write-failed", "the ConfigMap does not keep what is written: an admission webhook "
+              "or another program changes it", LOG_S("configmap", a->state_name));
+    a->sync_next_ms = now + STATE_RETRY_MS;
 }
 
 /* The last lines of the history with the new one behind them. */
@@ -232,7 +248,7 @@ const struct history_entry *api_last_change(const struct api *a)
 void api_drive_state(struct api *a, int64_t now)
 {
     if (a->sync != NULL && kube_call_outcome(a->sync) != KUBE_PENDING)
-        (void)state_call_done(a, &a->sync, &a->sync_next_ms, now);
+        sync_done(a, now);
     if (a->result_call != NULL && kube_call_outcome(a->result_call) != KUBE_PENDING &&
         !state_call_done(a, &a->result_call, &a->result_next_ms, now))
         a->result_due = true;

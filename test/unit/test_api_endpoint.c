@@ -1,36 +1,15 @@
 /* The agent leads a Service for writers: against an API server that keeps one EndpointSlice. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "api_rig.h"
 
-#include "agent/api.h"
-#include "base/clock.h"
-#include "base/fd.h"
-#include "base/str.h"
-#include "fake_http.h"
-#include "http/client.h"
-
-#define OWN "u-own"
-#define OTHER "u-other"
 #define MINUTE 60000
-#define UNTIL_MS 10000 /* a wait that takes so long has failed */
 
 enum race { NO_RACE, CHANGED, DELETED };
 
 struct fixture {
-    struct loop *loop;
-    struct http_client *http;
-    struct fake_http server;
-    struct api *api;
-    struct config cfg;
-    char *service;
-    char dir[64], token_file[96];
-    int64_t ahead_ms; /* of the clock that the agent is given */
+    struct api_rig rig;
     /* the server's slice */
     bool exists;
     unsigned rv;
@@ -42,11 +21,11 @@ struct fixture {
     int refuse;     /* each write, with this status */
     enum race race; /* by another member, just before a write arrives */
     unsigned races; /* so often */
+    bool mutate;    /* a webhook leads nobody there, whatever is written */
     bool hold;      /* the answer to a write */
     struct fake_conn *held;
     /* what it saw */
     unsigned looks, writes, events;
-    char wrote[512]; /* "POST own PUT nobody " */
 };
 
 static void pods(struct fixture *f, char *ret, size_t size)
@@ -101,16 +80,16 @@ static void store(struct fixture *f, const char *body)
 {
     f->exists = true;
     f->rv++;
-    str_copy(f->uid, sizeof f->uid, strstr(body, OWN) ? OWN : "");
+    str_copy(f->uid, sizeof f->uid, strstr(body, OWN) && !f->mutate ? OWN : "");
 }
 
 static void write_slice(struct fixture *f, const struct fake_request *r, bool create)
 {
     char version[48], body[640];
-    size_t used = strlen(f->wrote);
+    size_t used = strlen(f->rig.wrote);
 
     f->writes++;
-    (void)str_format(f->wrote + used, sizeof f->wrote - used, "%s %s ", create ? "POST" : "PUT",
+    (void)str_format(f->rig.wrote + used, sizeof f->rig.wrote - used, "%s %s ", create ? "POST" : "PUT",
                      strstr(r->body, OWN) ? "own" : "nobody");
     raced(f);
     assert_true(str_format(version, sizeof version, "\"resourceVersion\":\"%u\"", f->rv));
@@ -161,94 +140,32 @@ static void on_request(struct fake_http *s, const struct fake_request *r)
 static int setup(void **state)
 {
     static struct fixture f;
-    static char name[] = "demo", ns[] = "db", service[] = "demo-rw", selector[] = "app=demo", label[] = "role",
-                primary[] = "primary", replica[] = "replica";
-    struct identity id = {.name = {"demo-0"}, .uid = OWN, .boot = 1};
-    struct err e = {0};
 
-    memset(&f, 0, sizeof f);
-    str_copy(f.dir, sizeof f.dir, "/tmp/test_api_endpoint.XXXXXX");
-    assert_non_null(mkdtemp(f.dir));
-    assert_true(str_format(f.token_file, sizeof f.token_file, "%s/token", f.dir));
-    assert_true(fd_replace_file(f.token_file, "t", 1, 0600, &e));
-    fake_http_init(&f.server, on_request, &f);
-    f.rv = 5;
-    f.service = service;
-    f.cfg.cluster.name = name;
-    f.cfg.cluster.ns = ns;
-    f.cfg.cluster.selector = selector;
-    f.cfg.cluster.role_label = label;
-    f.cfg.cluster.role_primary = primary;
-    f.cfg.cluster.role_replica = replica;
-    f.cfg.cluster.services = (struct config_list){.v = &f.service, .n = 1};
-    f.cfg.lease.renew_ms = 2000;
-    f.cfg.postgres.port = 5432;
-    f.cfg.kube.server = f.server.url;
-    f.cfg.kube.token_file = f.token_file;
-    f.loop = loop_new();
-    f.http = http_client_new("pghad/test");
-    struct loop_source s = fake_http_source(&f.server);
-    f.api = api_new(f.http, f.loop, &f.cfg, &id, &e);
-    if (f.api == NULL)
-        fail_msg("%s", e.msg);
-    loop_add(f.loop, &s);
+    f = (struct fixture){.rv = 5};
+    rig_init(&f.rig, on_request, &f);
     *state = &f;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    struct fixture *f = *state;
-
-    api_free(f->api);
-    http_client_free(f->http);
-    fake_http_done(&f->server);
-    loop_free(f->loop);
-    unlink(f->token_file);
-    return rmdir(f->dir);
-}
-
-static int64_t now(const struct fixture *f)
-{
-    return clock_boot_ms() + f->ahead_ms;
-}
-
-static void turn(struct fixture *f)
-{
-    loop_turn(f->loop, 20);
-    api_poll(f->api, now(f));
-}
-
-#define UNTIL(f, what)                                              \
-    do {                                                            \
-        int64_t limit = clock_boot_ms() + UNTIL_MS;                 \
-        while (!(what) && clock_boot_ms() < limit)                  \
-            turn(f);                                                \
-        if (!(what))                                                \
-            fail_msg("never: %s; written: %s", #what, (f)->wrote);  \
-    } while (0)
-
-/* Server and agent share the loop: an answer is taken two turns after its request has come. */
-static void finish(struct fixture *f)
-{
-    for (int i = 0; i < 10; i++)
-        turn(f);
+    return rig_done(&((struct fixture *)*state)->rig);
 }
 
 static void after(struct fixture *f, int64_t ms)
 {
     unsigned looks = f->looks;
 
-    finish(f);
-    f->ahead_ms += ms;
-    UNTIL(f, f->looks > looks);
-    finish(f);
+    rig_finish(&f->rig);
+    f->rig.ahead_ms += ms;
+    UNTIL(&f->rig, f->looks > looks);
+    rig_finish(&f->rig);
 }
 
 static void want(struct fixture *f, enum endpoint e)
 {
-    UNTIL(f, api_pods_known(f->api));
-    api_set_endpoint(f->api, e, now(f));
+    UNTIL(&f->rig, api_pods_known(f->rig.api));
+    api_set_endpoint(f->rig.api, e, rig_now(&f->rig));
 }
 
 static void lead_to(struct fixture *f, const char *uid)
@@ -262,14 +179,14 @@ static void primary__leads_to_itself_and_looks_again_each_minute(void **state)
     struct fixture *f = *state;
 
     want(f, ENDPOINT_MINE);
-    UNTIL(f, str_eq(f->uid, OWN));
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
     after(f, MINUTE);
-    assert_string_equal(f->wrote, "POST own ");
+    assert_string_equal(f->rig.wrote, "POST own ");
     lead_to(f, OTHER); /* by hand, or by whoever was slow */
     f->rv++;
     after(f, MINUTE);
-    UNTIL(f, str_eq(f->uid, OWN));
-    assert_string_equal(f->wrote, "POST own PUT own ");
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
+    assert_string_equal(f->rig.wrote, "POST own PUT own ");
 }
 
 static void replaced__only_the_version_that_was_read(void **state)
@@ -280,8 +197,8 @@ static void replaced__only_the_version_that_was_read(void **state)
     f->race = CHANGED;
     f->races = 1;
     want(f, ENDPOINT_MINE);
-    UNTIL(f, str_eq(f->uid, OWN));
-    assert_string_equal(f->wrote, "PUT own PUT own ");
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
+    assert_string_equal(f->rig.wrote, "PUT own PUT own ");
     assert_int_equal(f->looks, 2); /* read anew in between */
 }
 
@@ -292,8 +209,8 @@ static void created_by_another_meanwhile__read_and_replaced(void **state)
     f->race = CHANGED;
     f->races = 1;
     want(f, ENDPOINT_MINE);
-    UNTIL(f, str_eq(f->uid, OWN));
-    assert_string_equal(f->wrote, "POST own PUT own ");
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
+    assert_string_equal(f->rig.wrote, "POST own PUT own ");
 }
 
 static void deleted_meanwhile__made_again(void **state)
@@ -304,8 +221,8 @@ static void deleted_meanwhile__made_again(void **state)
     f->race = DELETED;
     f->races = 1;
     want(f, ENDPOINT_MINE);
-    UNTIL(f, str_eq(f->uid, OWN));
-    assert_string_equal(f->wrote, "PUT own POST own ");
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
+    assert_string_equal(f->rig.wrote, "PUT own POST own ");
 }
 
 static void always_lost__pauses(void **state)
@@ -316,12 +233,27 @@ static void always_lost__pauses(void **state)
     f->race = CHANGED;
     f->races = 1000;
     want(f, ENDPOINT_MINE);
-    UNTIL(f, f->writes >= 4);
-    finish(f);
+    UNTIL(&f->rig, f->writes >= 4);
+    rig_finish(&f->rig);
     assert_int_equal(f->writes, 4);
     f->race = NO_RACE;
     after(f, 10000);
-    UNTIL(f, str_eq(f->uid, OWN));
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
+    assert_int_equal(f->writes, 5);
+}
+
+static void changed_by_a_webhook__pauses(void **state)
+{
+    struct fixture *f = *state;
+
+    f->mutate = true;
+    want(f, ENDPOINT_MINE);
+    UNTIL(&f->rig, f->writes >= 4);
+    rig_finish(&f->rig);
+    assert_int_equal(f->writes, 4);
+    f->mutate = false;
+    after(f, 10000);
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
     assert_int_equal(f->writes, 5);
 }
 
@@ -332,15 +264,15 @@ static void deposed_while_the_write_is_under_way__takes_itself_out(void **state)
 
     f->hold = true;
     want(f, ENDPOINT_MINE);
-    UNTIL(f, f->held != NULL);
+    UNTIL(&f->rig, f->held != NULL);
     f->hold = false;
-    api_set_endpoint(f->api, ENDPOINT_NOT_MINE, now(f));
+    api_set_endpoint(f->rig.api, ENDPOINT_NOT_MINE, rig_now(&f->rig));
     struct fake_request late = {.conn = f->held};
     slice(f, body, sizeof body);
     fake_json(&late, 201, body);
     f->held->busy = false;
-    UNTIL(f, f->uid[0] == '\0');
-    assert_string_equal(f->wrote, "POST own PUT nobody ");
+    UNTIL(&f->rig, f->uid[0] == '\0');
+    assert_string_equal(f->rig.wrote, "POST own PUT nobody ");
 }
 
 static void deposed__a_successors_slice_is_left_alone(void **state)
@@ -348,13 +280,13 @@ static void deposed__a_successors_slice_is_left_alone(void **state)
     struct fixture *f = *state;
 
     want(f, ENDPOINT_MINE);
-    UNTIL(f, str_eq(f->uid, OWN));
-    finish(f);
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
+    rig_finish(&f->rig);
     lead_to(f, OTHER);
     f->rv++;
-    api_set_endpoint(f->api, ENDPOINT_NOT_MINE, now(f));
+    api_set_endpoint(f->rig.api, ENDPOINT_NOT_MINE, rig_now(&f->rig));
     after(f, 0);
-    assert_string_equal(f->wrote, "POST own ");
+    assert_string_equal(f->rig.wrote, "POST own ");
     assert_string_equal(f->uid, OTHER);
 }
 
@@ -364,11 +296,11 @@ static void pod_is_gone__leads_nowhere_once_it_stays_so(void **state)
 
     lead_to(f, OTHER);
     want(f, ENDPOINT_NOT_GONE);
-    finish(f);
+    rig_finish(&f->rig);
     assert_int_equal(f->looks, 0); /* an election is likely */
     after(f, 10000);
-    UNTIL(f, f->uid[0] == '\0');
-    assert_string_equal(f->wrote, "PUT nobody ");
+    UNTIL(&f->rig, f->uid[0] == '\0');
+    assert_string_equal(f->rig.wrote, "PUT nobody ");
 }
 
 static void pod_is_there__stays(void **state)
@@ -393,7 +325,7 @@ static void service_with_selector__never_written(void **state)
     assert_int_equal(f->writes, 0);
     f->selector = false; /* kubectl apply of the new manifests */
     after(f, MINUTE);
-    UNTIL(f, str_eq(f->uid, OWN));
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
 }
 
 static void forbidden__tried_again_after_a_pause(void **state)
@@ -402,12 +334,12 @@ static void forbidden__tried_again_after_a_pause(void **state)
 
     f->refuse = 403;
     want(f, ENDPOINT_MINE);
-    UNTIL(f, f->writes == 1);
-    finish(f);
+    UNTIL(&f->rig, f->writes == 1);
+    rig_finish(&f->rig);
     assert_int_equal(f->writes, 1);
     f->refuse = 0; /* the Role was mended */
     after(f, 10000);
-    UNTIL(f, str_eq(f->uid, OWN));
+    UNTIL(&f->rig, str_eq(f->uid, OWN));
 }
 
 static void slice_of_somebody_else__named_once(void **state)
@@ -416,7 +348,7 @@ static void slice_of_somebody_else__named_once(void **state)
 
     f->foreign = true;
     want(f, ENDPOINT_MINE);
-    UNTIL(f, str_eq(f->uid, OWN) && f->events == 1);
+    UNTIL(&f->rig, str_eq(f->uid, OWN) && f->events == 1);
     after(f, MINUTE);
     assert_int_equal(f->events, 1);
     assert_int_equal(f->writes, 1);
@@ -432,6 +364,7 @@ int main(void)
         T(created_by_another_meanwhile__read_and_replaced),
         T(deleted_meanwhile__made_again),
         T(always_lost__pauses),
+        T(changed_by_a_webhook__pauses),
         T(deposed_while_the_write_is_under_way__takes_itself_out),
         T(deposed__a_successors_slice_is_left_alone),
         T(pod_is_gone__leads_nowhere_once_it_stays_so),
