@@ -22,6 +22,8 @@ KINDS = {
     "rolebindings": ("/apis/rbac.authorization.k8s.io/v1", True),
     "statefulsets": ("/apis/apps/v1", True),
     "poddisruptionbudgets": ("/apis/policy/v1", True),
+    "mutatingadmissionpolicies": ("/apis/admissionregistration.k8s.io/v1", False),
+    "mutatingadmissionpolicybindings": ("/apis/admissionregistration.k8s.io/v1", False),
     "subjectaccessreviews": ("/apis/authorization.k8s.io/v1", False),
     "tokenreviews": ("/apis/authentication.k8s.io/v1", False),
 }

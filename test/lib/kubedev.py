@@ -51,7 +51,8 @@ class DevKube(Kube):
     enforces = False
     serves = set(kubebase.KINDS) - {"roles", "rolebindings", "poddisruptionbudgets",
                                     "persistentvolumeclaims", "subjectaccessreviews",
-                                    "tokenreviews"}
+                                    "tokenreviews", "mutatingadmissionpolicies",
+                                    "mutatingadmissionpolicybindings"}
 
     def __init__(self, host="127.0.0.1", directory=None, options=()):
         """options: further arguments of the program."""

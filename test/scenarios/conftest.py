@@ -49,6 +49,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "kind: runs against a deployment on kind as well")
     config.addinivalue_line("markers", "versions: run with every major version of PostgreSQL")
     config.addinivalue_line("markers", "statefulset: needs the StatefulSet controller")
+    config.addinivalue_line("markers", "admission: needs admission policies")
     config.addinivalue_line("markers", "tls: needs an API server with certificates")
     config.addinivalue_line("markers", "bound: needs tokens that end with their pod")
     config.addinivalue_line("markers", "local: is no matter of the API server, so one of them will do")
@@ -73,7 +74,7 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(config, items):
     if config.option.kube == "devkube":  # it knows tokens, but none of these
         items[:] = [i for i in items
-                    if not any(map(i.get_closest_marker, ("rbac", "statefulset", "tls", "bound")))]
+                    if not any(map(i.get_closest_marker, ("rbac", "statefulset", "tls", "bound", "admission")))]
     if config.option.kube == "kind":
         items[:] = [i for i in items if i.get_closest_marker("kind")]
     if config.option.kube == "real":
