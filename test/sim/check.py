@@ -30,6 +30,8 @@ FAILED_ONCE = {
     1736417: "all voters had been promoted by hand, and nobody said so",
     6408879: "a member rewound what it had confirmed: it had a vote, and not heard of it",
     4158669: "the model was slow to deliver questions in the calm, too, until a short silence had passed",
+    7199751: "the judge forbade an old primary that was succeeded early to admit readers, too, before its deadline",
+    7646153: "an operator's case that came about only after the members had looked whole was not taken to one",
     3744301: "the model promoted by hand to a number that was given out later",
 }
 failed = []

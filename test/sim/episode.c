@@ -203,11 +203,11 @@ static void disturb(const struct plan *p)
 }
 
 /* Where members may not go on by themselves they must say so, and the documented way out must work. */
-static void ask_operator(void)
+static void ask_operator(const char *why)
 {
     bool few = too_few_are_left(), order = few;
     if (!few && !operators_case())
-        violate("liveness", "not whole 90 s after healing");
+        violate("liveness", "%s", why);
     else if (!operator_told())
         violate("alarm", "nobody says whom the election waits for");
     /* An order is for one epoch, and somebody who tries in vain may take the next one just then. */
@@ -225,16 +225,20 @@ static void ask_operator(void)
         violate("liveness", "not whole 90 s after the last resort");
 }
 
+static void become_whole(int64_t ms, const char *otherwise)
+{
+    if (W.violation == NULL && !run_until_whole(ms) && W.violation == NULL)
+        ask_operator(otherwise);
+    if (W.violation == NULL)
+        check_kept(primary(), UINT64_MAX, "missing at the end from");
+}
+
 static void settle(void)
 {
-    if (W.violation == NULL && !run_until_whole(90000) && W.violation == NULL)
-        ask_operator();
-    if (W.violation == NULL)
-        check_kept(primary(), "missing at the end from");
+    become_whole(90000, "not whole 90 s after healing");
     W.dense = false; /* nothing is asked of its rest but that nothing moves */
-    run(20000); /* what the last faults left behind */
-    if (W.violation == NULL && !run_until_whole(60000))
-        violate("liveness", "whole, and then not any more");
+    run(20000); /* what the last faults left behind: the members may not have seen it yet */
+    become_whole(60000, "whole, and then not any more");
     uint64_t promotions = W.promotions;
     if (W.violation != NULL || W.now <= W.intent_until_ms)
         return;

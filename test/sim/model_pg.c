@@ -194,6 +194,14 @@ static void stream_run(struct member *m)
 
 /* --- acknowledgements ----------------------------------------------------------------------- */
 
+/* It may not be lost from now on; first told in that epoch. */
+static void promise(uint32_t entry, uint64_t epoch)
+{
+    if (!W.kept[entry])
+        W.kept_epoch[entry] = epoch;
+    W.kept[entry] = true;
+}
+
 /* Where replication is made asynchronous for a while, what was told in that while may be lost. */
 static void keep(const struct member *m, uint32_t entry)
 {
@@ -203,7 +211,7 @@ static void keep(const struct member *m, uint32_t entry)
     bool asks = r->writer == m->volume || m->ssn_backend.kind == SSN_SET; /* or a later writer does, in a pause */
     bool promised = (r->w > 0 && asks) || r->sealed == m->volume;
     if (!W.modes || (promised && m->set.mode != REPL_ASYNC))
-        W.kept[entry] = true;
+        promise(entry, m->reign_epoch);
 }
 
 static bool in_log(const struct member *m, uint32_t entry)
@@ -287,7 +295,7 @@ static void release_waiters(struct member *m)
     }
 }
 
-void check_kept(const struct member *m, const char *when)
+void check_kept(const struct member *m, uint64_t epoch, const char *when)
 {
     static bool here[ENTRY_MAX];
     if (W.set.mode == REPL_ASYNC && !W.modes)
@@ -296,7 +304,7 @@ void check_kept(const struct member *m, const char *when)
     for (uint64_t i = 0; i < m->len; i++)
         here[m->log[i]] = true;
     for (uint32_t e = 1; e <= W.next_entry; e++)
-        if (W.kept[e] && !here[e]) {
+        if (W.kept[e] && !here[e] && W.kept_epoch[e] <= epoch) {
             violate("lost write", "entry %u %s m%d", e, when, m->idx);
             return;
         }
@@ -364,8 +372,8 @@ static void gate_run(struct member *m)
         return; /* it goes on with what it had begun before a pause that no clock showed */
     /* A member that thaws past its deadline may still carry out what it had begun until its guard
      * runs: nothing is acknowledged then (checked elsewhere), and nobody new was let in by a right. */
-    if (m->local < m->page_deadline)
-        check_kept(m, "missing at admission of");
+    if (m->local < m->page_deadline) /* one that was succeeded inside its lease shows readers what it has */
+        check_kept(m, W.early ? m->reign_epoch : UINT64_MAX, "missing at admission of");
     for (uint64_t i = 0; i < m->acked_upto; i++)
         keep(m, m->log[i]); /* can be read from now on */
 }

@@ -227,6 +227,7 @@ struct world {
     uint32_t next_entry;
     /* ledger: what clients were told or could read */
     bool kept[ENTRY_MAX];
+    uint64_t kept_epoch[ENTRY_MAX]; /* of the writer that told it first */
     uint64_t acks;
     int last_acker;
     uint64_t given_up_epoch; /* what writers of older epochs had acknowledged may be lost */
@@ -352,7 +353,8 @@ void stream_upstream_gone(const struct member *up);
 bool log_prefix(const struct member *up, const struct member *down);
 void op_begin(struct member *m, enum pg_op op, int64_t lo, int64_t hi);
 void op_run(struct member *m);
-void check_kept(const struct member *m, const char *when);
+/* Holds m all that was told in epochs up to this one? */
+void check_kept(const struct member *m, uint64_t epoch, const char *when);
 
 /* model_api.c */
 void api_client_reset(struct member *m);
