@@ -17,7 +17,7 @@
 struct http_server;
 
 struct http_server_opts {
-    const char *listen;        /* "0.0.0.0:8008", "[::]:8008", port 0 = any; NULL = no TCP */
+    const char *listen;        /* "10.0.0.1:8008", "[::1]:8008", ":8008" = every address, port 0 = any; NULL = no TCP */
     const char *unix_path;     /* mode 0660, an old socket file is replaced; NULL = none */
     unsigned connections_max;  /* per listener; 0 = 256 */
     int64_t stall_ms;          /* a snapshot older than this fails /liveness; 0 = 10 000 */

@@ -289,9 +289,9 @@ const struct option option_table[] = {
      "/docker-entrypoint-initdb.d", NULL, NULL, NULL, NULL,
      "Directory of *.sql, *.sql.gz and *.sh run once at the first initialisation."},
 
-    {"api.listen", OPT_STRING, 0, AT(api.listen), 2, 63, "0.0.0.0:8008", NULL, NULL,
-     "address:port", is_endpoint, "REST: probes, status, metrics; read only."},
-    {"api.peer_listen", OPT_STRING, 0, AT(api.peer_listen), 2, 63, "0.0.0.0:8009", NULL, NULL,
+    {"api.listen", OPT_STRING, 0, AT(api.listen), 2, 63, ":8008", NULL, NULL,
+     "address:port", is_endpoint, "REST: probes, status, metrics; read only. Without an address: on every one, IPv4 and IPv6."},
+    {"api.peer_listen", OPT_STRING, 0, AT(api.peer_listen), 2, 63, ":8009", NULL, NULL,
      "address:port", is_endpoint, "Calls among members."},
     {"api.token_file", OPT_PATH, RELOAD, AT(api.token_file), 0, 1023, "", NULL, NULL, NULL, NULL,
      "File with the token of the calls among members, one per line; the first is sent, all are "

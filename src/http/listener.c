@@ -199,21 +199,33 @@ static int open_socket(const struct sockaddr *sa, socklen_t len, struct err *e, 
     return fd;
 }
 
+static int open_address(const char *host, const char *port, const char *what, struct err *e)
+{
+    struct addrinfo *list = NULL;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV};
+    if (getaddrinfo(host, port, &hints, &list) != 0) {
+        err_set(e, ERR_INVALID, "\"%s\" is not address:port", what);
+        return -1;
+    }
+    int fd = open_socket(list->ai_addr, list->ai_addrlen, e, what);
+    freeaddrinfo(list);
+    return fd;
+}
+
 static int open_tcp(struct listener *l, struct err *e)
 {
     char host[64], port[8];
     int64_t number;
-    struct addrinfo *list = NULL;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV};
     if (!split(l->o.listen, host, sizeof(host), port, sizeof(port)) ||
-        !str_to_i64(port, 0, 65535, &number) ||
-        getaddrinfo(host[0] ? host : "0.0.0.0", port, &hints, &list) != 0) {
+        !str_to_i64(port, 0, 65535, &number)) {
         err_set(e, ERR_INVALID, "\"%s\" is not address:port", l->o.listen);
         return -1;
     }
-    int fd = open_socket(list->ai_addr, list->ai_addrlen, e, l->o.listen);
-    freeaddrinfo(list);
+    /* Kubelets ask by the pod's first address, of either family; a kernel may be without IPv6. */
+    int fd = open_address(host[0] ? host : "::", port, l->o.listen, e);
+    if (fd < 0 && !host[0])
+        fd = open_address("0.0.0.0", port, l->o.listen, e);
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
     if (fd >= 0 && getsockname(fd, (struct sockaddr *)&ss, &len) == 0) {

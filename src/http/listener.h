@@ -19,7 +19,7 @@
 struct listener;
 
 struct listener_opts {
-    const char *listen;    /* "address:port", "[v6]:port", ":port"; or NULL */
+    const char *listen;    /* "address:port", "[v6]:port", ":port" = every address; or NULL */
     const char *unix_path; /* when listen is NULL */
     unsigned connections_max;
     int64_t request_ms, idle_ms;

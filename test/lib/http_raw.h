@@ -47,6 +47,17 @@ static inline int raw_connect(uint16_t port)
     return fd;
 }
 
+static inline int raw_connect_v6(uint16_t port)
+{
+    struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_loopback};
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const void *p = &sa;
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, p, sizeof(sa)), 0);
+    assert_true(fd_set_nonblock(fd, true));
+    return fd;
+}
+
 static inline void raw_open(struct raw *r, uint16_t port)
 {
     r->fd = raw_connect(port);

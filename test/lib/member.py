@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 
 import checker
+import netns
 import sandbox
 import wait
 
@@ -226,7 +227,7 @@ class Member:
     def get(self, path, timeout=1.0):
         """(HTTP status, body) of the REST server; raises OSError when there is no answer."""
         try:
-            with urllib.request.urlopen(f"http://{self.ip}:8008{path}", timeout=timeout) as r:
+            with urllib.request.urlopen(f"http://{netns.in_url(self.ip)}:8008{path}", timeout=timeout) as r:
                 return r.status, r.read().decode()
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode()

@@ -26,6 +26,10 @@ def sh(*cmd, **kw):
     return r.stdout
 
 
+def in_url(ip):
+    return f"[{ip}]" if ":" in ip else ip
+
+
 class Node:
     """A network namespace with one address, as a pod on its own node."""
 
@@ -112,6 +116,15 @@ class Network:
             sh(*node.prefix(), "ip", *cmd)
         sh("ip", "link", "set", link, "master", BRIDGE, "up")
         self.nodes[name] = node
+        return node
+
+    def add_node_v6(self, name, number):
+        """As add_node(), known by an IPv6 address only; the API server and the partitions of single addresses stay IPv4."""
+        node = self.add_node(name, number)
+        if "inet6 fd87::1/" not in sh("ip", "-6", "addr", "show", "dev", BRIDGE):
+            sh("ip", "addr", "add", "fd87::1/64", "dev", BRIDGE, "nodad")
+        node.ip = f"fd87::{11 + number}"
+        sh(*node.prefix(), "ip", "addr", "add", f"{node.ip}/64", "dev", "eth0", "nodad")
         return node
 
     @staticmethod
