@@ -32,6 +32,7 @@ FAILED_ONCE = {
     4158669: "the model was slow to deliver questions in the calm, too, until a short silence had passed",
     7199751: "the judge forbade an old primary that was succeeded early to admit readers, too, before its deadline",
     7646153: "an operator's case that came about only after the members had looked whole was not taken to one",
+    9622133: "an operator's case was not taken to one where the old writer had put its own record back",
     3744301: "the model promoted by hand to a number that was given out later",
 }
 failed = []

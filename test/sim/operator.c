@@ -21,11 +21,13 @@ static bool somebody_is_called(const struct ha_name *name)
     return false;
 }
 
-/* The Lease was lost, so every voter of the highest copy is asked, and one of their volumes is gone. */
+/* The Lease was lost or is older than an epoch that was acquired, so every voter of the highest copy is asked,
+ * and one of their volumes is gone. */
 bool operators_case(void)
 {
     const struct record *copy = last_record();
-    if (copy == NULL || copy == &W.lease.record)
+    bool older = W.state.epoch > W.lease.epoch;
+    if (copy == NULL || (copy == &W.lease.record && !older))
         return false;
     for (uint8_t i = 0; i < copy->n; i++)
         if (copy->m[i].in_v && by_volume(copy->m[i].volume) == NULL)
