@@ -489,6 +489,25 @@ def test_role_allows_no_more(real, ns):
 
 
 @only_real
+def test_what_arrives_after_its_cluster_is_no_fault(real):
+    """A dead member's request may still be on its way. What the next cluster there is refused is one again."""
+    def events():
+        a = c.call("POST", c.path("events", "late"), {})
+        return a.code, [f for f in real.proof().verdict(whole=False) if "'late'" in f]
+    real.install("late", "pg")
+    c = real.client(real.add_pod("late", "pg", "pg-0", "10.1.0.1").token)
+    c.list("pods", "late")  # the server keeps the token for ten seconds
+    real.uninstall("late")
+    assert events() == (403, [])
+    wait.until(lambda: real.admin.find("namespaces", None, "late") is None, 30, "the namespace to go")
+    real.install("late", "pg")
+    c = real.client(real.add_pod("late", "pg", "pg-0", "10.1.0.1").token)
+    assert c.call("GET", c.path("secrets", "late")).code == 403
+    assert [f.split(" secrets")[0][-4:] for f in real.proof().verdict(whole=False) if "'late'" in f] == ["list"]
+    real.uninstall("late")
+
+
+@only_real
 def test_token_dies_with_its_pod(real, ns):
     pod = real.add_pod(ns, "pg", "pg-0", "10.1.0.1")
     c = real.client(pod.token)

@@ -128,6 +128,7 @@ class RealKube(Kube):
         self._audit_from = 0
         self.accounts = {}  # {user name: rbac.Account}
         self.windows = []   # rbac.Window: when a refusal says nothing
+        self._leaving = {}  # {namespace that was uninstalled: its Window}
         self.ready_s = None  # what start() took until the API server was ready, in seconds
 
     def _path(self, *names):
@@ -353,6 +354,15 @@ class RealKube(Kube):
         self.accounts[rbac.user(namespace, cluster)] = rbac.Account(rbac.MEMBERS, cluster)
         self._await_right(namespace, cluster, True, "update", "coordination.k8s.io", "leases",
                           cluster)
+        if namespace in self._leaving:
+            self._leaving.pop(namespace).end_s = time.time()
+
+    def uninstall(self, namespace, wait_s=None):
+        # The kernel delivers what a process has sent after its end, too, as late as a cut made it.
+        if namespace not in self._leaving:
+            self._leaving[namespace] = rbac.Window(time.time(), float("inf"), namespace)
+            self.windows.append(self._leaving[namespace])
+        super().uninstall(namespace, wait_s)
 
     def _await_right(self, namespace, account, allowed, verb, group, resource, name=""):
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {

@@ -9,10 +9,11 @@ class SixCluster(Cluster):
             self.net.remove_node(name)
         return self.net.add_node_v6(name, number)
 
-    def remove(self):
-        super().remove()
-        for m in self.members:
-            self.net.remove_node(m.name)
+    def remove(self, objects=True):
+        names = [m.name for m in self.members]  # forgotten with the cluster
+        super().remove(objects)
+        for name in names:
+            self.net.remove_node(name)
 
 
 def test_members_with_ipv6_addresses(fresh):
