@@ -16,6 +16,7 @@ METRICS = {
     "SVC": ("switchover, through the Service", "", ""),
     "ALONE": ("commits are acknowledged before any standby streams from the new primary", "0 ms", "0 ms"),
 }
+BY_ITSELF = "-by-itself"
 # Of whose episodes it is computed.
 SOURCES = {"P1": ["P1"], "P2": ["P2"], "P3": ["P3"], "P4": ["P4"], "P5": ["P1", "P2", "P4"],
            "P6c": ["P2"], "P6x": ["P1"], "P7": ["P1", "P2"], "SVC": ["P2"],
@@ -27,7 +28,21 @@ def load(path):
     with open(path) as f:
         rows = [json.loads(line) for line in f if line.endswith("\n")]
     newest = {r["subject"]: r["build"] for r in rows if r["what"] in ("episode", "rest")}
-    return [r for r in rows if "build" not in r or newest.get(r["subject"]) == r["build"]]
+    beside = {r["session"] for r in rows if r["what"] == "subject" and r["peer"]}
+    kept = [r for r in rows if "build" not in r or newest.get(r["subject"]) == r["build"]]
+    return _by_itself(kept, beside) if beside else kept
+
+
+def _by_itself(rows, beside):
+    """Clusters at rest cost processor time, so what was measured in no session with a peer is another subject:
+    it may not be held against peers that stood beside one another."""
+
+    def renamed(r):
+        if "subject" not in r or r["session"] in beside:
+            return r
+        more = {"title": f"{r['title']}, by itself"} if "title" in r else {}
+        return {**r, **more, "subject": f"{r['subject']}{BY_ITSELF}"}
+    return [renamed(r) for r in rows]
 
 
 def subjects(rows):

@@ -16,7 +16,7 @@ import yaml
 import phases
 import sandbox
 import wait
-from kubebase import Daemon, free_port
+from kubebase import TOKEN_S, Daemon, free_port
 from kubereal import find_program
 from peer import PARAMETERS, Peer, PeerMember, fetched
 from subject import MEMBERS
@@ -172,7 +172,7 @@ class Patroni(Peer):
     def _kubeconfig(self, m):
         pod = self.kube.add_pod(self.ns, self.scope, m.name, m.ip, labels=self._labels())
         m.uid, path = pod.uid, os.path.join(m.dir, "kubeconfig")
-        token = self.kube._token(self.ns, self.scope, m.name, pod.uid, 24 * 3600)
+        token = self.kube._token(self.ns, self.scope, m.name, pod.uid, TOKEN_S)
         self.kube.write_kubeconfig(path, self.ns, token=token)
         with open(path) as f:
             text = f.read().replace(self.kube.ca_file, self.ca)

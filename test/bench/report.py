@@ -30,6 +30,8 @@ PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end of generated -
 PLOTTED = ("P1", "P2", "P3", "P4")
 BUSY_PERCENT = 10
 SHORT = 5  # below so many episodes no interval is given
+# Peers that are compared with first; what else was measured has tables of its own.
+FIRST = ("patroni-3-default", "patroni-3-tuned", "patroni-4-default", "patroni-4-tuned")
 
 
 def ms(v):
@@ -66,22 +68,37 @@ class Report:
     # Parts.
 
     def overview(self):
-        head = ["", "what", "goal", "floor", *(self._title(s) for s in self.subjects), *self.absent]
+        own = [s for s, row in self.subjects.items() if not row["peer"]]
+        return self._busy().lstrip() + "\n" + \
+            self._overview([*own, *self._peers(True)], [a for a in self.absent if a in FIRST]) + \
+            "\nMedians. " + self._not_installed()
+
+    def overview_others(self):
+        return self._overview([*self._own(), *self._peers(False)], [a for a in self.absent if a not in FIRST])
+
+    def _own(self):
+        """What stood beside peers and is held against them."""
+        return [s for s in ("pghad",) if s in self.subjects]
+
+    def _peers(self, first):
+        return [s for s, row in self.subjects.items() if row["peer"] and (s in FIRST) == first]
+
+    def _overview(self, subjects, absent):
+        head = ["", "what", "goal", "floor", *(self._title(s) for s in subjects), *absent]
         rows = []
         for metric, (title, goal, floor) in figures.METRICS.items():
             cells = []
-            for s in self.subjects:
+            for s in subjects:
                 v = self.values(s, metric)
                 cells.append(f"**{ms(stats.median(v))}** (n={len(v)})" if v else self._nothing(s, metric))
-            cells += ["not installed here" for _ in self.absent]
+            cells += ["not installed here" for _ in absent]
             rows.append([metric, title, goal, floor, *cells])
         for metric, (title, goal, form) in figures.REST.items():
-            found = [figures.at_rest(self.rows, s).get(metric) for s in self.subjects]
+            found = [figures.at_rest(self.rows, s).get(metric) for s in subjects]
             rows.append([metric[:2], title, goal, "",
                          *("not measured" if v is None else f"**{form.format(v)}**" for v in found),
-                         *("not installed here" for _ in self.absent)])
-        return self._busy().lstrip() + "\n" + table(head, rows) + "\nMedians. " + \
-            self._not_installed()
+                         *("not installed here" for _ in absent)])
+        return table(head, rows)
 
     def _nothing(self, subject, metric):
         """Why there is no figure: nobody looked, or such a thing does not happen there."""
@@ -106,13 +123,20 @@ class Report:
         return table(["metric", "of", "n", "p50", "95 % interval of p50", "p95", "p99", "max"], rows)
 
     def ratios(self):
+        own = [s for s, row in self.subjects.items() if not row["peer"] and s != "pghad"]
+        return self._ratios([*own, *self._peers(True)])
+
+    def ratios_others(self):
+        return self._ratios(self._peers(False))
+
+    def _ratios(self, subjects):
         rows = []
         for metric, (title, _, _) in figures.METRICS.items():
             own = self.values("pghad", metric)
             if own and stats.median(own) == 0:
                 continue  # nothing is a multiple of it
             cells = []
-            for s in (s for s in self.subjects if s != "pghad"):
+            for s in subjects:
                 v = self.values(s, metric)
                 if not v or not own:
                     cells.append("")
@@ -123,11 +147,10 @@ class Report:
             rows.append([f"{metric} {title}", *cells])
         own = figures.at_rest(self.rows, "pghad")
         for metric, (title, _, _) in figures.REST.items():
-            found = [figures.at_rest(self.rows, s) for s in self.subjects if s != "pghad"]
+            found = [figures.at_rest(self.rows, s) for s in subjects]
             rows.append([f"{metric[:2]} {title}",
                          *(f"{v[metric] / own[metric]:.1f}" if v and own else "" for v in found)])
-        return table(["the column / pghad",
-                      *(self._title(s) for s in self.subjects if s != "pghad")], rows)
+        return table(["the column / pghad", *map(self._title, subjects)], rows)
 
     def safety(self):
         rows = []
@@ -155,8 +178,13 @@ class Report:
         return table(["of", *(figures.REST[k][0] for k in figures.REST), "private memory",
                       "asked of the API in a minute"], rows)
 
+    def _by_itself(self, metric):
+        """pghad's episodes without the noise of peers, where there are such."""
+        return figures.episodes(self.rows, f"pghad{figures.BY_ITSELF}", metric) or \
+            figures.episodes(self.rows, "pghad", metric)
+
     def _median_steps(self, metric):
-        found = figures.episodes(self.rows, "pghad", metric)
+        found = self._by_itself(metric)
         if not found:
             return None, []
         e = figures.median_episode(found)
@@ -167,7 +195,7 @@ class Report:
         before."""
         out = []
         for metric in PLOTTED:
-            found = figures.episodes(self.rows, "pghad", metric)
+            found = self._by_itself(metric)
             if not found:
                 continue
             medians = sorted((stats.median(at), phases.ORDER.index(phase), phase)
@@ -242,7 +270,8 @@ class Report:
         return {**scale_report.drawings(self.scale), **growth_report.drawings(self.growth)}
 
     def page(self, text):
-        parts = {"overview": self.overview, "detail": self.detail, "ratios": self.ratios,
+        parts = {"overview": self.overview, "overview-others": self.overview_others,
+                 "ratios-others": self.ratios_others, "detail": self.detail, "ratios": self.ratios,
                  "safety": self.safety, "at-rest": self.at_rest, "made-of": self.made_of,
                  "settings": self.settings, "machine": self.machine, "pictures": self.pictures,
                  "source": lambda: f"`{os.path.relpath(self.path, ROOT)}`\n",

@@ -166,6 +166,23 @@ def test_only_rows_of_the_last_build_count(tmp_path):
     assert figures.values(figures.load(str(path)), "pghad", "P1") == [100, 120]
 
 
+def test_what_stood_beside_no_peer_is_another_subject(tmp_path):
+    path = tmp_path / "r.jsonl"
+    rows = [{"what": "subject", "subject": s, "title": s, "session": n, "peer": s != "pghad", "build": "b"}
+            for n, s in ((1, "pghad"), (1, "patroni"), (2, "pghad"))]
+    rows += [{"what": "episode", "subject": s, "build": "b", "metric": "P1", "gap_ms": g, "session": n}
+             for n, s, g in ((1, "pghad", 200), (1, "patroni", 900), (2, "pghad", 100))]
+
+    def read(rows):
+        path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+        return figures.load(str(path))
+    found = read(rows)
+    assert figures.values(found, "pghad", "P1") == [200]
+    assert figures.values(found, "pghad-by-itself", "P1") == [100]
+    assert [s["title"] for s in figures.subjects(found).values()] == ["pghad", "pghad, by itself", "patroni"]
+    assert figures.values(read([r for r in rows if r["subject"] == "pghad"]), "pghad", "P1") == [200, 100]
+
+
 def test_the_page_agrees_with_its_raw_data():
     path = os.path.join(report.RESULTS, "bench-latest.jsonl")
     stale = [p for p, text in report.Report(path).files().items() if report.differs(p, text)]

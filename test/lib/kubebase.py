@@ -77,6 +77,9 @@ class Daemon:
             return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
 
 
+TOKEN_S = 24 * 3600  # longer than any test: nobody here renews tokens as a kubelet does
+
+
 class Pod:
     """A pod that the harness made: namespace, cluster, name, uid, ip, node, token."""
 
@@ -221,7 +224,7 @@ class Kube:
         """pod_uid None: of the ServiceAccount alone, so that it outlives the pod."""
         raise NotImplementedError
 
-    def write_credentials(self, pod, directory, seconds=3600, bound=True):
+    def write_credentials(self, pod, directory, seconds=TOKEN_S, bound=True):
         """Writes token, ca.crt and namespace as the kubelet does: a second call rotates the token
         by one atomic swap of the symbolic link ..data. bound: refused when the pod is gone."""
         pod.token = self._token(pod.namespace, pod.cluster, pod.name, pod.uid if bound else None, seconds)
@@ -341,7 +344,7 @@ class Kube:
         })
         made = Pod(namespace, cluster, name, pod["metadata"]["uid"], ip, node, None)
         self.set_ready(made, ready)
-        made.token = self._token(namespace, cluster, name, made.uid, 3600)
+        made.token = self._token(namespace, cluster, name, made.uid, TOKEN_S)
         return made
 
     def set_ready(self, pod, ready):
